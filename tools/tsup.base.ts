@@ -1,0 +1,17 @@
+import { defineConfig, type Options } from 'tsup';
+
+/** Every package builds the same way: ESM with declarations, dependencies left outside. */
+export const build = (entry: string[], more: Options = {}) =>
+  defineConfig({
+    entry,
+    format: 'esm',
+    dts: true,
+    clean: true,
+    splitting: true,
+    sourcemap: true,
+    target: 'node20',
+    esbuildOptions: (options) => {
+      options.outbase = 'src';
+    },
+    ...more,
+  });

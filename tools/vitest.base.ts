@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config';
+
+/** Tests run on the sources of every package in the workspace, so that nothing has to be built first. */
+export default defineConfig({
+  resolve: { conditions: ['plumbline-source', 'node', 'import', 'module', 'default'] },
+  ssr: { resolve: { conditions: ['plumbline-source', 'node', 'import', 'module', 'default'] } },
+  test: {
+    include: ['src/**/*.test.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: ['default', 'json'],
+    outputFile: { json: '.results/vitest.json' },
+  },
+});
