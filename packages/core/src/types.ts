@@ -76,5 +76,9 @@ export interface Run {
   save(step: number, parts: Record<string, Checkpointable>): Promise<void>;
   log(step: number, metrics: Partial<Record<MetricName, number>>): void;
   /** Saves `parts` as they are and throws a NonFiniteError that names step and rows. */
-  fail(step: number, why: { rows: readonly string[]; values: Record<string, number> }, parts: Record<string, Checkpointable>): Promise<never>;
+  fail(
+    step: number,
+    why: { rows: readonly string[]; values: Record<string, number> },
+    parts: Record<string, Checkpointable>,
+  ): Promise<never>;
 }
