@@ -1,6 +1,6 @@
 /** Errors whose message is meant for the user: what was asked, what was found, what is allowed, and the way on. */
 export class PlumblineError extends Error {
-  override name = new.target.name;
+  override name = this.constructor.name;
 }
 /** A file or record that is not what it says it is. */
 export class FormatError extends PlumblineError {}
