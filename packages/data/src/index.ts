@@ -1,0 +1,51 @@
+/** Preference, prompt and stepwise records, packing and batching, and the interfaces between packages. */
+
+export type { Duration, PairBatch, PromptBatch, RewardBatch } from './batches.js';
+export { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
+// Token ids, packing, batches
+export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions } from './encode.js';
+export { encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence, joinSequence } from './encode.js';
+// Interfaces
+export type {
+  Batches,
+  Candidate,
+  Completion,
+  CompletionLogps,
+  Context,
+  Criterion,
+  Decoder,
+  Generation,
+  GroupRewardFunction,
+  KvCache,
+  LanguageModel,
+  MediaRef,
+  Message,
+  PackedBatch,
+  PairVerdict,
+  PairwiseJudge,
+  Prompt,
+  RewardFunction,
+  Rubric,
+  Sampling,
+  Scorer,
+  Scores,
+  StepRewardFunction,
+  Tokenizer,
+  TokenMask,
+} from './interfaces.js';
+export type { Sequence } from './pack.js';
+export { completionTokens, packSequences, takeSegments } from './pack.js';
+// Pairs
+export type { MakePairsOptions, PairStrategy } from './pairs/makePairs.js';
+export { makePairs } from './pairs/makePairs.js';
+export type { MarginSplit } from './pairs/relabel.js';
+export { quantileOf, relabel, splitByMargin, swapSides } from './pairs/relabel.js';
+export type { Row, RowOptions } from './read/rows.js';
+export { preferencesOfRow, promptOfRow, RowSkipped } from './read/rows.js';
+export { isTranscript, parseTranscript, renderTranscript } from './read/transcript.js';
+// Records
+export type { PreferenceRecord, PromptRecord, ScoredGroup, StepwiseRecord, UnpairedRecord } from './records.js';
+export { isMessages, sameCompletion, splitRecords, textOf } from './records.js';
+export type { Goal, GoalAugmentOptions, GoalPromptOptions, GoalTemplate } from './relabel/rewardGoal.js';
+export { augmentWithRewardGoals, formatGoal, goalPrompt, multiAttributeTemplate, overallScoreTemplate } from './relabel/rewardGoal.js';
+export { ultrafeedbackPairs } from './relabel/ultrafeedback.js';
