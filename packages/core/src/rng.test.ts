@@ -38,7 +38,11 @@ describe('rng', () => {
       fc.property(fc.nat(), fc.array(fc.oneof(fc.string(), fc.nat()), { minLength: 1, maxLength: 4 }), fc.nat(50), (seed, path, drawn) => {
         const used = rng(seed);
         used.uniform(drawn);
-        expect([...used.fork(...path).uniform(4)]).toEqual([...rng(seed).fork(...path).uniform(4)]);
+        expect([...used.fork(...path).uniform(4)]).toEqual([
+          ...rng(seed)
+            .fork(...path)
+            .uniform(4),
+        ]);
         const oneByOne = path.reduce((r, element) => r.fork(element), rng(seed));
         expect(oneByOne.seed32).toBe(rng(seed).fork(...path).seed32);
       }),
@@ -46,7 +50,24 @@ describe('rng', () => {
 
   it('gives different paths different streams', () => {
     const root = rng(1);
-    const paths = [['a'], ['b'], ['a', 'b'], ['ab'], ['a', 0], [0], ['0'], [1], [-1], [0.5], [''], ['', ''], ['a\0'], ['aaaa'], ['aaaaa'], [2 ** 40]];
+    const paths = [
+      ['a'],
+      ['b'],
+      ['a', 'b'],
+      ['ab'],
+      ['a', 0],
+      [0],
+      ['0'],
+      [1],
+      [-1],
+      [0.5],
+      [''],
+      ['', ''],
+      ['a\0'],
+      ['aaaa'],
+      ['aaaaa'],
+      [2 ** 40],
+    ];
     const seeds = [root, ...paths.map((path) => root.fork(...path))].map((r) => r.seed32);
     expect(new Set(seeds).size).toBe(seeds.length);
     expect(root.fork(-0).seed32).toBe(root.fork(0).seed32);

@@ -1,0 +1,254 @@
+import { readFileSync } from 'node:fs';
+import * as tf from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import { afterEach, describe, expect, it } from 'vitest';
+import { clipScale, gradientSum } from '../gradientSum.js';
+import { createParameters, type TensorTree } from '../parameters.js';
+import { rng } from '../rng.js';
+import { learningRateSchedule } from '../schedules.js';
+import { readCopy } from '../scope.js';
+import type { Optimizer, Parameter, Saved } from '../types.js';
+import { adafactor } from './adafactor.js';
+import { type AdamWStepKernel, adam, adamW } from './adamW.js';
+import { adagrad, rmsProp } from './adaptive.js';
+import { lion } from './lion.js';
+import { sgd } from './sgd.js';
+
+type Recorded = { loss: number; lr: number | null; grad_norm_before_clip: number; w?: number[][]; b?: number[] };
+type Fixture = {
+  problem: Record<'x' | 'y' | 'w0', number[][]> & { b0: number[] };
+  runs: Record<string, { settings: { lr: number | null }; schedule: string | null; max_norm: number | null; steps: Recorded[] }>;
+};
+const fixture = JSON.parse(readFileSync(new URL('../../test/fixtures/optimizers.json', import.meta.url), 'utf8')) as Fixture;
+
+/** Our settings for each recorded optimizer, as its `settings` say. */
+const ours: Record<string, () => Optimizer> = {
+  adamw: () => adamW({ beta2: 0.95, weightDecay: 0.1 }),
+  adamw_clip: () => adamW({ eps: 1e-6, weightDecay: 0.01 }),
+  adamw_amsgrad: () => adamW({ weightDecay: 0.1, amsgrad: true }),
+  adam_l2: () => adam({ weightDecay: 0.1 }),
+  sgd: () => sgd(),
+  sgd_momentum: () => sgd({ momentum: 0.9, weightDecay: 0.01 }),
+  sgd_nesterov: () => sgd({ momentum: 0.9, nesterov: true }),
+  sgd_dampening: () => sgd({ momentum: 0.8, dampening: 0.3 }),
+  rmsprop: () => rmsProp({ alpha: 0.9, momentum: 0.5 }),
+  adagrad: () => adagrad(),
+  adafactor_fixed_lr: () => adafactor({ scaleParameter: false, weightDecay: 0.01 }),
+  adafactor_relative: () => adafactor({ relativeStep: true }),
+  adafactor_momentum: () => adafactor({ beta1: 0.9, clipThreshold: 0.5 }),
+  adafactor_torch: () => adafactor({ relativeStep: true, weightDecay: 0.01 }),
+  lion: () => lion({ weightDecay: 0.1 }),
+};
+
+const error = (ours: ArrayLike<number>, theirs: ArrayLike<number>) =>
+  Math.max(...Array.from(theirs, (value, i) => Math.abs(ours[i] - value) / (1 + Math.abs(value))));
+
+/** `mean((tanh(x w + b) - y)²)` and its gradients, written out. */
+function problem() {
+  const x = tf.tensor2d(fixture.problem.x);
+  const y = tf.tensor2d(fixture.problem.y);
+  const tree = createParameters({
+    w: { shape: [5, 4], data: Float32Array.from(fixture.problem.w0.flat()) },
+    b: { shape: [4], data: Float32Array.from(fixture.problem.b0) },
+  });
+  const gradients = () =>
+    tf.tidy(() => {
+      const t = tf.tanh(tf.add(tf.matMul(x, tree.get('w').value as tf.Tensor2D), tree.get('b').value));
+      const gap = tf.sub(t, y);
+      const dz = tf.mul(tf.mul(gap, 2 / y.size), tf.sub(1, tf.square(t)));
+      return { loss: tf.mean(tf.square(gap)) as tf.Scalar, w: tf.matMul(x, dz as tf.Tensor2D, true), b: tf.sum(dz, 0) };
+    });
+  const step = () => {
+    const { loss, w, b } = gradients();
+    return {
+      loss,
+      grads: new Map<Parameter, tf.Tensor>([
+        [tree.get('w'), w],
+        [tree.get('b'), b],
+      ]),
+    };
+  };
+  const dispose = () => {
+    tf.dispose([x, y]);
+    tree.dispose();
+  };
+  return { tree, step, dispose };
+}
+
+describe('recorded optimizers', () => {
+  it('has settings for each of them', () => expect(Object.keys(ours)).toEqual(Object.keys(fixture.runs)));
+
+  it.each(Object.keys(fixture.runs))('%s: ten steps agree', async (name) => {
+    const { settings, schedule, max_norm, steps } = fixture.runs[name];
+    const before = tf.memory().numTensors;
+    const { tree, step, dispose } = problem();
+    const optimizer = ours[name]();
+    const peak = settings.lr ?? 0.01; // transformers' Adafactor caps its relative step at 0.01
+    const rate = schedule ? learningRateSchedule({ kind: 'cosine', peak, warmupSteps: 2, steps: 10 }) : () => peak;
+    for (const [i, recorded] of steps.entries()) {
+      const sum = gradientSum(tree.trainable());
+      sum.add(step());
+      const { loss, gradNorm } = await sum.read();
+      expect(error([loss, gradNorm], [recorded.loss, recorded.grad_norm_before_clip])).toBeLessThan(1e-5);
+      if (recorded.lr !== null) expect(rate(i)).toBeCloseTo(recorded.lr, 10);
+      optimizer.apply(sum.grads, { scale: clipScale(gradNorm, max_norm ?? Infinity), learningRate: rate(i) });
+      sum.dispose();
+      if (recorded.w) expect(error(await readCopy(tree.get('w').value), recorded.w.flat())).toBeLessThan(1e-5);
+      if (recorded.b) expect(error(await readCopy(tree.get('b').value), recorded.b)).toBeLessThan(1e-5);
+    }
+    optimizer.dispose();
+    dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+const twoParameters = () =>
+  createParameters({
+    'layer.weight': { shape: [3, 2], data: rng(1).normal(6) },
+    'layer.bias': { shape: [2], data: rng(2).normal(2) },
+  });
+const gradsOf = (tree: TensorTree, seed: number, only?: string) =>
+  new Map<Parameter, tf.Tensor>(
+    tree
+      .all()
+      .filter(({ name }) => !only || name === only)
+      .map((parameter, i) => [parameter, tf.tensor(rng(seed).fork(i).normal(parameter.value.size), [...parameter.shape])]),
+  );
+const numbers = async (tree: TensorTree) => (await tree.save()).tensors;
+const freed = (grads: Map<Parameter, tf.Tensor>) => tf.dispose([...grads.values()]);
+
+describe.each(Object.entries(ours))('%s', (_, make) => {
+  it('goes on from saved state bit for bit, and would not without it', async () => {
+    const run = async (optimizer: Optimizer, tree: TensorTree, from: number, to: number) => {
+      for (let step = from; step < to; step++) {
+        const grads = gradsOf(tree, step);
+        optimizer.apply(grads, { scale: 0.7, learningRate: 0.01 });
+        freed(grads);
+      }
+    };
+    const whole = twoParameters();
+    const wholeOptimizer = make();
+    await run(wholeOptimizer, whole, 0, 8);
+    const half = twoParameters();
+    const halfOptimizer = make();
+    await run(halfOptimizer, half, 0, 4);
+    const saved = {
+      tree: await half.save(),
+      optimizer: JSON.parse(JSON.stringify((await halfOptimizer.save()).json)),
+      tensors: (await halfOptimizer.save()).tensors,
+    };
+    const resumed = twoParameters();
+    const resumedOptimizer = make();
+    await resumed.load(saved.tree);
+    await resumedOptimizer.load({ tensors: saved.tensors, json: saved.optimizer });
+    await run(resumedOptimizer, resumed, 4, 8);
+    expect(await numbers(resumed)).toEqual(await numbers(whole));
+    expect(await resumedOptimizer.save()).toEqual(await wholeOptimizer.save());
+    if (Object.keys(saved.tensors).length > 0) {
+      const forgetful = twoParameters();
+      await forgetful.load(saved.tree);
+      await run(make(), forgetful, 4, 8);
+      expect(await numbers(forgetful)).not.toEqual(await numbers(whole));
+    }
+  });
+
+  it('leaves alone what has no gradient, and takes the gradient by its scale', async () => {
+    const tree = twoParameters();
+    const before = await numbers(tree);
+    const optimizer = make();
+    const grads = gradsOf(tree, 3, 'layer.weight');
+    optimizer.apply(grads, { scale: 0.25, learningRate: 0.1 });
+    const after = await numbers(tree);
+    expect(after['layer.bias']).toEqual(before['layer.bias']);
+    expect(after['layer.weight']).not.toEqual(before['layer.weight']);
+    const other = twoParameters();
+    const quarter = new Map([[other.get('layer.weight'), tf.mul(grads.get(tree.get('layer.weight'))!, 0.25)]]);
+    make().apply(quarter, { scale: 1, learningRate: 0.1 });
+    expect(await numbers(other)).toEqual(after);
+  });
+
+  it('refuses the state of another optimizer, and gradients and rates that cannot be', async () => {
+    const tree = twoParameters();
+    const optimizer = make();
+    await expect(optimizer.load({ tensors: {}, json: { kind: 'newton', version: 1, steps: {} } })).rejects.toThrow('belongs to "newton"');
+    const wrong = new Map([[tree.get('layer.bias'), tf.zeros([3])]]);
+    expect(() => optimizer.apply(wrong, { scale: 1, learningRate: 0.1 })).toThrow('the gradient of "layer.bias" is [3], the parameter [2]');
+    expect(() => optimizer.apply(new Map(), { scale: Number.NaN, learningRate: 0.1 })).toThrow('scale must be finite');
+  });
+});
+
+describe('adamW', () => {
+  it('moves each parameter by the learning rate on its first step, whatever the gradient’s size', async () => {
+    const tree = createParameters({ w: { shape: [3], data: new Float32Array(3) } });
+    adamW().apply(new Map([[tree.get('w'), tf.tensor([1000, -1e-3, 0])]]), { scale: 1, learningRate: 0.01 });
+    expect(error(await readCopy(tree.get('w').value), [-0.01, 0.01, 0])).toBeLessThan(1e-7); // the second up to eps / 1e-3 = 1e-5 of it
+  });
+
+  it('decays only the parameters that `decays` names', async () => {
+    const tree = createParameters({ weight: { shape: [1], data: Float32Array.of(2) }, norm: { shape: [1], data: Float32Array.of(2) } });
+    const zeros = new Map<Parameter, tf.Tensor>(tree.all().map((parameter) => [parameter, tf.zeros([1])]));
+    adamW({ weightDecay: 0.5, decays: (name) => name !== 'norm' }).apply(zeros, { scale: 1, learningRate: 0.1 });
+    expect((await readCopy(tree.get('weight').value))[0]).toBeCloseTo(2 * (1 - 0.1 * 0.5), 6);
+    expect((await readCopy(tree.get('norm').value))[0]).toBe(2);
+  });
+
+  it('names the setting that is out of range', () => {
+    expect(() => adamW({ beta1: 1 })).toThrow('beta1 must be in [0, 1), got 1');
+    expect(() => adamW({ weightDecay: -0.1 })).toThrow('weightDecay must be in [0, Infinity), got -0.1');
+  });
+
+  it('refuses damaged state before it changes anything', async () => {
+    const tree = twoParameters();
+    const optimizer = adamW();
+    const grads = gradsOf(tree, 1);
+    optimizer.apply(grads, { scale: 1, learningRate: 0.1 });
+    const saved = await optimizer.save();
+    const damaged: Saved = { ...saved, tensors: { ...saved.tensors, 'layer.bias/m': { shape: [3], data: new Float32Array(2) } } };
+    await expect(optimizer.load(damaged)).rejects.toThrow('"layer.bias/m" has 2 numbers');
+    expect(await optimizer.save()).toEqual(saved);
+    // A shape that fits itself but not the parameter shows when the parameter comes.
+    const foreign = adamW();
+    await foreign.load({ ...saved, tensors: { ...saved.tensors, 'layer.bias/m': { shape: [3], data: new Float32Array(3) } } });
+    expect(() => foreign.apply(grads, { scale: 1, learningRate: 0.1 })).toThrow('the state "layer.bias/m" is [3] where [2] belongs');
+  });
+
+  describe('where the backend has AdamWStep', () => {
+    afterEach(() => tf.unregisterKernel('AdamWStep', 'cpu'));
+
+    it('is one call for all parameters, which writes into unshared storage, and agrees with the plain ops', async () => {
+      let calls = 0;
+      const storage = (tf.backend() as unknown as { data: { get(id: object): { values: Float32Array } } }).data;
+      const data = (info: tf.TensorInfo) => storage.get(info.dataId);
+      const kernel: AdamWStepKernel = ({ inputs: { values, grads, m, v }, attrs }) => {
+        calls++;
+        values.forEach((value, i) => {
+          const p = data(value).values.slice();
+          const [g, mean, square] = [data(grads[i]).values, data(m[i]).values, data(v[i]).values];
+          const t = attrs.steps[i];
+          for (let j = 0; j < p.length; j++) {
+            const scaled = g[j] * attrs.gradScale;
+            mean[j] = attrs.beta1 * mean[j] + (1 - attrs.beta1) * scaled;
+            square[j] = attrs.beta2 * square[j] + (1 - attrs.beta2) * scaled * scaled;
+            const root = Math.sqrt(square[j]) / Math.sqrt(1 - attrs.beta2 ** t) + attrs.eps;
+            p[j] = p[j] * (1 - attrs.learningRate * attrs.decays[i]) - ((attrs.learningRate / (1 - attrs.beta1 ** t)) * mean[j]) / root;
+          }
+          data(value).values = p; // a slice on this backend is a view: the array is exchanged
+        });
+      };
+      const settings = { weightDecay: 0.1, decays: (name: string) => name.endsWith('weight') };
+      const plain = twoParameters();
+      const plainOptimizer = adamW(settings);
+      for (let step = 0; step < 3; step++) plainOptimizer.apply(gradsOf(plain, step), { scale: 0.5, learningRate: 0.1 });
+      tf.registerKernel({ kernelName: 'AdamWStep', backendName: 'cpu', kernelFunc: kernel as unknown as tf.KernelFunc });
+      const fast = twoParameters();
+      const fastOptimizer = adamW(settings);
+      const shared = tf.clone(fast.get('layer.weight').value);
+      const start = await readCopy(shared);
+      for (let step = 0; step < 3; step++) fastOptimizer.apply(gradsOf(fast, step), { scale: 0.5, learningRate: 0.1 });
+      expect(calls).toBe(3);
+      for (const { name } of plain.all())
+        expect(error((await numbers(fast))[name].data, (await numbers(plain))[name].data)).toBeLessThan(1e-6);
+      expect(await readCopy(shared)).toEqual(start);
+    });
+  });
+});
