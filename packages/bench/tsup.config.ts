@@ -1,3 +1,3 @@
 import { build } from '../../tools/tsup.base.js';
 
-export default build(['src/index.ts']);
+export default build(['src/index.ts', 'src/metrics/index.ts']);

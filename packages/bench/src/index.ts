@@ -1,0 +1,25 @@
+/** Statistics, report pages, and experiments that say whether a paper's claim holds. */
+
+export type { Estimate, OverOptimisation, Verdict, VerdictRule } from './metrics/index.js';
+export {
+  bootstrapInterval,
+  differences,
+  distinctN,
+  fitOverOptimisation,
+  holm,
+  mean,
+  pairedDifference,
+  pairedPower,
+  quantile,
+  repetition,
+  spearman,
+  standardDeviation,
+  tInterval,
+  unitsForPower,
+  verdict,
+  verdicts,
+  wilsonInterval,
+  winRate,
+} from './metrics/index.js';
+export type { Axis, Block, Cell, Column, Measured, Point, ReportPage, Section, Series, SeriesColor, Tone } from './report/index.js';
+export { formatNumber, reportPage, tableCsv } from './report/index.js';
