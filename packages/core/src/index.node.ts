@@ -1,3 +1,31 @@
+// Tape, kernels, reading
+
+export type { AttentionAttrs, Kernel, KernelDefinition, RotaryAttrs, SegmentAttrs, TokenLogpsAttrs } from './index.js';
+export {
+  attention,
+  checkpoint,
+  defineKernel,
+  embedding,
+  gatherRows,
+  geluTanh,
+  gradients,
+  layerNorm,
+  linear,
+  logSigmoid,
+  logSumExp,
+  ownTensor,
+  readCopy,
+  readScalars,
+  rmsNorm,
+  rotary,
+  scope,
+  segmentMean,
+  segmentSum,
+  stopGradient,
+  swiGlu,
+  tokenLogps,
+} from './index.js';
+
 // All of index.ts
 
 export type {

@@ -1,3 +1,22 @@
+import './setup.js';
+
+// Tape, kernels, reading
+
+export { attention, type AttentionAttrs } from './kernels/attention.js';
+export { embedding } from './kernels/embedding.js';
+export { geluTanh } from './kernels/gelu.js';
+export { layerNorm } from './kernels/layerNorm.js';
+export { linear } from './kernels/linear.js';
+export { rmsNorm } from './kernels/rmsNorm.js';
+export { rotary, type RotaryAttrs } from './kernels/rotary.js';
+export { gatherRows, type SegmentAttrs, segmentMean, segmentSum } from './kernels/rows.js';
+export { swiGlu } from './kernels/swiGlu.js';
+export { tokenLogps, type TokenLogpsAttrs } from './kernels/tokenLogps.js';
+export { defineKernel, type Kernel, type KernelDefinition } from './kernel.js';
+export { logSigmoid, logSumExp } from './math.js';
+export { ownTensor, readCopy, readScalars, scope } from './scope.js';
+export { checkpoint, gradients, stopGradient } from './tape.js';
+
 // Parameters, optimizers and schedules
 
 export { type Ema, ema } from './ema.js';
