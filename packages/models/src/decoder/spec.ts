@@ -1,0 +1,225 @@
+import { ConfigError } from '@plumbline/core';
+
+/** Llama 3's stretching of low rotary frequencies (the `llama3` entry of `rope_parameters`). */
+export type Llama3Rope = { factor: number; lowFreqFactor: number; highFreqFactor: number; originalContextLength: number };
+
+/**
+ * All that tells one decoder of the Llama family from another. `hfConfig` and `specFromConfig` translate from and to `config.json`.
+ *
+ * Grouped key-value heads: `heads` is a multiple of `kvHeads`. `windows[layer]` is how many tokens a query sees, itself included; 0 is all.
+ */
+export type DecoderSpec = {
+  family: 'llama' | 'mistral' | 'qwen2' | 'qwen3';
+  vocabSize: number;
+  width: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  mlpWidth: number;
+  contextLength: number;
+  ropeTheta: number;
+  ropeScaling?: Llama3Rope;
+  rmsNormEps: number;
+  tiedEmbeddings: boolean;
+  /** Biases on the query, key and value projections (Qwen2), and on the output projection too (`all`). */
+  attentionBias?: 'qkv' | 'all';
+  mlpBias?: boolean;
+  /** RMSNorm over each query and key head before the rotation (Qwen3). */
+  qkNorm?: boolean;
+  windows?: readonly number[];
+  /** Standard deviation of the first weights. */
+  initializerRange?: number;
+};
+
+/** What a new decoder needs at least; the rest follows from it. */
+export type DecoderShape = Pick<DecoderSpec, 'vocabSize' | 'width' | 'layers' | 'heads'> & Partial<DecoderSpec>;
+
+/** Fills in a Llama: one key-value head a head, heads of `width / heads`, tied embeddings, theta 10,000. */
+export function decoderSpec(shape: DecoderShape): DecoderSpec {
+  const spec: DecoderSpec = {
+    family: 'llama',
+    kvHeads: shape.heads,
+    headDim: shape.width / shape.heads,
+    mlpWidth: Math.ceil((shape.width * 8) / 3 / 8) * 8,
+    contextLength: 256,
+    ropeTheta: 10_000,
+    rmsNormEps: 1e-5,
+    tiedEmbeddings: true,
+    ...shape,
+  };
+  return checked(spec, 'decoder');
+}
+
+const families = { llama: 'LlamaForCausalLM', mistral: 'MistralForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' } as const;
+
+/**
+ * Reads Hugging Face's `config.json` as transformers 5 writes it (`rope_parameters`) or as transformers 4 did (`rope_theta`, `rope_scaling`).
+ * @param name what to call the file in errors
+ * @throws ConfigError naming the missing or unsupported field and what is allowed
+ */
+export function specFromConfig(config: Record<string, unknown>, name = 'config.json'): DecoderSpec {
+  const family = config.model_type;
+  if (typeof family !== 'string' || !(family in families)) {
+    throw new ConfigError(`${name}: model_type is ${JSON.stringify(family)}; supported are ${Object.keys(families).join(', ')}`);
+  }
+  const number = (key: string, fallback?: number): number => {
+    const value = config[key] ?? fallback;
+    if (typeof value !== 'number' || !Number.isFinite(value))
+      throw new ConfigError(`${name}: ${key} must be a number, found ${value === undefined ? 'nothing' : JSON.stringify(value)}`);
+    return value;
+  };
+  const act = config.hidden_act ?? 'silu';
+  if (act !== 'silu') throw new ConfigError(`${name}: hidden_act is ${JSON.stringify(act)}; supported is "silu"`);
+  const layers = number('num_hidden_layers');
+  const heads = number('num_attention_heads');
+  const width = number('hidden_size');
+  const rope = (config.rope_parameters ?? { ...(config.rope_scaling as object | null), rope_theta: config.rope_theta }) as Record<string, unknown>;
+  const bias = config.attention_bias === true;
+  return checked(
+    {
+      family: family as DecoderSpec['family'],
+      vocabSize: number('vocab_size'),
+      width,
+      layers,
+      heads,
+      kvHeads: number('num_key_value_heads', heads),
+      headDim: number('head_dim', width / heads),
+      mlpWidth: number('intermediate_size'),
+      contextLength: number('max_position_embeddings', 2048),
+      ropeTheta: typeof rope.rope_theta === 'number' ? rope.rope_theta : 10_000,
+      ropeScaling: ropeScaling(rope, name),
+      rmsNormEps: number('rms_norm_eps', 1e-6),
+      tiedEmbeddings: config.tie_word_embeddings === true,
+      attentionBias: family === 'qwen2' ? 'qkv' : bias ? 'all' : undefined,
+      mlpBias: config.mlp_bias === true,
+      qkNorm: family === 'qwen3',
+      windows: windows(config, family, layers),
+      initializerRange: number('initializer_range', 0.02),
+    },
+    name,
+  );
+}
+
+/** The `config.json` of a spec, in the form of transformers 5 with the keys that transformers 4 reads beside it. */
+export function configFromSpec(spec: DecoderSpec, ids: { bosId?: number; eosId?: number; padId?: number } = {}): Record<string, unknown> {
+  const { ropeScaling } = spec;
+  const scaling = ropeScaling && {
+    rope_type: 'llama3',
+    factor: ropeScaling.factor,
+    low_freq_factor: ropeScaling.lowFreqFactor,
+    high_freq_factor: ropeScaling.highFreqFactor,
+    original_max_position_embeddings: ropeScaling.originalContextLength,
+  };
+  const window = spec.windows?.find((w) => w > 0);
+  return {
+    architectures: [families[spec.family]],
+    model_type: spec.family,
+    vocab_size: spec.vocabSize,
+    hidden_size: spec.width,
+    num_hidden_layers: spec.layers,
+    num_attention_heads: spec.heads,
+    num_key_value_heads: spec.kvHeads,
+    head_dim: spec.headDim,
+    intermediate_size: spec.mlpWidth,
+    max_position_embeddings: spec.contextLength,
+    rms_norm_eps: spec.rmsNormEps,
+    rope_theta: spec.ropeTheta,
+    ...(scaling && { rope_scaling: scaling }),
+    rope_parameters: { rope_type: 'default', ...scaling, rope_theta: spec.ropeTheta },
+    tie_word_embeddings: spec.tiedEmbeddings,
+    hidden_act: 'silu',
+    attention_bias: spec.attentionBias === 'all',
+    mlp_bias: spec.mlpBias === true,
+    ...(window && {
+      sliding_window: window,
+      use_sliding_window: true,
+      layer_types: spec.windows!.map((w) => (w > 0 ? 'sliding_attention' : 'full_attention')),
+    }),
+    initializer_range: spec.initializerRange ?? 0.02,
+    bos_token_id: ids.bosId ?? null,
+    eos_token_id: ids.eosId ?? null,
+    pad_token_id: ids.padId ?? null,
+    torch_dtype: 'float32',
+  };
+}
+
+/** Name and shape of every weight, in Hugging Face's names and order. */
+export function parameterShapes(spec: DecoderSpec): Record<string, readonly number[]> {
+  const { width, mlpWidth } = spec;
+  const q = spec.heads * spec.headDim;
+  const kv = spec.kvHeads * spec.headDim;
+  const shapes: Record<string, readonly number[]> = { 'model.embed_tokens.weight': [spec.vocabSize, width] };
+  for (let layer = 0; layer < spec.layers; layer++) {
+    const at = `model.layers.${layer}`;
+    shapes[`${at}.input_layernorm.weight`] = [width];
+    const project = (name: string, out: number, input: number, bias: boolean) => {
+      shapes[`${at}.${name}.weight`] = [out, input];
+      if (bias) shapes[`${at}.${name}.bias`] = [out];
+    };
+    project('self_attn.q_proj', q, width, spec.attentionBias !== undefined);
+    project('self_attn.k_proj', kv, width, spec.attentionBias !== undefined);
+    project('self_attn.v_proj', kv, width, spec.attentionBias !== undefined);
+    project('self_attn.o_proj', width, q, spec.attentionBias === 'all');
+    if (spec.qkNorm) {
+      shapes[`${at}.self_attn.q_norm.weight`] = [spec.headDim];
+      shapes[`${at}.self_attn.k_norm.weight`] = [spec.headDim];
+    }
+    shapes[`${at}.post_attention_layernorm.weight`] = [width];
+    project('mlp.gate_proj', mlpWidth, width, spec.mlpBias === true);
+    project('mlp.up_proj', mlpWidth, width, spec.mlpBias === true);
+    project('mlp.down_proj', width, mlpWidth, spec.mlpBias === true);
+  }
+  shapes['model.norm.weight'] = [width];
+  if (!spec.tiedEmbeddings) shapes['lm_head.weight'] = [spec.vocabSize, width];
+  return shapes;
+}
+
+/** Rotary angle per position of each pair of dimensions, [headDim / 2]. Llama 3's scaling as in transformers' `_compute_llama3_parameters`. */
+export function inverseFrequencies({ headDim, ropeTheta, ropeScaling }: Pick<DecoderSpec, 'headDim' | 'ropeTheta' | 'ropeScaling'>): Float32Array {
+  return Float32Array.from({ length: headDim / 2 }, (_, i) => {
+    const frequency = Math.fround(1 / ropeTheta ** ((2 * i) / headDim));
+    if (!ropeScaling) return frequency;
+    const { factor, lowFreqFactor, highFreqFactor, originalContextLength } = ropeScaling;
+    const wavelength = (2 * Math.PI) / frequency;
+    if (wavelength < originalContextLength / highFreqFactor) return frequency;
+    if (wavelength > originalContextLength / lowFreqFactor) return frequency / factor;
+    const smooth = (originalContextLength / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    return ((1 - smooth) * frequency) / factor + smooth * frequency;
+  });
+}
+
+function ropeScaling(rope: Record<string, unknown>, name: string): Llama3Rope | undefined {
+  const type = rope.rope_type ?? rope.type ?? 'default';
+  if (type === 'default') return undefined;
+  if (type !== 'llama3') throw new ConfigError(`${name}: rope_type is ${JSON.stringify(type)}; supported are "default" and "llama3"`);
+  const value = (key: string) => {
+    if (typeof rope[key] !== 'number') throw new ConfigError(`${name}: rope_type "llama3" needs a number ${key}`);
+    return rope[key];
+  };
+  return {
+    factor: value('factor'),
+    lowFreqFactor: value('low_freq_factor'),
+    highFreqFactor: value('high_freq_factor'),
+    originalContextLength: value('original_max_position_embeddings'),
+  };
+}
+
+function windows(config: Record<string, unknown>, family: string, layers: number): number[] | undefined {
+  const window = config.sliding_window;
+  if (typeof window !== 'number' || (family.startsWith('qwen') && config.use_sliding_window !== true)) return undefined;
+  const types = config.layer_types as string[] | undefined;
+  const full = family.startsWith('qwen') ? Number(config.max_window_layers ?? layers) : 0; // Qwen: the first layers see everything
+  return Array.from({ length: layers }, (_, l) => ((types ? types[l] === 'sliding_attention' : l >= full) ? window : 0));
+}
+
+function checked(spec: DecoderSpec, name: string): DecoderSpec {
+  const whole = ['vocabSize', 'width', 'layers', 'heads', 'kvHeads', 'headDim', 'mlpWidth', 'contextLength'] as const;
+  for (const key of whole) {
+    if (!Number.isInteger(spec[key]) || spec[key] < 1) throw new ConfigError(`${name}: ${key} must be a whole number above 0, got ${spec[key]}`);
+  }
+  if (spec.heads % spec.kvHeads !== 0)
+    throw new ConfigError(`${name}: heads (${spec.heads}) must be a multiple of kvHeads (${spec.kvHeads})`);
+  if (spec.headDim % 2 !== 0) throw new ConfigError(`${name}: headDim must be even for rotary embeddings, got ${spec.headDim}`);
+  return spec;
+}

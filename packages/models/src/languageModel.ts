@@ -1,0 +1,94 @@
+import { readCopy } from '@plumbline/core';
+import { encodeCompletion, encodePrompt, joinSequence, type LanguageModel, type PackedBatch, packSequences } from '@plumbline/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LocalDecoder } from './decoder/decoder.js';
+import { generate } from './generation/generate.js';
+
+/** A local decoder behind the interface that servers have too. Conversations go through its chat template. */
+export function asLanguageModel(decoder: LocalDecoder, { batchTokens = 4096 } = {}): LanguageModel & Required<Pick<LanguageModel, 'score' | 'embed'>> {
+  const { tokenizer } = decoder;
+  return {
+    name: decoder.name,
+    can: { score: true, embed: true, logps: true },
+    generate: (prompts, sampling) => generate(decoder, prompts.map((prompt) => encodePrompt(tokenizer, prompt)), sampling),
+    async score(batch) {
+      const sequences = batch.map(({ prompt, completion }) =>
+        joinSequence(encodePrompt(tokenizer, prompt), encodeCompletion(tokenizer, prompt, completion, { appendEos: false })),
+      );
+      const logps = await completionLogpsOf(decoder, sequences, { batchTokens });
+      return sequences.map(({ tokens, completionStart }, i) => ({ tokens: tokens.slice(completionStart), logps: logps[i] }));
+    },
+    async embed(texts) {
+      return Promise.all(texts.map((text) => embed(decoder, tokenizer.encode(text, { special: true }))));
+    },
+  };
+}
+
+/**
+ * Log-probabilities of the completion's tokens, from the training path and without gradients, in batches of about `batchTokens` tokens.
+ * [sequences][completion tokens], in nats; a token that begins its sequence has none and is left out.
+ */
+export async function completionLogpsOf(
+  decoder: Pick<LocalDecoder, 'completionLogps'>,
+  sequences: readonly { tokens: Int32Array; completionStart: number }[],
+  { batchTokens = 4096, temperature }: { batchTokens?: number; temperature?: number } = {},
+): Promise<Float32Array[]> {
+  const out: Float32Array[] = [];
+  for (const batch of tokenBatches(sequences, batchTokens)) {
+    const { tokens, sums, lengths } = decoder.completionLogps(batch, { temperature });
+    const flat = (await readCopy(tokens)) as Float32Array;
+    const counts = await readCopy(lengths);
+    tf.dispose([tokens, sums, lengths]);
+    let at = 0;
+    for (const count of counts) out.push(flat.slice(at, (at += count)));
+  }
+  return out;
+}
+
+/**
+ * Estimates KL(policy || reference) per sequence, in nats: the mean over sequences that the policy sampled of
+ * `log policy − log reference`, summed over the completion (k1: unbiased, may be negative on few samples).
+ */
+export async function sampleKl(
+  policy: Pick<LocalDecoder, 'completionLogps'>,
+  reference: Pick<LocalDecoder, 'completionLogps'>,
+  sequences: readonly { tokens: Int32Array; completionStart: number }[],
+  options: { batchTokens?: number; temperature?: number } = {},
+): Promise<{ perSequence: Float32Array; mean: number; meanPerToken: number }> {
+  const ours = await completionLogpsOf(policy, sequences, options);
+  const theirs = await completionLogpsOf(reference, sequences, options);
+  let tokens = 0;
+  let total = 0;
+  const perSequence = Float32Array.from(ours, (logps, i) => {
+    let sum = 0;
+    for (let t = 0; t < logps.length; t++) sum += logps[t] - theirs[i][t];
+    tokens += logps.length;
+    total += sum;
+    return sum;
+  });
+  return { perSequence, mean: total / Math.max(1, ours.length), meanPerToken: total / Math.max(1, tokens) };
+}
+
+function* tokenBatches(sequences: readonly { tokens: Int32Array; completionStart: number }[], batchTokens: number): Generator<PackedBatch> {
+  let batch: { tokens: Int32Array; completionStart: number; row: number }[] = [];
+  let size = 0;
+  for (const [row, sequence] of sequences.entries()) {
+    if (batch.length > 0 && size + sequence.tokens.length > batchTokens) {
+      yield packSequences(batch);
+      batch = [];
+      size = 0;
+    }
+    batch.push({ ...sequence, row });
+    size += sequence.tokens.length;
+  }
+  if (batch.length > 0) yield packSequences(batch);
+}
+
+/** Mean over all tokens of the final hidden states, scaled to length 1. */
+async function embed(decoder: LocalDecoder, tokens: Int32Array): Promise<Float32Array> {
+  const mean = tf.tidy(() => tf.mean(decoder.hidden(packSequences([{ tokens, completionStart: 0, row: 0 }])), 0));
+  const values = (await readCopy(mean)) as Float32Array;
+  mean.dispose();
+  const norm = Math.hypot(...values) || 1;
+  return values.map((x) => x / norm);
+}

@@ -1,0 +1,23 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A file among this package's own fixtures. */
+export const ownFixture = (path: string): string => fileURLToPath(new URL(`../../test/fixtures/${path}`, import.meta.url));
+
+/** Where the large parity fixtures are, if they are there: `$PLUMB_SHARED`, or `shared` beside the repository. */
+export const sharedFolder: string | undefined = [process.env.PLUMB_SHARED, fileURLToPath(new URL('../../../../../shared', import.meta.url))].find(
+  (folder): folder is string => folder !== undefined && existsSync(join(folder, 'fixtures')),
+);
+export const sharedFixture = (path: string): string => join(sharedFolder ?? '', 'fixtures', path);
+/** To end a suite's name with, so that a skip says why. */
+export const whySkipped = sharedFolder ? '' : ' (skipped: no ../shared/fixtures beside the repository, nor in $PLUMB_SHARED)';
+
+export const readJson = <T = Record<string, unknown>>(path: string): T => JSON.parse(readFileSync(path, 'utf8'));
+
+/** SmolLM2-135M-Instruct's GGUF, if `get-models.sh` has fetched it. */
+export const smolGguf: string | undefined = sharedFolder && findGguf(join(sharedFolder, '.models', 'SmolLM2-135M-Instruct', 'SmolLM2-135M-Instruct.Q4_1.gguf'));
+
+function findGguf(path: string): string | undefined {
+  return existsSync(path) ? path : undefined;
+}
