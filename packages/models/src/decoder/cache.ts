@@ -27,7 +27,7 @@ export function createKvCache(shape: CacheShape): KvCache {
   return ['cpu', 'native', 'wasm'].includes(tf.getBackend()) ? hostCache(shape) : tensorCache(shape);
 }
 
-function hostCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
+export function hostCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
   const width = kvHeads * headDim;
   const group = heads / kvHeads;
   const room = () => Array.from({ length: layers }, () => new Float32Array(capacity * maxTokens * width));
@@ -140,7 +140,7 @@ function attendHead(
  * The same through tensor ops. Keys are rotated already, so their order does not matter: each append adds columns for all rows, masked
  * where a row has no token, and attention is one batched product over the columns.
  */
-function tensorCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
+export function tensorCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
   type Column = Int32Array; // position in its row, or -1, for each row
   const store = Array.from({ length: layers }, () => ({
     keys: undefined as tf.Tensor4D | undefined, // [rows, kvHeads, columns, headDim]

@@ -21,3 +21,16 @@ export const smolGguf: string | undefined = sharedFolder && findGguf(join(shared
 function findGguf(path: string): string | undefined {
   return existsSync(path) ? path : undefined;
 }
+
+export type FixtureTensors = Record<string, { shape: number[]; data: Float32Array }>;
+/** A safetensors file of float32 tensors, read apart from the code under test. */
+export function readTensors(path: string): FixtureTensors {
+  const file = readFileSync(path);
+  const length = Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.subarray(8, 8 + length).toString()) as Record<string, { shape: number[]; data_offsets: [number, number] }>;
+  return Object.fromEntries(
+    Object.entries(header)
+      .filter(([name]) => name !== '__metadata__')
+      .map(([name, { shape, data_offsets: [from, to] }]) => [name, { shape, data: new Float32Array(file.buffer.slice(file.byteOffset + 8 + length + from, file.byteOffset + 8 + length + to)) }]),
+  );
+}
