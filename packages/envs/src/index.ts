@@ -3,9 +3,8 @@
 // Words: story openings that a small language model continues
 export type { EvaluateOptions, SampledGroup, SampleOptions, WordsBed, WordsEvaluation } from './words/bed.js';
 export { completionTokens, distinctPairs, promptTokens, wordsBed } from './words/bed.js';
-export { differentStories, storyGenerator } from './words/stories.js';
-export { characterNames } from './words/vocabulary.js';
-
 // Gold rewards of the words bed
 export type { Guard, GuardOptions } from './words/sentiment.js';
 export { guardedSentiment, heroConsistency, repeatedTrigrams, sentiment, wordsGuard } from './words/sentiment.js';
+export { differentStories, storyGenerator } from './words/stories.js';
+export { characterNames } from './words/vocabulary.js';

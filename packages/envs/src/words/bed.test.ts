@@ -2,8 +2,8 @@ import { rng } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completionTokens, distinctPairs, openings, promptTokens, type WordsBed, wordsBed } from './bed.js';
-import { untrainedDecoder } from './testing.js';
 import { guardedSentiment } from './sentiment.js';
+import { untrainedDecoder } from './testing.js';
 import { characterNames } from './vocabulary.js';
 
 const base = untrainedDecoder();
@@ -38,7 +38,11 @@ describe('the openings', () => {
   });
 
   it('say so where the tokenizer leaves too few', () => {
-    const letters = { ...base.tokenizer, encode: (text: string) => Int32Array.from(text, (c) => c.charCodeAt(0)), decode: (ids: ArrayLike<number>) => String.fromCharCode(...Array.from(ids)) };
+    const letters = {
+      ...base.tokenizer,
+      encode: (text: string) => Int32Array.from(text, (c) => c.charCodeAt(0)),
+      decode: (ids: ArrayLike<number>) => String.fromCharCode(...Array.from(ids)),
+    };
     expect(() => openings({ tokenizer: letters }, rng(0), 400)).toThrow(/400 different openings/);
   });
 });
@@ -83,7 +87,12 @@ describe('evaluate', () => {
   it('measures another policy: KL above 0 on average, means a prompt, a learned reward where one is given', async () => {
     const policy = untrainedDecoder(9);
     const prompts = bed.heldOutPrompts.slice(0, 4);
-    const lengths = { name: 'length', score: async (batch: readonly { completion: unknown }[]) => ({ scores: Float32Array.from(batch, ({ completion }) => String(completion).length) }) };
+    const lengths = {
+      name: 'length',
+      score: async (batch: readonly { completion: unknown }[]) => ({
+        scores: Float32Array.from(batch, ({ completion }) => String(completion).length),
+      }),
+    };
     const measured = await bed.evaluate(policy, { prompts, samplesPerPrompt: 2, rng: rng(1), reward: lengths });
     expect(measured.kl.reduce((a, b) => a + b, 0)).toBeGreaterThan(0);
     expect(measured.samples).toHaveLength(4);

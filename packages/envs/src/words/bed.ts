@@ -13,7 +13,13 @@ const trainingPrompts = 3000;
 const heldOut = 256;
 
 /** All samples of one prompt, with their gold scores. `components` are those of the gold: raw, nll, repetition, fluent. */
-export type SampledGroup = { prompt: string; completions: string[]; samples: TokenSample[]; scores: Float32Array; components: Record<string, Float32Array> };
+export type SampledGroup = {
+  prompt: string;
+  completions: string[];
+  samples: TokenSample[];
+  scores: Float32Array;
+  components: Record<string, Float32Array>;
+};
 
 export type SampleOptions = {
   prompts: readonly string[];
@@ -76,7 +82,10 @@ export interface WordsBed {
   /** Samples from `policy` and measures it. 96 held-out prompts with 4 samples each give an interval of about ±0.08 in gold reward. */
   evaluate(policy: LocalDecoder, options: EvaluateOptions): Promise<WordsEvaluation>;
   /** Measures samples that were drawn and perhaps selected elsewhere, such as best-of-n. `policy` gives the KL; without it `kl` is NaN. */
-  measure(groups: readonly SampledGroup[], options: { rng: Rng; policy?: LocalDecoder; reward?: RewardFunction; signal?: AbortSignal }): Promise<WordsEvaluation>;
+  measure(
+    groups: readonly SampledGroup[],
+    options: { rng: Rng; policy?: LocalDecoder; reward?: RewardFunction; signal?: AbortSignal },
+  ): Promise<WordsEvaluation>;
 }
 
 /**
@@ -85,7 +94,15 @@ export interface WordsBed {
  * `seed` decides the openings. `base` is the pretrained model, `zoo:words-1m` unless said otherwise. Nothing is scored by the gold that a
  * policy's own tokens decide: the gold reads text.
  */
-export async function wordsBed({ seed, base: given = 'zoo:words-1m', gold: otherGold }: { seed: number; base?: LocalDecoder | string; gold?: RewardFunction }): Promise<WordsBed> {
+export async function wordsBed({
+  seed,
+  base: given = 'zoo:words-1m',
+  gold: otherGold,
+}: {
+  seed: number;
+  base?: LocalDecoder | string;
+  gold?: RewardFunction;
+}): Promise<WordsBed> {
   const base = typeof given === 'string' ? await loadDecoder(given) : given;
   const { tokenizer } = base;
   const gold = otherGold ?? guardedSentiment({ base });
@@ -116,7 +133,13 @@ export async function wordsBed({ seed, base: given = 'zoo:words-1m', gold: other
         some.forEach((prompt, i) => {
           const own = (values: Float32Array) => values.slice(i * n, (i + 1) * n);
           const components = Object.fromEntries(Object.entries(scored.components ?? {}).map(([name, values]) => [name, own(values)]));
-          groups.push({ prompt, completions: sampled[i].map(({ text }) => text), samples: sampled[i], scores: own(scored.scores), components });
+          groups.push({
+            prompt,
+            completions: sampled[i].map(({ text }) => text),
+            samples: sampled[i],
+            scores: own(scored.scores),
+            components,
+          });
         });
         onProgress?.({ done: groups.length * n, total: prompts.length * n });
       }
@@ -140,8 +163,16 @@ export async function wordsBed({ seed, base: given = 'zoo:words-1m', gold: other
           kl[i] = ours[i] - theirs[i];
         });
       }
-      const learned = reward && (await reward.score(flat.map(({ prompt, sample }) => ({ prompt, completion: sample.text })), { rng, signal })).scores;
-      const of = (name: string) => groups.map(({ components, scores }) => components[name] ?? new Float32Array(scores.length).fill(Number.NaN));
+      const learned =
+        reward &&
+        (
+          await reward.score(
+            flat.map(({ prompt, sample }) => ({ prompt, completion: sample.text })),
+            { rng, signal },
+          )
+        ).scores;
+      const of = (name: string) =>
+        groups.map(({ components, scores }) => components[name] ?? new Float32Array(scores.length).fill(Number.NaN));
       const completions = groups.map((group) => group.completions);
       return {
         prompts: groups.map(({ prompt }) => prompt),
@@ -172,7 +203,8 @@ export function openings({ tokenizer }: Pick<LocalDecoder, 'tokenizer'>, rng: Rn
   const story = storyGenerator(rng);
   const found = new Set<string>();
   for (let index = 0; found.size < count; index++) {
-    if (index > 100 * count + 1000) throw new RangeError(`openings: ${count} different openings were asked for, but the tokenizer leaves only ${found.size}`);
+    if (index > 100 * count + 1000)
+      throw new RangeError(`openings: ${count} different openings were asked for, but the tokenizer leaves only ${found.size}`);
     const text = story(index);
     const ids = tokenizer.encode(text);
     const opening = tokenizer.decode(ids.subarray(0, promptTokens));
@@ -198,8 +230,12 @@ export function distinctPairs(texts: readonly string[]): number {
 }
 
 function regroup(values: Float32Array | Float64Array, groups: readonly SampledGroup[]) {
-  let at = 0;
-  return groups.map(({ samples }) => values.slice(at, (at += samples.length)));
+  let to = 0;
+  return groups.map(({ samples }) => {
+    to += samples.length;
+    return values.slice(to - samples.length, to);
+  });
 }
 
-const means = (rows: readonly ArrayLike<number>[]) => Float64Array.from(rows, (row) => Array.from(row).reduce((a, b) => a + b, 0) / row.length);
+const means = (rows: readonly ArrayLike<number>[]) =>
+  Float64Array.from(rows, (row) => Array.from(row).reduce((a, b) => a + b, 0) / row.length);

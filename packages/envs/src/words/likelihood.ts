@@ -8,7 +8,11 @@ import * as tf from '@tensorflow/tfjs-core';
  * Sequences are packed in their order into batches of at most `batchTokens` tokens. A sequence with an empty completion gets 0.
  * @throws RangeError naming the row that is longer than the decoder's context
  */
-export async function completionLogpSums(decoder: Decoder, sequences: readonly Sequence[], { batchTokens = 4096, signal }: { batchTokens?: number; signal?: AbortSignal } = {}): Promise<Float64Array> {
+export async function completionLogpSums(
+  decoder: Decoder,
+  sequences: readonly Sequence[],
+  { batchTokens = 4096, signal }: { batchTokens?: number; signal?: AbortSignal } = {},
+): Promise<Float64Array> {
   const sums = new Float64Array(sequences.length);
   let batch: (Sequence & { row: number })[] = [];
   let tokens = 0;

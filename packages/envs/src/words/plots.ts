@@ -2,17 +2,31 @@
 import type { Telling } from './teller.js';
 import { a, animals, badTraits, dishes, foods, goodTraits, makeable, pets, plants } from './vocabulary.js';
 
-export type Plot = { readonly start: Telling; readonly good: readonly Telling[]; readonly bad: readonly Telling[] };
+export type Plot = {
+  readonly start: Telling;
+  /** It takes days: "after lunch" would not do. */
+  readonly long?: boolean;
+  readonly good: readonly Telling[];
+  readonly bad: readonly Telling[];
+};
 
 /** Each call makes the plot's own choices (which dish, which animal), so that its sentences agree on them. */
 export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   // Losing something.
   (t) => ({
-    start: () => [`${t.who()} lost ${t.his} ${t.thing} ${t.at}`, ...(t.chance(0.6) ? [`${t.who()} looked for it ${t.pick(['everywhere', 'for hours', 'all day', 'under every stone', 'in every corner'])}`] : [])],
+    start: () => [
+      `${t.who()} lost ${t.his} ${t.thing} ${t.at}`,
+      ...(t.chance(0.6)
+        ? [`${t.who()} looked for it ${t.pick(['everywhere', 'for hours', 'all day', 'under every stone', 'in every corner'])}`]
+        : []),
+    ],
     good: [
       () => `${t.who()} found it ${t.pick(['under a bench', 'behind a wall', 'near a tree', 'in the grass', 'in a box'])} and smiled`,
       () => `${t.friendActs()} found it and gave it back with a smile`,
-      () => [t.aside(`${a(t.pick(goodTraits))} ${t.pick(['man', 'woman', 'child', 'farmer'])} had found it`), `${t.who()} thanked ${t.pick(['the stranger', 'everyone'])} and was glad`],
+      () => [
+        t.aside(`${a(t.pick(goodTraits))} ${t.pick(['man', 'woman', 'child', 'farmer'])} had found it`),
+        `${t.who()} thanked ${t.pick(['the stranger', 'everyone'])} and was glad`,
+      ],
     ],
     bad: [
       () => [`${t.who()} never saw it again`, `${t.who()} missed it and cried`],
@@ -54,7 +68,10 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
     return {
       start: () => `${t.who()} made ${t.a(dish)} ${t.pick(['for', 'with'])} ${t.friend()}`,
       good: [
-        () => t.aside(`it tasted ${t.pick(['great', 'sweet', 'wonderful', 'good'])}, and they ate ${t.pick(['all of it', 'it with joy', 'every bit of it'])}`),
+        () =>
+          t.aside(
+            `it tasted ${t.pick(['great', 'sweet', 'wonderful', 'good'])}, and they ate ${t.pick(['all of it', 'it with joy', 'every bit of it'])}`,
+          ),
         () => `${t.friendActs()} loved it and asked for more`,
         () => t.aside(`it won a prize ${t.elsewhere.at}`),
       ],
@@ -67,7 +84,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   },
   // A storm.
   (t) => ({
-    start: () => `${t.who()} was on the way to ${t.elsewhere.place} when ${t.pick(['a storm came', 'it began to rain', 'it began to snow', 'the sky turned dark', 'a strange fog came down'])}`,
+    start: () =>
+      `${t.who()} was on the way to ${t.elsewhere.place} when ${t.pick(['a storm came', 'it began to rain', 'it grew dark', 'the sky turned dark', 'a strange fog came down'])}`,
     good: [
       () => `${t.who()} found a safe, warm place in ${t.pick(['a barn', 'a hut', 'a cave', 'an old mill', 'an inn'])}`,
       () => [t.aside('the sun came back'), t.aside('there was a beautiful rainbow')],
@@ -99,12 +117,14 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
     return {
       start: () => `${t.who()} told ${t.friend()} a ${told} about the ${t.thing}`,
       good: [
-        () => `${t.friendActs()} laughed and said, "${t.pick(['You are funny', 'I love it', 'That is great', 'You are a good friend', 'That is wonderful'])}!"`,
+        () =>
+          `${t.friendActs()} laughed and said, "${t.pick(['You are funny', 'I love it', 'That is great', 'You are a good friend', 'That is wonderful'])}!"`,
         () => t.aside(`they laughed until the ${t.pick(['sun went down', 'bell rang', 'moon came up'])}`),
         () => `${t.friendActs()} liked it and smiled at ${t.name}`,
       ],
       bad: [
-        () => `${t.friendActs()} said, "${t.pick(['You are cruel', 'I hate it', 'That is a bad lie', 'You are a fool', 'That is horrible'])}!"`,
+        () =>
+          `${t.friendActs()} said, "${t.pick(['You are cruel', 'I hate it', 'That is a bad lie', 'You are a fool', 'That is horrible'])}!"`,
         () => `${t.friendActs()} got angry and shouted at ${t.name}`,
         () => `${t.friendActs()} did not believe a word, and they had a fight`,
       ],
@@ -112,7 +132,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   },
   // An animal in need.
   (t) => ({
-    start: () => `${t.who()} saw ${t.a(t.animal)} ${t.pick(['in a net', 'in a deep hole', 'under a cart', 'in the mud', 'behind a fence', 'in the cold water'])} ${t.at}`,
+    start: () =>
+      `${t.who()} saw ${t.a(t.animal)} ${t.pick(['in a net', 'in a deep hole', 'under a cart', 'in the mud', 'behind a fence', 'in the cold water'])} ${t.at}`,
     good: [
       () => `${t.who()} saved it, and soon it was safe and well`,
       () => [`${t.who()} helped the ${t.animal} with great care`, t.aside('it became a good friend')],
@@ -126,7 +147,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   }),
   // Breaking something.
   (t) => ({
-    start: () => `${t.who()} dropped ${t.friend()}'s ${t.thing} ${t.pick(['on the floor', 'into the water', 'down the stairs', 'from the roof'])}`,
+    start: () =>
+      `${t.who()} dropped ${t.friend()}'s ${t.thing} ${t.pick(['on the floor', 'into the water', 'down the stairs', 'from the roof'])}`,
     good: [
       () => `${t.friendActs()} forgave ${t.name} with a smile`,
       () => `${t.who()} mended it, and it was as good as new`,
@@ -140,7 +162,16 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   }),
   // Before an audience.
   (t) => {
-    const act = t.pick(['sang a song', 'played the drum', 'danced', 'read a poem', 'played the flute', 'told a tale', 'played the violin', 'did a trick']);
+    const act = t.pick([
+      'sang a song',
+      'played the drum',
+      'danced',
+      'read a poem',
+      'played the flute',
+      'told a tale',
+      'played the violin',
+      'did a trick',
+    ]);
     return {
       start: () => `${t.who()} ${act} ${t.at}`,
       good: [
@@ -159,7 +190,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   (t) => {
     const plant = t.pick(plants);
     return {
-      start: () => `${t.who()} planted ${t.a(plant)} ${t.pick(['near the door', 'by the wall', 'behind the house', 'under the window', 'by the gate'])}`,
+      start: () =>
+        `${t.who()} planted ${t.a(plant)} ${t.pick(['near the door', 'by the wall', 'behind the house', 'under the window', 'by the gate'])}`,
       good: [
         () => t.aside('it grew tall and strong, and it was beautiful'),
         () => t.aside(`in a month it was the best ${plant} in the village`),
@@ -191,7 +223,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   },
   // A test.
   (t) => ({
-    start: () => `${t.who()} had ${t.pick(['a test', 'a long test', 'a lesson', 'an exam'])} in ${t.pick(['reading', 'music', 'numbers', 'drawing', 'writing', 'spelling'])}`,
+    start: () =>
+      `${t.who()} had ${t.pick(['a test', 'a long test', 'a lesson', 'an exam'])} in ${t.pick(['reading', 'music', 'numbers', 'drawing', 'writing', 'spelling'])}`,
     good: [
       () => `${t.who()} did well, and the teacher was pleased`,
       () => t.aside(`it was easy, and ${t.name} won a prize`),
@@ -244,7 +277,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   },
   // Hide and seek.
   (t) => ({
-    start: () => `${t.who()} and ${t.friend()} played ${t.pick(['hide and seek', 'ball', 'a game', 'cards', 'chess', 'a long game'])} ${t.at}`,
+    start: () =>
+      `${t.who()} and ${t.friend()} played ${t.pick(['hide and seek', 'ball', 'a game', 'cards', 'chess', 'a long game'])} ${t.at}`,
     good: [
       () => t.aside('they laughed and had fun'),
       () => `${t.who()} won and danced with joy`,
@@ -275,7 +309,9 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   },
   // Illness.
   (t) => ({
-    start: () => `${t.friendActs()} ${t.pick(['lay in bed', 'had a cold', 'had a cough', 'could not get up', 'had to stay in bed'])} for ${t.pick(['a week', 'two days', 'three days', 'a month', 'many days'])}`,
+    long: true,
+    start: () =>
+      `${t.friendActs()} ${t.pick(['lay in bed', 'had a cold', 'had a cough', 'could not get up', 'had to stay in bed'])} for ${t.pick(['a week', 'two days', 'three days', 'a month', 'many days'])}`,
     good: [
       () => `${t.who()} brought ${t.pick(foods)}, and soon ${t.friend()} was well and happy`,
       () => [t.aside('the doctor was very good'), `${t.friendActs()} got better and laughed again`],
@@ -289,6 +325,7 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   }),
   // A new home.
   (t) => ({
+    long: true,
     start: () => `${t.who()} moved to ${t.pick(['a new house', 'an old house', 'a small room', 'a big house', 'a cabin'])} near ${t.place}`,
     good: [
       () => `${t.who()} made a good friend on the first day`,
@@ -303,9 +340,10 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   }),
   // Climbing.
   (t) => {
-    const high = t.pick(['a tall tree', 'a ladder', 'a high wall', 'the roof', 'a big rock', 'an oak tree', 'a steep hill']);
+    const high = t.pick(['a tall tree', 'a ladder', 'a high wall', 'a pile of hay', 'a big rock', 'an oak tree', 'a steep hill']);
     return {
-      start: () => `${t.who()} climbed ${high} ${t.pick([`near ${t.place}`, 'to see the moon', 'to look around', 'behind the house', 'to reach an apple'])}`,
+      start: () =>
+        `${t.who()} climbed ${high} ${t.pick([`near ${t.place}`, 'to see the moon', 'to look around', 'behind the house', 'to reach an apple'])}`,
       good: [
         () => t.aside('the view was wonderful'),
         () => [`${t.who()} saw ${t.elsewhere.place} from there`, t.aside('it was beautiful')],
@@ -322,7 +360,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   (t) => {
     const food = t.pick(foods);
     return {
-      start: () => `${t.who()} and ${t.friend()} took ${food} and ${t.a(t.pick(['blanket', 'basket', 'bottle', 'pot', 'apple']))} to ${t.elsewhere.place}`,
+      start: () =>
+        `${t.who()} and ${t.friend()} took ${food} and ${t.a(t.pick(['blanket', 'basket', 'bottle', 'pot', 'apple']))} to ${t.elsewhere.place}`,
       good: [
         () => t.aside(`the ${food} was good, and they were ${t.pick(['happy', 'glad', 'cheerful', 'merry'])}`),
         () => t.aside(`they shared it with ${t.a(t.animal)} and laughed`),
@@ -339,7 +378,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   (t) => {
     const made = t.pick(makeable);
     return {
-      start: () => `${t.who()} ${t.pick(['made', 'built'])} ${t.a(made)} out of ${t.pick(['wood', 'paper', 'old boxes', 'straw', 'sticks'])}`,
+      start: () =>
+        `${t.who()} ${t.pick(['made', 'built'])} ${t.a(made)} out of ${t.pick(['wood', 'paper', 'old boxes', 'straw', 'sticks'])}`,
       good: [
         () => t.aside(`it was ${t.pick(['perfect', 'wonderful', 'beautiful', 'great'])}, and everyone liked it`),
         () => `${t.friendActs()} admired it`,
@@ -354,7 +394,8 @@ export const plots: readonly ((t: Parameters<Telling>[0]) => Plot)[] = [
   },
   // Lost in the dark.
   (t) => ({
-    start: () => `${t.who()} ${t.pick(['took the wrong path', 'went too far', 'did not know the way', 'stayed out late'])}, and night fell ${t.elsewhere.at}`,
+    start: () =>
+      `${t.who()} ${t.pick(['took the wrong path', 'went too far', 'did not know the way', 'stayed out late'])}, and night fell ${t.elsewhere.at}`,
     good: [
       () => t.aside(`${a(t.pick(goodTraits))} ${t.pick(['farmer', 'woman', 'man', 'baker', 'sailor'])} showed ${t.name} the way`),
       () => [t.aside('the stars were beautiful'), `${t.who()} was calm and brave`],

@@ -2,8 +2,8 @@ import { rng } from '@plumbline/core';
 import { rewardFunctionContract } from '@plumbline/data/contract';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, describe, expect, it } from 'vitest';
-import { untrainedDecoder } from './testing.js';
 import { guardedSentiment, heroConsistency, repeatedTrigrams, sentiment } from './sentiment.js';
+import { untrainedDecoder } from './testing.js';
 
 const base = untrainedDecoder();
 afterAll(() => base.dispose());
@@ -70,7 +70,9 @@ describe('guardedSentiment', () => {
 
   it('says which row does not fit the context', async () => {
     const long = { prompt: 'Once', completion: ' upon a time'.repeat(40) };
-    await expect(guardedSentiment(lenient).score([happy, long], context())).rejects.toThrow(/row 1 has \d+ tokens, but tiny reads at most 64/);
+    await expect(guardedSentiment(lenient).score([happy, long], context())).rejects.toThrow(
+      /row 1 has \d+ tokens, but tiny reads at most 64/,
+    );
   });
 
   it('leaves no tensor behind', async () => {
@@ -79,16 +81,21 @@ describe('guardedSentiment', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  for (const { name, run } of rewardFunctionContract(() => guardedSentiment(lenient), { candidates: [happy, sad, loop, empty] })) it(`keeps the contract: ${name}`, run);
+  for (const { name, run } of rewardFunctionContract(() => guardedSentiment(lenient), { candidates: [happy, sad, loop, empty] }))
+    it(`keeps the contract: ${name}`, run);
 });
 
 describe('heroConsistency', () => {
   it('is the share of names that the prompt had', async () => {
     const prompt = 'Tom and his sister went to the lake.';
-    const rows = [' Tom was happy.', ' Max was happy.', ' Tom met Max. Tom left.', ' He was happy.'].map((completion) => ({ prompt, completion }));
+    const rows = [' Tom was happy.', ' Max was happy.', ' Tom met Max. Tom left.', ' He was happy.'].map((completion) => ({
+      prompt,
+      completion,
+    }));
     expect([...(await heroConsistency().score(rows, context())).scores]).toEqual([1, 0, 0.5, 0]);
     expect([...(await heroConsistency({ ...lenient, maxNll: 2 }).score(rows, context())).scores]).toEqual([0, 0, 0, 0]);
   });
 
-  for (const { name, run } of rewardFunctionContract(() => heroConsistency(), { candidates: [happy, sad, loop, empty] })) it(`keeps the contract: ${name}`, run);
+  for (const { name, run } of rewardFunctionContract(() => heroConsistency(), { candidates: [happy, sad, loop, empty] }))
+    it(`keeps the contract: ${name}`, run);
 });

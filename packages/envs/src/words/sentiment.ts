@@ -75,9 +75,15 @@ export function wordsOf(text: string): string[] {
   return text.toLowerCase().match(/[\p{L}\p{N}']+/gu) ?? [];
 }
 
-async function checkFluency({ base, maxNll = wordsGuard.maxNll, maxRepetition = wordsGuard.maxRepetition, batchTokens }: GuardOptions, batch: readonly Candidate[], signal?: AbortSignal) {
+async function checkFluency(
+  { base, maxNll = wordsGuard.maxNll, maxRepetition = wordsGuard.maxRepetition, batchTokens }: GuardOptions,
+  batch: readonly Candidate[],
+  signal?: AbortSignal,
+) {
   const { tokenizer } = base;
-  const sequences = batch.map(({ prompt, completion }) => joinSequence(encodePrompt(tokenizer, prompt), encodeCompletion(tokenizer, prompt, completion)));
+  const sequences = batch.map(({ prompt, completion }) =>
+    joinSequence(encodePrompt(tokenizer, prompt), encodeCompletion(tokenizer, prompt, completion)),
+  );
   const sums = await completionLogpSums(base, sequences, { batchTokens, signal });
   const nll = Float32Array.from(sequences, ({ tokens, completionStart }, i) => -sums[i] / Math.max(1, tokens.length - completionStart));
   const repetition = Float32Array.from(batch, ({ completion }) => repeatedTrigrams(textOf(completion)));

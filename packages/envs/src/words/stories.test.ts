@@ -30,7 +30,7 @@ describe('the story generator', () => {
   it('writes sentences: capitals at the start, a mark at the end, quotes that close, no doubled words or spaces', () => {
     for (const story of stories.slice(0, 10_000)) {
       expect(story).toMatch(/^[A-Z].*[.!?]"?$/);
-      expect(story).not.toMatch(/[.!?]"? [a-z]|  |\.\.|,,| ,| \.|undefined|NaN|\[object/);
+      expect(story).not.toMatch(/[.!?]"? [a-z]| {2}|\.\.|,,| ,| \.|undefined|NaN|\[object/);
       expect((story.match(/"/g) ?? []).length % 2).toBe(0);
       expect(story).not.toMatch(/\b(\w+) \1\b/i);
     }
@@ -94,6 +94,7 @@ describe('the word lists', () => {
   });
 
   it('have no word twice', () => {
-    for (const list of Object.values(vocabulary)) if (Array.isArray(list)) expect(new Set(list.map((entry) => JSON.stringify(entry))).size).toBe(list.length);
+    for (const list of Object.values(vocabulary))
+      if (Array.isArray(list)) expect(new Set(list.map((entry) => JSON.stringify(entry))).size).toBe(list.length);
   });
 });

@@ -44,7 +44,7 @@ function tell(t: Teller): string {
   say(t.pick(openings));
   if (t.chance(0.5)) say(t.pick(settings));
   const plot = t.pick(plots)(t);
-  say(plot.start, t.chance(0.75) ? `${t.pick(times)}, ` : '');
+  say(plot.start, t.chance(0.75) ? `${t.pick(plot.long ? seasons : times)}, ` : '');
   t.turn();
   say(t.pick(t.good ? plot.good : plot.bad), t.chance(0.2) ? t.pick(t.good ? luckily : sadly) : '');
   if (t.chance(0.5)) sayAside();
@@ -64,10 +64,30 @@ function finish(sentence: string): string {
   return /[.!?]"?$/.test(text) ? text : `${text}.`;
 }
 
+const seasons = ['last summer', 'last winter', 'last week', 'in the spring', 'in the fall', 'in the summer'];
 const times = [
-  ...['one day', 'one morning', 'one evening', 'one afternoon', 'one summer day', 'one rainy day', 'one winter morning', 'early one morning'],
-  ...['on a warm day', 'on a cold day', 'on Sunday', 'on Monday', 'on market day', 'after lunch', 'after school', 'before dinner', 'after breakfast'],
-  ...['last summer', 'last winter', 'last week', 'in the spring', 'in the fall', 'in the summer'],
+  ...seasons,
+  ...[
+    'one day',
+    'one morning',
+    'one evening',
+    'one afternoon',
+    'one summer day',
+    'one rainy day',
+    'one winter morning',
+    'early one morning',
+  ],
+  ...[
+    'on a warm day',
+    'on a cold day',
+    'on Sunday',
+    'on Monday',
+    'on market day',
+    'after lunch',
+    'after school',
+    'before dinner',
+    'after breakfast',
+  ],
 ];
 const luckily = ['luckily, ', 'in the end, ', 'at last, ', 'to the joy of everyone, '];
 const sadly = ['sadly, ', 'in the end, ', 'to the horror of everyone, '];
@@ -79,7 +99,8 @@ const openings: readonly Telling[] = [
   (t) => `once there was a ${t.child} named ${t.name}`,
   (t) => `once upon a time, there was a ${t.pick(['little', 'small', 'young', 'tall', 'quiet', 'shy'])} ${t.child} named ${t.name}`,
   (t) => `long ago, a ${t.child} named ${t.name} lived near ${t.place}`,
-  (t) => `in ${a(t.pick(['small', 'big', 'old', 'little', 'white', 'red', 'empty']))} house near ${t.place} lived a ${t.child} named ${t.name}`,
+  (t) =>
+    `in ${a(t.pick(['small', 'big', 'old', 'little', 'white', 'red', 'empty']))} house near ${t.place} lived a ${t.child} named ${t.name}`,
   (t) => `${t.who()} lived near ${t.place} with ${t.friend()}`,
   (t) => `${t.who()} had ${t.a(t.pick(pets))}`,
   (t) => `${t.who()} had ${t.a(t.pick(pets))} and ${t.a(t.thing)}`,
@@ -116,7 +137,8 @@ const feelings: { good: readonly Telling[]; bad: readonly Telling[] } = {
     (t) => `${t.who()} felt ${t.feeling()}`,
     (t) => `${t.who()} was ${t.feeling()} and ${t.pick(['laughed', 'smiled', 'danced', 'clapped', 'sang', 'jumped for joy'])}`,
     (t) => `${t.who()} felt ${t.feeling()} and ${t.feeling()}`,
-    (t) => `${t.who()} was so ${t.feeling()} that ${t.he} ${t.pick(['sang all the way home', 'told everyone', 'could not sleep', 'ran to tell the others', 'hugged a tree'])}`,
+    (t) =>
+      `${t.who()} was so ${t.feeling()} that ${t.he} ${t.pick(['sang all the way home', 'told everyone', 'could not sleep', 'ran to tell the others', 'hugged a tree'])}`,
     (t) => `${t.who()} had never been so ${t.feeling()}`,
     (t) => t.aside(`it made ${t.name} ${t.feeling()}`),
   ],
@@ -124,7 +146,8 @@ const feelings: { good: readonly Telling[]; bad: readonly Telling[] } = {
     (t) => `${t.who()} felt ${t.feeling()}`,
     (t) => `${t.who()} was ${t.feeling()} and ${t.pick(['cried', 'screamed', 'shouted', 'ran away', 'hid', 'went to bed'])}`,
     (t) => `${t.who()} felt ${t.feeling()} and ${t.feeling()}`,
-    (t) => `${t.who()} was so ${t.feeling()} that ${t.he} ${t.pick(['cried all the way home', 'told nobody', 'could not sleep', 'hid in the barn', 'kicked a tree'])}`,
+    (t) =>
+      `${t.who()} was so ${t.feeling()} that ${t.he} ${t.pick(['cried all the way home', 'told nobody', 'could not sleep', 'hid in the barn', 'kicked a tree'])}`,
     (t) => `${t.who()} had never been so ${t.feeling()}`,
     (t) => t.aside(`it made ${t.name} ${t.feeling()}`),
   ],
@@ -136,7 +159,10 @@ const reactions: { good: readonly Telling[]; bad: readonly Telling[] } = {
     (t) => `${t.friendActs()} ${t.pick(['hugged', 'thanked', 'kissed', 'praised'])} ${t.name}`,
     (t) => `${t.friendActs()} said, "${t.pick(['You are', 'How'])} ${t.trait()}!"`.replace(/"How (\w+)!/, '"How $1 you are!'),
     (t) => `${t.friendActs()} gave ${t.name} ${t.a(t.pick(makeable))} and a ${t.pick(['smile', 'hug', 'kiss'])}`,
-    (t) => (t.friendMet ? t.aside(`they ${t.pick(['laughed together', 'sang a happy song', 'had a great time', 'became best friends'])}`) : `${t.who()} had a great time`),
+    (t) =>
+      t.friendMet
+        ? t.aside(`they ${t.pick(['laughed together', 'sang a happy song', 'had a great time', 'became best friends'])}`)
+        : `${t.who()} had a great time`,
     (t) => t.aside(`it was ${a(t.day())} ${t.pick(['day', 'evening', 'time', 'week'])}`),
     (t) => `${t.who()} said, "${t.pick(['I am so happy', 'What a lovely day', 'This is wonderful', 'I love this place', 'Thank you'])}!"`,
   ],
@@ -145,7 +171,10 @@ const reactions: { good: readonly Telling[]; bad: readonly Telling[] } = {
     (t) => `${t.friendActs()} ${t.pick(['hit', 'blamed', 'insulted', 'scared', 'punished'])} ${t.name}`,
     (t) => `${t.friendActs()} said, "${t.pick(['You are', 'How'])} ${t.trait()}!"`.replace(/"How (\w+)!/, '"How $1 you are!'),
     (t) => `${t.friendActs()} took ${t.name}'s ${t.pick(makeable)} and ${t.pick(['broke it', 'ruined it', 'burned it'])}`,
-    (t) => (t.friendMet ? t.aside(`they ${t.pick(['cried together', 'had a bad fight', 'had a terrible time', 'became enemies'])}`) : `${t.who()} had a terrible time`),
+    (t) =>
+      t.friendMet
+        ? t.aside(`they ${t.pick(['cried together', 'had a bad fight', 'had a terrible time', 'became enemies'])}`)
+        : `${t.who()} had a terrible time`,
     (t) => t.aside(`it was ${a(t.day())} ${t.pick(['day', 'evening', 'time', 'week'])}`),
     (t) => `${t.who()} said, "${t.pick(['I am so sad', 'What a horrible day', 'This is terrible', 'I hate this place', 'I am afraid'])}!"`,
   ],
@@ -154,12 +183,17 @@ const reactions: { good: readonly Telling[]; bad: readonly Telling[] } = {
 const asides: readonly Telling[] = [
   (t) => t.aside(`a ${t.pick(['cold', 'warm', 'light'])} wind blew all ${t.pick(['day', 'night', 'morning'])}`),
   (t) => `${t.who()} ate ${t.pick(foods)} ${t.pick(['by the fire', 'on a bench', 'under a tree', 'in the kitchen', 'at the table'])}`,
-  (t) => `${t.who()} put the ${t.pick(things)} ${t.pick(['on the table', 'in a box', 'under the bed', 'on a shelf', 'in a bag', 'on the wall'])}`,
-  (t) => t.aside(`${t.a(t.pick(animals))} ${t.pick(['walked by', 'looked at them', 'followed them home', 'sat on the wall', 'slept near the door', 'came closer'])}`),
+  (t) =>
+    `${t.who()} put the ${t.pick(things)} ${t.pick(['on the table', 'in a box', 'under the bed', 'on a shelf', 'in a bag', 'on the wall'])}`,
+  (t) =>
+    t.aside(
+      `${t.a(t.pick(animals))} ${t.pick(['walked by', 'looked at them', 'followed them home', 'sat on the wall', 'slept near the door', 'came closer'])}`,
+    ),
   (t) => t.aside(`the road to ${t.pick(places).place} was ${t.pick(['long', 'short', 'wet', 'empty', 'full of people'])}`),
   (t) => t.aside(`the ${t.pick(['sun', 'moon'])} ${t.pick(['went down', 'came up', 'was behind a cloud'])} over ${t.place}`),
   (t) => `${t.who()} drank a cup of ${t.pick(['milk', 'tea', 'water', 'juice', 'cocoa'])}`,
-  (t) => `${t.who()} sat ${t.pick(['on a bench', 'on a stone', 'by the window', 'under a tree', 'on the stairs'])} for ${t.pick(['an hour', 'a while', 'some time'])}`,
+  (t) =>
+    `${t.who()} sat ${t.pick(['on a bench', 'on a stone', 'by the window', 'under a tree', 'on the stairs'])} for ${t.pick(['an hour', 'a while', 'some time'])}`,
   (t) => t.aside(`the clock struck ${t.pick(['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'])}`),
   (t) => `${t.friendActs()} ${t.pick(['opened', 'closed'])} the ${t.pick(['door', 'window', 'gate', 'book', 'box'])}`,
   (t) => `${t.who()} thought about ${t.a(t.pick(things))}`,
@@ -180,7 +214,7 @@ const endings: { good: readonly Telling[]; bad: readonly Telling[] } = {
     (t) => `${t.who()} went home ${t.feeling()}`,
     (t) => `${t.who()} slept well and had ${t.pick(['good', 'sweet', 'lovely'])} dreams`,
     (t) => (t.friendMet ? t.aside('they were good friends from that day on') : `${t.who()} was happy from that day on`),
-    (t) => `from then on, ${t.who()} loved ${t.place}`,
+    (t) => `${t.who()} loved ${t.place} from then on`,
     (t) => `${t.who()} and ${t.friend()} had a party ${t.elsewhere.at}`,
     (t) => `${t.who()} learned to be ${t.trait()}`,
   ],
@@ -189,7 +223,7 @@ const endings: { good: readonly Telling[]; bad: readonly Telling[] } = {
     (t) => `${t.who()} went home ${t.feeling()}`,
     (t) => `${t.who()} slept badly and had ${t.pick(['bad', 'horrible', 'terrible'])} dreams`,
     (t) => (t.friendMet ? t.aside('they were enemies from that day on') : `${t.who()} was sad from that day on`),
-    (t) => `from then on, ${t.who()} hated ${t.place}`,
+    (t) => `${t.who()} hated ${t.place} from then on`,
     (t) => `${t.who()} and ${t.friend()} never spoke again`,
     (t) => `${t.who()} cried all night`,
   ],

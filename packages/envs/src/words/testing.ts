@@ -6,5 +6,9 @@ import { differentStories } from './stories.js';
 export function untrainedDecoder(seed = 0): LocalDecoder {
   const json = trainByteBpe(differentStories(rng(0).fork('stories'), 1000), { vocabSize: 1000, specialTokens: ['<|endoftext|>'] });
   const tokenizer = tokenizerFromJson(json, { name: 'tiny', eos_token: '<|endoftext|>' });
-  return createDecoder(decoderSpec({ vocabSize: 1000, width: 16, layers: 1, heads: 2, mlpWidth: 24, contextLength: 64 }), { tokenizer, name: 'tiny', rng: rng(seed) });
+  return createDecoder(decoderSpec({ vocabSize: 1000, width: 16, layers: 1, heads: 2, mlpWidth: 24, contextLength: 64 }), {
+    tokenizer,
+    name: 'tiny',
+    rng: rng(seed),
+  });
 }

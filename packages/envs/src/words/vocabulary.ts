@@ -5,8 +5,12 @@ export const she: Pronouns = { he: 'she', him: 'her', his: 'her' };
 export const he: Pronouns = { he: 'he', him: 'him', his: 'his' };
 
 // None is also a common noun or carries a sentiment of its own: "Grace" and "Will" would.
-export const girlNames = words('Lily Anna Lena Ivy Rosa Emma Nora Zoe Ella Lucy Sara Clara Ruby Molly Julia Hanna Maya Eva Tess Nina Olga Vera');
-export const boyNames = words('Tom Ben Max Sam Leo Oscar Finn Jack Noah Adam Paul Henry Luke Peter Simon Felix Hugo Ivan Oliver Toby Otto Carl');
+export const girlNames = words(
+  'Lily Anna Lena Ivy Rosa Emma Nora Zoe Ella Lucy Sara Clara Ruby Molly Julia Hanna Maya Eva Tess Nina Olga Vera',
+);
+export const boyNames = words(
+  'Tom Ben Max Sam Leo Oscar Finn Jack Noah Adam Paul Henry Luke Peter Simon Felix Hugo Ivan Oliver Toby Otto Carl',
+);
 /** Every name that a story can mention. */
 export const characterNames: readonly string[] = [...girlNames, ...boyNames];
 
@@ -39,7 +43,18 @@ export const makeable = words('kite basket box doll mask puppet drum boat raft h
 export const looks = words('red blue green yellow white black brown old new small big little round tiny orange gray purple');
 export const foods = words('soup bread rice fish pie corn cake toast cheese stew porridge noodles');
 /** What a cook makes: each takes "a" or "an". */
-export const dishes = ['cake', 'pie', 'pot of soup', 'loaf of bread', 'pizza', 'plum tart', 'apple pie', 'carrot cake', 'onion pie', 'pancake'];
+export const dishes = [
+  'cake',
+  'pie',
+  'pot of soup',
+  'loaf of bread',
+  'pizza',
+  'plum tart',
+  'apple pie',
+  'carrot cake',
+  'onion pie',
+  'pancake',
+];
 
 /** Each is "it". */
 export const animals = words(
@@ -47,7 +62,18 @@ export const animals = words(
 );
 /** Those that live with people. */
 export const pets = words('dog cat rabbit kitten puppy pony parrot turtle hen goat duck lamb hamster donkey');
-export const plants = ['bean', 'rose bush', 'apple tree', 'pumpkin', 'sunflower', 'plum tree', 'carrot', 'tomato plant', 'onion', 'oak tree'];
+export const plants = [
+  'bean',
+  'rose bush',
+  'apple tree',
+  'pumpkin',
+  'sunflower',
+  'plum tree',
+  'carrot',
+  'tomato plant',
+  'onion',
+  'oak tree',
+];
 
 export const goodMoods = words(
   'happy glad proud joyful cheerful excited delighted thankful hopeful pleased lucky brave grateful merry thrilled relieved confident peaceful eager satisfied',
