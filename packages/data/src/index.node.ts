@@ -29,6 +29,8 @@ export type {
   Sampling,
   Scorer,
   Scores,
+  ShapeInput,
+  Shaper,
   StepRewardFunction,
   Tokenizer,
   TokenMask,

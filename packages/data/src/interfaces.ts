@@ -1,5 +1,5 @@
 /** The interfaces through which sibling packages meet: records, packed batches, rewards, judges and language models. */
-import type { ParameterTree, Rng } from '@plumbline/core';
+import type { Checkpointable, ParameterTree, Rng } from '@plumbline/core';
 import type * as tf from '@tensorflow/tfjs-core';
 
 export type Message = { role: 'system' | 'user' | 'assistant' | 'tool' | (string & {}); content: string; [key: string]: unknown };
@@ -70,6 +70,13 @@ export interface GroupRewardFunction {
 export interface StepRewardFunction {
   readonly name: string;
   scoreSteps(batch: readonly { prompt: Prompt; steps: string[] }[], ctx: Context): Promise<Float32Array[]>;
+}
+/** Rewards of one batch, [n], with what a shaper may need of each row: its prompt's reference rewards, the completion's length in tokens. */
+export type ShapeInput = { rewards: Float32Array; references?: readonly Float32Array[]; lengths?: Int32Array };
+/** Turns rewards into what the policy is trained on. A shaper with running statistics updates them first; they are its checkpoint. */
+export interface Shaper extends Checkpointable {
+  readonly name: string;
+  apply(x: ShapeInput): Float32Array;
 }
 export interface Criterion {
   readonly name: string;

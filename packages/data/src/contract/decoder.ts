@@ -131,9 +131,9 @@ export function decoderContract(
           const { tokens, sums, lengths } = await logpsOf(decoder, pack(all));
           const counts = all.map((sequence) => sequence.tokens.length - Math.max(1, sequence.completionStart));
           ensureClose(lengths, counts, 0, 'lengths');
-          let at = 0;
-          const added = counts.map((n) => tokens.subarray(at, (at += n)).reduce((a, b) => a + b, 0));
-          ensure(tokens.length === at, `${tokens.length} log-probabilities for ${at} completion tokens`);
+          const ends = counts.map((_, s) => counts.slice(0, s + 1).reduce((a, b) => a + b, 0));
+          const added = counts.map((n, s) => tokens.subarray(ends[s] - n, ends[s]).reduce((a, b) => a + b, 0));
+          ensure(tokens.length === ends.at(-1), `${tokens.length} log-probabilities for ${ends.at(-1)} completion tokens`);
           ensureClose(sums, added, tolerance, 'sums');
           ensure(
             tokens.every((logp) => logp <= 1e-5),

@@ -103,9 +103,9 @@ function worldOf(cache: KvCache, { layers, rows, heads, kvHeads, headDim, scale 
       } finally {
         tf.dispose(tensors);
       }
-      rowList.forEach((row, i) =>
-        held[layer][row].push({ k: k.slice(i * width, (i + 1) * width), v: v.slice(i * width, (i + 1) * width) }),
-      );
+      for (const [i, row] of rowList.entries()) {
+        held[layer][row].push({ k: k.slice(i * width, (i + 1) * width), v: v.slice(i * width, (i + 1) * width) });
+      }
     },
     share(from: number, to: number[]) {
       cache.share(from, Int32Array.from(to));

@@ -1,0 +1,14 @@
+import { ShapeError } from '@plumbline/core';
+import type * as tf from '@tensorflow/tfjs-core';
+
+/** All given tensors are [pairs], with at least one pair. */
+export function checkPairs(loss: string, tensors: Record<string, tf.Tensor | undefined>): void {
+  const given = Object.entries(tensors).filter((entry): entry is [string, tf.Tensor] => entry[1] !== undefined);
+  const [first, shape] = [given[0][0], given[0][1].shape];
+  if (shape.length !== 1) throw new ShapeError(`${loss}: ${first} is [${shape}]; it must be [pairs]`);
+  if (shape[0] === 0) throw new ShapeError(`${loss}: the batch is empty`);
+  for (const [name, tensor] of given) {
+    if (tensor.shape.join() !== shape.join())
+      throw new ShapeError(`${loss}: ${first} is [${shape}] and ${name} [${tensor.shape}]; both must be [pairs]`);
+  }
+}
