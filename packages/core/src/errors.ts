@@ -16,3 +16,5 @@ export class CheckpointError extends PlumblineError {}
 export class NonFiniteError extends PlumblineError {}
 /** Work that was stopped on request, after saving. */
 export class InterruptedError extends PlumblineError {}
+/** A file or folder that cannot be read or written: not there, not allowed, disk full. */
+export class FileError extends PlumblineError {}

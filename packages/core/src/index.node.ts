@@ -1,3 +1,8 @@
+// Backends
+
+export type { BackendInfo, BackendOptions } from './backends.js';
+export { backendInfo, describeBackends, initBackend } from './backends.node.js';
+
 // Tape, kernels, reading
 
 export type { AttentionAttrs, Kernel, KernelDefinition, RotaryAttrs, SegmentAttrs, TokenLogpsAttrs } from './index.js';
@@ -24,6 +29,7 @@ export {
   stopGradient,
   swiGlu,
   tokenLogps,
+  updateInPlace,
 } from './index.js';
 
 // All of index.ts
@@ -86,3 +92,21 @@ export {
   saveIfAborted,
   sgd,
 } from './index.js';
+
+// Files
+
+export type { NumberArray, Safetensors, SafetensorsDtype, SafetensorsEntry, TensorToWrite } from './index.js';
+export {
+  bfloat16ToFloat32,
+  encodeSafetensors,
+  FileError,
+  float16ToFloat32,
+  float32ToBfloat16,
+  float32ToFloat16,
+  parseSafetensors,
+} from './index.js';
+
+// Node alone
+
+export { writeFileAtomic } from './files.node.js';
+export { readSafetensors, writeSafetensors } from './safetensors.node.js';

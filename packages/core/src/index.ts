@@ -1,21 +1,27 @@
 import './setup.js';
 
+// Backends
+
+export { backendInfo, describeBackends, initBackend } from './backends.browser.js';
+export type { BackendInfo, BackendOptions } from './backends.js';
+
 // Tape, kernels, reading
 
-export { attention, type AttentionAttrs } from './kernels/attention.js';
+export { defineKernel, type Kernel, type KernelDefinition } from './kernel.js';
+export { type AttentionAttrs, attention } from './kernels/attention.js';
 export { embedding } from './kernels/embedding.js';
 export { geluTanh } from './kernels/gelu.js';
 export { layerNorm } from './kernels/layerNorm.js';
 export { linear } from './kernels/linear.js';
 export { rmsNorm } from './kernels/rmsNorm.js';
-export { rotary, type RotaryAttrs } from './kernels/rotary.js';
+export { type RotaryAttrs, rotary } from './kernels/rotary.js';
 export { gatherRows, type SegmentAttrs, segmentMean, segmentSum } from './kernels/rows.js';
 export { swiGlu } from './kernels/swiGlu.js';
-export { tokenLogps, type TokenLogpsAttrs } from './kernels/tokenLogps.js';
-export { defineKernel, type Kernel, type KernelDefinition } from './kernel.js';
+export { type TokenLogpsAttrs, tokenLogps } from './kernels/tokenLogps.js';
 export { logSigmoid, logSumExp } from './math.js';
 export { ownTensor, readCopy, readScalars, scope } from './scope.js';
 export { checkpoint, gradients, stopGradient } from './tape.js';
+export { updateInPlace } from './updateInPlace.js';
 
 // Parameters, optimizers and schedules
 
@@ -43,12 +49,29 @@ export { type Metric, type MetricName, metrics } from './metrics.js';
 export { rng } from './rng.js';
 export { type LoggedStep, type MemoryRun, memoryRun, saveIfAborted } from './run.js';
 
+// Files
+
+export {
+  bfloat16ToFloat32,
+  encodeSafetensors,
+  float16ToFloat32,
+  float32ToBfloat16,
+  float32ToFloat16,
+  type NumberArray,
+  parseSafetensors,
+  type Safetensors,
+  type SafetensorsDtype,
+  type SafetensorsEntry,
+  type TensorToWrite,
+} from './safetensors.js';
+
 // The signatures that packages share, and errors meant for users
 
 export {
   BackendError,
   CheckpointError,
   ConfigError,
+  FileError,
   FormatError,
   InterruptedError,
   NonFiniteError,
