@@ -1,2 +1,118 @@
-// Placeholder until the kernels arrive; an install must succeed without them.
-process.exit(0);
+// Compiles src/cc to build/plumbline.node with whatever C++ compiler is there ($CXX, else c++). Downloads nothing.
+// Run at install and, where installers block scripts, on first use. Without a compiler it says so in one line and exits 0:
+// everything still works on the other backends.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const sources = join(here, 'src', 'cc');
+const out = join(here, 'build');
+const target = join(out, 'plumbline.node');
+const stamp = join(out, 'plumbline.json');
+
+const common = ['-std=c++17', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', '-w'];
+const kernel = ['-O3', '-fno-exceptions', '-fno-rtti'];
+const isas =
+  process.arch === 'x64'
+    ? {
+        avx512: ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mprefer-vector-width=512'],
+        avx2: ['-mavx2', '-mfma'],
+        sse: [],
+      }
+    : process.arch === 'arm64'
+      ? { neon: [] }
+      : { portable: [] };
+
+function headers() {
+  const pkg = createRequire(import.meta.url).resolve('node-api-headers/package.json');
+  return join(dirname(pkg), 'include');
+}
+
+function run(command, args) {
+  return new Promise((resolve) => {
+    let text = '';
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stdout.on('data', (d) => (text += d));
+    child.stderr.on('data', (d) => (text += d));
+    child.on('error', (e) => resolve({ code: -1, text: e.message }));
+    child.on('close', (code) => resolve({ code, text }));
+  });
+}
+
+function signature(cxx) {
+  const hash = createHash('sha256');
+  for (const f of readdirSync(sources).sort()) hash.update(f).update(readFileSync(join(sources, f)));
+  hash.update(readFileSync(fileURLToPath(import.meta.url)));
+  hash.update(JSON.stringify([cxx, process.platform, process.arch, process.versions.modules, process.env.PLUMB_CXXFLAGS ?? '']));
+  return hash.digest('hex');
+}
+
+/** @returns {Promise<{ built: boolean, why: string, seconds?: number }>} `built` says whether there is an addon to load now. */
+export async function build({ force = false } = {}) {
+  const cxx = process.env.CXX || 'c++';
+  let include;
+  try {
+    include = headers();
+  } catch {
+    return { built: existsSync(target), why: 'node-api-headers is not installed' };
+  }
+  const want = signature(cxx);
+  if (!force && existsSync(target) && existsSync(stamp)) {
+    try {
+      if (JSON.parse(readFileSync(stamp, 'utf8')).signature === want) return { built: true, why: 'up to date' };
+    } catch {}
+  }
+  const probe = spawnSync(cxx, ['--version'], { encoding: 'utf8' });
+  if (probe.error || probe.status !== 0) return { built: false, why: `no C++ compiler: "${cxx}" cannot be run (set CXX to one)` };
+  const start = Date.now();
+  mkdirSync(out, { recursive: true });
+  const work = mkdtempSync(join(out, 'tmp-'));
+  try {
+    const extra = (process.env.PLUMB_CXXFLAGS ?? '').split(' ').filter(Boolean);
+    const has = Object.keys(isas).map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
+    const jobs = [];
+    for (const [isa, flags] of Object.entries(isas))
+      for (const unit of ['fused', 'ops', 'gemm'])
+        jobs.push({ source: unit, object: `${unit}-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`] });
+    jobs.push({ source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] }, { source: 'pool', object: 'pool', flags: ['-O2'] });
+    const objects = jobs.map((j) => join(work, `${j.object}.o`));
+    let failure = '';
+    const queue = [...jobs];
+    const lane = async () => {
+      for (let j = queue.shift(); j && !failure; j = queue.shift()) {
+        const r = await run(cxx, [...common, ...j.flags, ...extra, '-c', join(sources, `${j.source}.cc`), '-o', join(work, `${j.object}.o`)]);
+        if (r.code !== 0) failure ||= r.text;
+      }
+    };
+    await Promise.all(Array.from({ length: Math.max(1, Math.min(4, availableParallelism())) }, lane));
+    if (!failure) {
+      const link =
+        process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : ['-Wl,-z,nodelete', '-Wl,--exclude-libs,ALL', '-pthread'];
+      const r = await run(cxx, ['-shared', ...objects, '-o', join(work, 'plumbline.node'), ...link, ...extra]);
+      if (r.code !== 0) failure = r.text;
+    }
+    if (failure) {
+      const lines = failure.split('\n');
+      return { built: false, why: `${cxx} failed: ${(lines.find((l) => /error/i.test(l)) ?? lines[0]).trim()}` };
+    }
+    renameSync(join(work, 'plumbline.node'), target);
+    writeFileSync(stamp, JSON.stringify({ signature: want, compiler: probe.stdout.split('\n')[0] }));
+    return { built: true, why: 'compiled', seconds: (Date.now() - start) / 1000 };
+  } catch (e) {
+    return { built: false, why: e instanceof Error ? e.message : String(e) };
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
+  const r = await build({ force: process.argv.includes('--force') });
+  if (r.seconds) console.log(`@plumbline/native: compiled in ${r.seconds.toFixed(1)} s`);
+  else if (!r.built) console.log(`@plumbline/native: not built (${r.why}); tensors run on another backend, slower`);
+  process.exit(0);
+}

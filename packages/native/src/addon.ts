@@ -1,0 +1,103 @@
+/** The compiled addon: found, loaded once, and described. Nothing here throws at import. */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+type F32 = Float32Array;
+type Any = Float32Array | Int32Array | Uint8Array;
+
+/** The functions of `build/plumbline.node`, in the order of their arguments in src/cc/addon.cc. */
+export interface Addon {
+  simd(): string;
+  threads(): number;
+  setThreads(n: number): void;
+  gemm(
+    a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, lda: number, transA: boolean, ldb: number, transB: boolean, ldc: number, relu: boolean, accumulate: boolean,
+  ): void; // biome-ignore format: one line a function
+  gemmBatch(
+    a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, transA: boolean, transB: boolean, relu: boolean, batch: number, offsets: Float64Array,
+  ): void; // biome-ignore format: one line a function
+  unary(op: number, x: F32, y: F32, n: number, p0: number, p1: number): void;
+  binary(op: number, a: F32, b: F32, y: F32, walk: Float64Array): void;
+  compare(op: number, a: F32, b: F32, y: Uint8Array, walk: Float64Array): void;
+  select(condition: Uint8Array, a: Any, b: Any, y: Any, rows: number, inner: number): void;
+  reduce(op: number, x: F32, y: F32, outer: number, n: number, inner: number): void;
+  argReduce(max: boolean, x: F32, y: Int32Array, outer: number, n: number, inner: number): void;
+  softmax(x: F32, y: F32, rows: number, n: number, log: boolean): void;
+  softmaxGrad(y: F32, dy: F32, dx: F32, rows: number, n: number, log: boolean): void;
+  logSumExp(x: F32, y: F32, rows: number, n: number): void;
+  cumsum(x: F32, y: F32, outer: number, n: number, exclusive: boolean, reverse: boolean): void;
+  copyStrided(x: Any, offsetX: number, y: Any, offsetY: number, walk: Float64Array): void;
+  gather(x: Any, ids: Int32Array, y: Any, outer: number, n: number, count: number, inner: number): void;
+  segmentScatter(x: F32, ids: Int32Array, y: F32, rows: number, segments: number, inner: number): void;
+  axpy(alpha: number, x: F32, y: F32, n: number): void;
+  sumSquares(arrays: readonly F32[]): number;
+  adamW(
+    params: readonly F32[], grads: readonly F32[], ms: readonly F32[], vs: readonly F32[], decays: Float64Array, beta1: number, beta2: number, eps: number, learningRate: number, scale: number, correction1: number, correction2: number,
+  ): void; // biome-ignore format: one line a function
+}
+
+export type Availability = { ok: true; simd: string; threads: number } | { ok: false; why: string };
+
+// Both src/ and dist/ lie beside build/.
+const file = fileURLToPath(new URL('../build/plumbline.node', import.meta.url));
+const script = fileURLToPath(new URL('../build.mjs', import.meta.url));
+
+let loaded: Addon | null = null;
+let failure = '';
+
+/** Loads the addon if it is built; null (and a reason in `nativeAvailable`) if not. */
+export function addon(): Addon | null {
+  if (loaded) return loaded;
+  if (!existsSync(file)) {
+    failure = 'not built; a C++ compiler and `node build.mjs` in @plumbline/native build it';
+    return null;
+  }
+  try {
+    loaded = createRequire(import.meta.url)(file) as Addon;
+  } catch (e) {
+    failure = `cannot be loaded: ${e instanceof Error ? e.message : String(e)}`;
+  }
+  return loaded;
+}
+
+/** The addon, where the caller knows that it is there. */
+export function need(): Addon {
+  const a = addon();
+  if (!a) throw new Error(`@plumbline/native: ${failure}`);
+  return a;
+}
+
+/** Whether the kernels can be used, and with which instruction set and how many threads. Synchronous; never throws. */
+export function nativeAvailable(): Availability {
+  const a = addon();
+  return a ? { ok: true, simd: a.simd(), threads: a.threads() } : { ok: false, why: failure };
+}
+
+/** Compiles the kernels if they are not there yet (about ten seconds), then says what `nativeAvailable` says. Never rejects. */
+export async function buildNative(): Promise<Availability> {
+  if (addon()) return nativeAvailable();
+  const text = await new Promise<string>((resolve) => {
+    const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    child.stdout.on('data', (d: Buffer) => {
+      out += d.toString();
+    });
+    child.on('error', (e) => resolve(e.message));
+    child.on('close', () => resolve(out.trim()));
+  });
+  if (addon()) return nativeAvailable();
+  return { ok: false, why: text.match(/not built \((.*)\);/)?.[1] ?? (text || failure) };
+}
+
+/** Threads that kernels use, the caller's included. Results do not depend on it. */
+export function setThreads(n: number): void {
+  if (!(Number.isInteger(n) && n >= 1)) throw new RangeError(`setThreads: threads must be a whole number of at least 1, got ${n}`);
+  need().setThreads(n);
+}
+
+/** 'avx512', 'avx2', 'sse', 'neon' or 'portable'; `PLUMB_SIMD`, read when the addon loads, asks for a lower one. */
+export function simdLevel(): string {
+  return need().simd();
+}

@@ -1,0 +1,381 @@
+// The door to JavaScript: unpacks typed arrays and numbers, calls the table of the instruction set chosen at load. Lengths are
+// checked in raw.ts and kernels.ts; here only the types are.
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+using namespace plumb;
+
+namespace {
+Kernels K;
+
+struct Args {
+  napi_env env;
+  size_t n = 40;
+  napi_value v[40];
+  bool ok = true;
+  Args(napi_env env, napi_callback_info info) : env(env) { napi_get_cb_info(env, info, &n, v, nullptr, nullptr); }
+  void fail(size_t i, const char* what) {
+    if (!ok) return;
+    ok = false;
+    char message[96];
+    snprintf(message, sizeof message, "native: argument %d is not %s", (int)i, what);
+    napi_throw_type_error(env, nullptr, message);
+  }
+  void* typed(napi_value x, size_t i, napi_typedarray_type want, const char* what, size_t* length) {
+    napi_typedarray_type type;
+    size_t len = 0;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(env, x, &type, &len, &data, nullptr, nullptr) != napi_ok || type != want) {
+      fail(i, what);
+      return nullptr;
+    }
+    if (length) *length = len;
+    return data;
+  }
+  bool absent(size_t i) {
+    if (i >= n) return true;
+    napi_valuetype t;
+    napi_typeof(env, v[i], &t);
+    return t == napi_null || t == napi_undefined;
+  }
+  float* f32(size_t i, size_t* length = nullptr) { return (float*)typed(v[i], i, napi_float32_array, "a Float32Array", length); }
+  int32_t* i32(size_t i, size_t* length = nullptr) { return (int32_t*)typed(v[i], i, napi_int32_array, "an Int32Array", length); }
+  uint8_t* u8(size_t i, size_t* length = nullptr) { return (uint8_t*)typed(v[i], i, napi_uint8_array, "a Uint8Array", length); }
+  double* f64(size_t i, size_t* length = nullptr) { return (double*)typed(v[i], i, napi_float64_array, "a Float64Array", length); }
+  float* f32OrNull(size_t i) { return absent(i) ? nullptr : f32(i); }
+  int32_t* i32OrNull(size_t i) { return absent(i) ? nullptr : i32(i); }
+  uint8_t* u8OrNull(size_t i) { return absent(i) ? nullptr : u8(i); }
+  void* any(size_t i, int* bytes) {
+    napi_typedarray_type type;
+    size_t len = 0;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(env, v[i], &type, &len, &data, nullptr, nullptr) != napi_ok) {
+      fail(i, "a typed array");
+      return nullptr;
+    }
+    *bytes = type == napi_uint8_array ? 1 : 4;
+    if (type != napi_uint8_array && type != napi_float32_array && type != napi_int32_array) fail(i, "a Float32Array, Int32Array or Uint8Array");
+    return data;
+  }
+  double num(size_t i) {
+    double d = 0;
+    if (i >= n || napi_get_value_double(env, v[i], &d) != napi_ok) fail(i, "a number");
+    return d;
+  }
+  int64_t i64(size_t i) { return (int64_t)num(i); }
+  bool flag(size_t i) {
+    bool b = false;
+    if (i < n) napi_get_value_bool(env, v[i], &b);
+    return b;
+  }
+  // [rank, dims..., a..., b...]
+  Walk walk(size_t i) {
+    Walk w{};
+    double* m = f64(i);
+    if (!m) return w;
+    w.rank = (int)m[0];
+    for (int d = 0; d < w.rank; d++) {
+      w.dims[d] = (int64_t)m[1 + d];
+      w.a[d] = (int64_t)m[1 + w.rank + d];
+      w.b[d] = (int64_t)m[1 + 2 * w.rank + d];
+    }
+    return w;
+  }
+  std::vector<float*> list(size_t i, std::vector<size_t>* lengths = nullptr) {
+    std::vector<float*> r;
+    uint32_t count = 0;
+    if (napi_get_array_length(env, v[i], &count) != napi_ok) {
+      fail(i, "an array of Float32Arrays");
+      return r;
+    }
+    for (uint32_t k = 0; k < count && ok; k++) {
+      napi_value x;
+      size_t len = 0;
+      napi_get_element(env, v[i], k, &x);
+      r.push_back((float*)typed(x, i, napi_float32_array, "an array of Float32Arrays", &len));
+      if (lengths) lengths->push_back(len);
+    }
+    return r;
+  }
+};
+napi_value number(napi_env env, double x) {
+  napi_value v;
+  napi_create_double(env, x, &v);
+  return v;
+}
+
+#define FN(name) napi_value name(napi_env env, napi_callback_info info)
+#define READY \
+  if (!a.ok) return nullptr
+
+FN(gemm) {  // A, B, C, bias, M, N, K, lda, transA, ldb, transB, ldc, relu, accumulate
+  Args a(env, info);
+  Gemm g{a.i64(4), a.i64(5), a.i64(6), a.f32(0), a.i64(7), a.flag(8), a.f32(1), a.i64(9), a.flag(10), a.f32(2), a.i64(11)};
+  g.bias = a.f32OrNull(3);
+  g.relu = a.flag(12);
+  g.accumulate = a.flag(13);
+  READY;
+  K.gemm(g);
+  return nullptr;
+}
+FN(gemmBatch) {  // A, B, C, bias, M, N, K, transA, transB, relu, batch, offsets Float64Array [2, batch]
+  Args a(env, info);
+  int64_t M = a.i64(4), N = a.i64(5), Kd = a.i64(6), batch = a.i64(10);
+  bool tA = a.flag(7), tB = a.flag(8);
+  Gemm g{M, N, Kd, a.f32(0), tA ? M : Kd, tA, a.f32(1), tB ? Kd : N, tB, a.f32(2), N};
+  g.bias = a.f32OrNull(3);
+  g.relu = a.flag(9);
+  double* o = a.f64(11);
+  READY;
+  std::vector<int64_t> offsets(2 * batch);
+  for (int64_t i = 0; i < 2 * batch; i++) offsets[i] = (int64_t)o[i];
+  K.gemmBatch(g, batch, offsets.data(), offsets.data() + batch, M * N);
+  return nullptr;
+}
+FN(unary) {  // op, x, y, n, p0, p1
+  Args a(env, info);
+  int op = (int)a.i64(0);
+  float *x = a.f32(1), *y = a.f32(2);
+  int64_t n = a.i64(3);
+  float p0 = (float)a.num(4), p1 = (float)a.num(5);
+  READY;
+  K.unary(op, x, y, n, p0, p1);
+  return nullptr;
+}
+FN(binary) {  // op, a, b, y, walk
+  Args a(env, info);
+  int op = (int)a.i64(0);
+  float *x = a.f32(1), *b = a.f32(2), *y = a.f32(3);
+  Walk w = a.walk(4);
+  READY;
+  K.binary(op, x, b, y, w);
+  return nullptr;
+}
+FN(compare) {  // op, a, b, y Uint8Array, walk
+  Args a(env, info);
+  int op = (int)a.i64(0);
+  float *x = a.f32(1), *b = a.f32(2);
+  uint8_t* y = a.u8(3);
+  Walk w = a.walk(4);
+  READY;
+  K.compare(op, x, b, y, w);
+  return nullptr;
+}
+FN(select) {  // condition, a, b, y, rows, inner
+  Args a(env, info);
+  uint8_t* m = a.u8(0);
+  int bytes;
+  void *x = a.any(1, &bytes), *b = a.any(2, &bytes), *y = a.any(3, &bytes);
+  int64_t rows = a.i64(4), inner = a.i64(5);
+  READY;
+  K.select(m, (float*)x, (float*)b, (float*)y, rows, inner);
+  return nullptr;
+}
+FN(reduce) {  // op, x, y, outer, n, inner
+  Args a(env, info);
+  int op = (int)a.i64(0);
+  float *x = a.f32(1), *y = a.f32(2);
+  int64_t outer = a.i64(3), n = a.i64(4), inner = a.i64(5);
+  READY;
+  K.reduce(op, x, y, outer, n, inner);
+  return nullptr;
+}
+FN(argReduce) {  // max, x, y, outer, n, inner
+  Args a(env, info);
+  float* x = a.f32(1);
+  int32_t* y = a.i32(2);
+  int64_t outer = a.i64(3), n = a.i64(4), inner = a.i64(5);
+  READY;
+  K.argReduce(a.flag(0), x, y, outer, n, inner);
+  return nullptr;
+}
+FN(softmax) {  // x, y, rows, n, log
+  Args a(env, info);
+  float *x = a.f32(0), *y = a.f32(1);
+  int64_t rows = a.i64(2), n = a.i64(3);
+  READY;
+  K.softmax(x, y, rows, n, a.flag(4));
+  return nullptr;
+}
+FN(softmaxGrad) {  // y, dy, dx, rows, n, log
+  Args a(env, info);
+  float *y = a.f32(0), *dy = a.f32(1), *dx = a.f32(2);
+  int64_t rows = a.i64(3), n = a.i64(4);
+  READY;
+  K.softmaxGrad(y, dy, dx, rows, n, a.flag(5));
+  return nullptr;
+}
+FN(logSumExp) {  // x, y, rows, n
+  Args a(env, info);
+  float *x = a.f32(0), *y = a.f32(1);
+  int64_t rows = a.i64(2), n = a.i64(3);
+  READY;
+  K.logSumExp(x, y, rows, n);
+  return nullptr;
+}
+FN(cumsum) {  // x, y, outer, n, exclusive, reverse
+  Args a(env, info);
+  float *x = a.f32(0), *y = a.f32(1);
+  int64_t outer = a.i64(2), n = a.i64(3);
+  READY;
+  K.cumsum(x, y, outer, n, a.flag(4), a.flag(5));
+  return nullptr;
+}
+FN(copyStrided) {  // x, offset, y, offset, walk
+  Args a(env, info);
+  int bytes = 4;
+  char* x = (char*)a.any(0, &bytes);
+  int64_t ox = a.i64(1);
+  char* y = (char*)a.any(2, &bytes);
+  int64_t oy = a.i64(3);
+  Walk w = a.walk(4);
+  READY;
+  K.copyStrided(x + ox * bytes, y + oy * bytes, w, bytes);
+  return nullptr;
+}
+FN(gather) {  // x, ids, y, outer, n, count, inner
+  Args a(env, info);
+  int bytes = 4;
+  void* x = a.any(0, &bytes);
+  int32_t* ids = a.i32(1);
+  void* y = a.any(2, &bytes);
+  int64_t outer = a.i64(3), n = a.i64(4), count = a.i64(5), inner = a.i64(6);
+  READY;
+  for (int64_t i = 0; i < count; i++)
+    if (ids[i] < 0 || ids[i] >= n) {
+      char message[120];
+      snprintf(message, sizeof message, "gather: index %d at place %lld is outside [0, %lld)", ids[i], (long long)i, (long long)n);
+      napi_throw_range_error(env, nullptr, message);
+      return nullptr;
+    }
+  K.gather(x, ids, y, outer, n, count, inner, bytes);
+  return nullptr;
+}
+FN(segmentScatter) {  // x, ids, y, rows, segments, inner
+  Args a(env, info);
+  float* x = a.f32(0);
+  int32_t* ids = a.i32(1);
+  float* y = a.f32(2);
+  int64_t rows = a.i64(3), segments = a.i64(4), inner = a.i64(5);
+  READY;
+  K.segmentScatter(x, ids, y, rows, segments, inner);
+  return nullptr;
+}
+FN(axpy) {  // alpha, x, y, n
+  Args a(env, info);
+  float *x = a.f32(1), *y = a.f32(2);
+  float alpha = (float)a.num(0);
+  int64_t n = a.i64(3);
+  READY;
+  K.axpy(alpha, x, y, n);
+  return nullptr;
+}
+FN(sumSquares) {  // arrays
+  Args a(env, info);
+  std::vector<size_t> n;
+  std::vector<float*> x = a.list(0, &n);
+  READY;
+  double s = 0;
+  for (size_t i = 0; i < x.size(); i++) s += K.sumSquares(x[i], (int64_t)n[i]);
+  return number(env, s);
+}
+FN(adamW) {  // params, grads, ms, vs, decays Float64Array, beta1, beta2, eps, learningRate, scale, correction1, correction2
+  Args a(env, info);
+  std::vector<size_t> n, ng, nm, nv;
+  std::vector<float*> p = a.list(0, &n), g = a.list(1, &ng), m = a.list(2, &nm), v = a.list(3, &nv);
+  size_t count = 0;
+  double* decay = a.f64(4, &count);
+  AdamW o{(float)a.num(5), (float)a.num(6), (float)a.num(7), (float)a.num(8), (float)a.num(9), (float)a.num(10), (float)a.num(11)};
+  READY;
+  if (g.size() != p.size() || m.size() != p.size() || v.size() != p.size() || count != p.size() || n != ng || n != nm || n != nv) {
+    napi_throw_range_error(env, nullptr, "adamW: parameters, gradients and moments differ in number or length");
+    return nullptr;
+  }
+  for (size_t i = 0; i < p.size(); i++) K.adamW(p[i], g[i], m[i], v[i], (int64_t)n[i], (float)decay[i], o);
+  return nullptr;
+}
+#include "addon-fused.inc"
+
+FN(threads) { return number(env, threadCount()); }
+FN(setThreads) {
+  Args a(env, info);
+  int n = (int)a.i64(0);
+  READY;
+  setThreadCount(n);
+  return nullptr;
+}
+FN(simd) {
+  napi_value v;
+  napi_create_string_utf8(env, K.name, NAPI_AUTO_LENGTH, &v);
+  return v;
+}
+
+// The widest set that the machine has, or the one that PLUMB_SIMD names if the machine has it.
+const char* choose() {
+  const char* force = getenv("PLUMB_SIMD");
+  auto allowed = [&](const char* name) { return !force || !*force || !strcmp(force, name); };
+  (void)allowed;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#ifdef PLUMB_HAS_AVX512
+  if (allowed("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K);
+    return "avx512";
+  }
+#endif
+#ifdef PLUMB_HAS_AVX2
+  if ((allowed("avx2") || allowed("avx512")) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    fillGemm_avx2(K), fillOps_avx2(K), fillFused_avx2(K);
+    return "avx2";
+  }
+#endif
+  fillGemm_sse(K), fillOps_sse(K), fillFused_sse(K);
+  return "sse";
+#elif defined(__aarch64__)
+  fillGemm_neon(K), fillOps_neon(K), fillFused_neon(K);
+  return "neon";
+#else
+  fillGemm_portable(K), fillOps_portable(K), fillFused_portable(K);
+  return "portable";
+#endif
+}
+void setUp() {
+  static bool done = [] {
+    K.name = choose();
+    const char* t = getenv("PLUMB_THREADS");
+    int n = t ? atoi(t) : 0;
+    setThreadCount(n > 0 ? n : (int)std::thread::hardware_concurrency());
+    return true;
+  }();
+  (void)done;
+}
+}  // namespace
+
+NAPI_MODULE_INIT() {
+  setUp();
+  struct {
+    const char* name;
+    napi_callback f;
+  } all[] = {
+#define ENTRY(f) {#f, f}
+      ENTRY(gemm), ENTRY(gemmBatch), ENTRY(unary), ENTRY(binary), ENTRY(compare), ENTRY(select), ENTRY(reduce), ENTRY(argReduce),
+      ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
+      ENTRY(axpy), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
+      FUSED_ENTRIES
+  };
+  for (auto& e : all) {
+    napi_value f;
+    napi_create_function(env, e.name, NAPI_AUTO_LENGTH, e.f, nullptr, &f);
+    napi_set_named_property(env, exports, e.name, f);
+  }
+  return exports;
+}

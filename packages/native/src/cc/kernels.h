@@ -1,0 +1,122 @@
+// What each instruction set's object files offer; addon.cc picks one table at load. All arrays are contiguous, sizes in elements.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace plumb {
+
+/** C[M,N] = act(op(A)[M,K] · op(B)[K,N] + bias[N]); with `accumulate`, C starts the sum. Each element is one chain of fused
+ *  multiply-adds in the order of K, whatever M, N, the path or the threads. */
+struct Gemm {
+  int64_t M, N, K;
+  const float* A;
+  int64_t lda;
+  bool transA;
+  const float* B;
+  int64_t ldb;
+  bool transB;
+  float* C;
+  int64_t ldc;
+  const float* bias = nullptr;
+  bool relu = false;
+  bool accumulate = false;
+};
+
+enum UnaryOp : int {
+  kAbs, kNeg, kExp, kExpm1, kLog, kLog1p, kSqrt, kRsqrt, kSquare, kSigmoid, kTanh, kRelu, kRelu6, kSoftplus, kReciprocal, kSign,
+  kFloor, kCeil, kRound, kElu, kSelu, kLeakyRelu, kErf, kStep, kClip, kSin, kCos, kGeluTanh, kScale, kUnaryCount
+};
+enum BinaryOp : int {
+  kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kPow, kSquaredDifference, kFloorDiv, kMod, kPrelu, kEluGrad, kBinaryCount
+};
+enum CompareOp : int { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kCompareCount };
+enum ReduceOp : int { kSum, kMean, kMax, kMin, kProd, kSumSquares, kReduceCount };
+
+constexpr int kMaxRank = 8;
+/** A strided walk: `rank` dims, outermost first; strides in elements of each operand (0 = broadcast). */
+struct Walk {
+  int rank;
+  int64_t dims[kMaxRank];
+  int64_t a[kMaxRank], b[kMaxRank], c[kMaxRank];
+};
+
+struct Attention {
+  const float *q, *k, *v;
+  const int32_t* cuSeqlens;
+  const int32_t* prefixOf;  // or null
+  int segments, heads, kvHeads, headDim, window;  // window 0: none
+  int64_t tokens;
+  bool causal;
+  float scale, softcap;  // softcap 0: none
+};
+
+struct TokenLogps {
+  int64_t n, d, v;
+  const float *hidden, *weight, *bias;  // bias or null
+  const int32_t* targets;
+  float temperature, softcap;
+};
+
+struct AdamW {
+  float beta1, beta2, eps, learningRate, scale, correction1, correction2;
+};
+
+struct Kernels {
+  const char* name;
+  void (*gemm)(const Gemm& g);
+  /** `batch` products; strides in elements. */
+  void (*gemmBatch)(const Gemm& g, int64_t batch, const int64_t* offsetA, const int64_t* offsetB, int64_t strideC);
+  void (*unary)(int op, const float* x, float* y, int64_t n, float p0, float p1);
+  void (*binary)(int op, const float* a, const float* b, float* y, const Walk& w);
+  void (*compare)(int op, const float* a, const float* b, uint8_t* y, const Walk& w);
+  void (*select)(const uint8_t* m, const float* a, const float* b, float* y, int64_t rows, int64_t inner);  // m [rows]
+  /** x [outer, n, inner] -> y [outer, inner] */
+  void (*reduce)(int op, const float* x, float* y, int64_t outer, int64_t n, int64_t inner);
+  void (*argReduce)(bool max, const float* x, int32_t* y, int64_t outer, int64_t n, int64_t inner);
+  void (*softmax)(const float* x, float* y, int64_t rows, int64_t n, bool log);
+  void (*softmaxGrad)(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, bool log);
+  void (*logSumExp)(const float* x, float* y, int64_t rows, int64_t n);
+  void (*cumsum)(const float* x, float* y, int64_t outer, int64_t n, bool exclusive, bool reverse);
+  /** y = x along a walk: transposes, slices, tiles, pads; `a` strides of x, `b` of y (1 along the last axis), in elements of `bytes`. */
+  void (*copyStrided)(const void* x, void* y, const Walk& w, int bytes);
+  /** y [outer, count, inner] from x [outer, n, inner] */
+  void (*gather)(const void* x, const int32_t* ids, void* y, int64_t outer, int64_t n, int64_t count, int64_t inner, int bytes);
+  /** y [segments, inner] += x [rows, inner]; rows with a negative id are skipped; y is cleared first. */
+  void (*segmentScatter)(const float* x, const int32_t* ids, float* y, int64_t rows, int64_t segments, int64_t inner);
+  double (*sumSquares)(const float* x, int64_t n);
+  void (*adamW)(float* p, const float* g, float* m, float* v, int64_t n, float decay, const AdamW& o);
+  void (*axpy)(float alpha, const float* x, float* y, int64_t n);  // y += alpha · x
+  void (*rmsNorm)(const float* x, const float* w, float* y, float* r, int64_t rows, int64_t n, float eps);
+  void (*rmsNormGrad)(const float* dy, const float* x, const float* w, const float* r, float* dx, float* dw, int64_t rows, int64_t n);
+  void (*layerNorm)(const float* x, const float* w, const float* b, float* y, float* mean, float* r, int64_t rows, int64_t n, float eps);
+  void (*layerNormGrad)(const float* dy, const float* x, const float* w, const float* mean, const float* r, float* dx, float* dw, float* db, int64_t rows, int64_t n);
+  void (*rotary)(const float* x, const int32_t* positions, const float* inverseFrequencies, float* y, int64_t tokens, int64_t heads, int64_t headDim, int64_t rotated, float scale, bool inverse);
+  void (*swiGlu)(const float* gate, const float* up, float* y, int64_t n);
+  void (*swiGluGrad)(const float* dy, const float* gate, const float* up, float* dGate, float* dUp, int64_t n);
+  void (*geluGrad)(const float* dy, const float* x, float* dx, int64_t n);
+  void (*attention)(const Attention& a, float* y, float* lse);
+  void (*attentionGrad)(const Attention& a, const float* dy, const float* y, const float* lse, float* dq, float* dk, float* dv);
+  void (*attentionDecode)(const float* q, const float* kCache, const float* vCache, const int32_t* rows, const int32_t* lengths, float* y, int64_t n, int heads, int kvHeads, int headDim, int64_t rowStride, int64_t tokenStride, int64_t headStride, int window, float scale, float softcap);
+  void (*tokenLogps)(const TokenLogps& t, float* logps, float* lse, float* entropy, float* squaredSum);
+  void (*tokenLogpsGrad)(const TokenLogps& t, const float* lse, const float* entropy, const float* squaredSum, const float* dLogps, const float* dEntropy, const float* dSquaredSum, float* dHidden, float* dWeight, float* dBias);
+  /** mode 0 sum, 1 mean; mask or null; x [tokens, d] -> y [segments, d] */
+  void (*segmentReduce)(const float* x, const int32_t* cuSeqlens, const uint8_t* mask, float* y, int64_t segments, int64_t d, int mode);
+  void (*segmentReduceGrad)(const float* dy, const int32_t* cuSeqlens, const uint8_t* mask, float* dx, int64_t tokens, int64_t segments, int64_t d, int mode);
+};
+
+#define PLUMB_DECLARE(isa)            \
+  void fillGemm_##isa(Kernels& k);    \
+  void fillOps_##isa(Kernels& k);     \
+  void fillFused_##isa(Kernels& k);   \
+  void gemm_##isa(const Gemm& g);
+PLUMB_DECLARE(avx512)
+PLUMB_DECLARE(avx2)
+PLUMB_DECLARE(sse)
+PLUMB_DECLARE(neon)
+PLUMB_DECLARE(portable)
+#undef PLUMB_DECLARE
+}  // namespace plumb
+
+#define PLUMB_CAT2(a, b) a##b
+#define PLUMB_CAT(a, b) PLUMB_CAT2(a, b)
+#define PLUMB_NAME(f) PLUMB_CAT(f##_, PLUMB_ISA)

@@ -1,0 +1,212 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { buildNative, type NativeBackend, registerNativeBackend, setThreads } from './index.js';
+
+let ready = false;
+beforeAll(async () => {
+  const a = await buildNative();
+  ready = a.ok && registerNativeBackend();
+  if (!a.ok) console.warn(`native kernels are not tested: ${a.why}`);
+}, 120_000);
+
+let state = 12345;
+function random(): number {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return state / 2 ** 32;
+}
+type Make = (shape: number[], scale?: number, shift?: number) => tf.Tensor;
+const values = (n: number, scale = 2, shift = -1) => Float32Array.from({ length: n }, () => random() * scale + shift);
+
+type Read = { values: (Float32Array | Int32Array | Uint8Array)[]; shapes: number[][]; dtypes: string[] };
+/** Runs `f` on one backend with the same inputs, and checks that it leaves nothing behind. */
+async function on(backend: 'cpu' | 'native', f: (make: Make) => tf.Tensor | tf.Tensor[], seed: number): Promise<Read> {
+  await tf.setBackend(backend);
+  state = seed;
+  const before = tf.memory().numTensors;
+  const out = tf.tidy(() => f((shape, scale, shift) => tf.tensor(values(tf.util.sizeFromShape(shape), scale, shift), shape)));
+  const list = Array.isArray(out) ? out : [out];
+  const read = { values: [] as Read['values'], shapes: list.map((t) => t.shape), dtypes: list.map((t) => t.dtype) };
+  for (const t of list) read.values.push((await t.data()) as Float32Array);
+  tf.dispose(list);
+  expect(tf.memory().numTensors).toBe(before);
+  return read;
+}
+
+function close(a: Read, b: Read, tolerance: number) {
+  expect(a.shapes).toEqual(b.shapes);
+  expect(a.dtypes).toEqual(b.dtypes);
+  a.values.forEach((x, i) => {
+    const y = b.values[i];
+    expect(x.length).toBe(y.length);
+    for (let j = 0; j < x.length; j++) {
+      if (Object.is(x[j], y[j]) || x[j] === y[j]) continue;
+      if (!(Math.abs(x[j] - y[j]) <= tolerance * (1 + Math.abs(y[j])))) throw new Error(`at ${j} of output ${i}: native ${x[j]}, cpu ${y[j]}`);
+    }
+  });
+}
+
+function same(name: string, f: (make: Make) => tf.Tensor | tf.Tensor[], tolerance = 2e-6) {
+  it(`${name} agrees with the CPU backend`, async (ctx) => {
+    if (!ready) return ctx.skip();
+    const expected = await on('cpu', f, 99);
+    close(await on('native', f, 99), expected, tolerance);
+    for (const threads of [1, 3, 2]) {
+      setThreads(threads);
+      const again = await on('native', f, 99);
+      if (threads !== 1) expect(again.values).toEqual(first);
+      else first = again.values;
+    }
+  });
+  let first: Read['values'];
+}
+
+describe('products', () => {
+  for (const [m, n, k] of [[1, 1, 1], [1, 7, 5], [3, 2, 9], [13, 33, 17], [14, 32, 64], [15, 65, 130], [129, 31, 40], [200, 100, 520], [300, 48, 1100], [1, 300, 600], [170, 1, 33]]) // biome-ignore format: a table
+    for (const [ta, tb] of [[false, false], [false, true], [true, false], [true, true]]) // biome-ignore format: a table
+      same(`[${m}, ${k}] x [${k}, ${n}] ${ta ? 'T' : 'N'}${tb ? 'T' : 'N'}`, (make) => tf.matMul(make(ta ? [k, m] : [m, k]), make(tb ? [n, k] : [k, n]), ta, tb), 1e-5);
+  same('a batch', (make) => tf.matMul(make([2, 3, 17, 9]), make([2, 3, 9, 21])), 1e-5);
+  same('a batch, both transposed', (make) => tf.matMul(make([5, 9, 17]), make([5, 21, 9]), true, true), 1e-5);
+  same('a batch against one matrix', (make) => tf.matMul(make([4, 6, 8]), make([1, 8, 5])), 1e-5);
+  same('one matrix against a batch', (make) => tf.matMul(make([1, 6, 8]), make([4, 8, 5])), 1e-5);
+  same('a batch broadcast on both sides', (make) => tf.matMul(make([3, 1, 6, 8]), make([1, 2, 8, 5])), 1e-5);
+  same('an empty product', (make) => tf.matMul(make([0, 4]), make([4, 3])));
+  same('an empty sum', (make) => tf.matMul(make([3, 0]), make([0, 2])));
+  for (const activation of ['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu'] as const)
+    same(`bias and ${activation}`, (make) => tf.fused.matMul({ a: make([19, 23]), b: make([23, 37]), bias: make([37]), activation }), 1e-5);
+
+  it('gives a row the same bits whatever the other rows, columns and threads', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    for (const transposed of [false, true])
+      for (const [n, k] of [[33, 129], [128, 700], [352, 128]]) { // biome-ignore format: a table
+        const x = values(400 * k);
+        const w = tf.tensor(values(n * k), transposed ? [n, k] : [k, n]);
+        const product = (rows: number) => tf.tidy(() => tf.matMul(tf.tensor(x.slice(0, rows * k), [rows, k]), w as tf.Tensor2D, false, transposed).dataSync());
+        setThreads(1);
+        const whole = product(400);
+        for (const threads of [1, 2, 3]) {
+          setThreads(threads);
+          for (const rows of [1, 2, 5, 13, 14, 15, 29, 128, 167, 169, 400]) expect(product(rows)).toEqual(whole.slice(0, rows * n));
+        }
+        w.dispose();
+      }
+  });
+});
+
+describe('elementwise', () => {
+  const special = () => tf.tensor1d([0, -0, 1, -1, 0.5, -0.5, 1e-20, -1e-20, 1e-39, 88, -88, 90, -104, 1e10, -1e10, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 2.5, -2.5, 3.5, 6, 7, 0.1]);
+  const one: Record<string, [(x: tf.Tensor) => tf.Tensor, number?]> = {
+    abs: [tf.abs], neg: [tf.neg], exp: [tf.exp], expm1: [tf.expm1], log: [tf.log], log1p: [tf.log1p], sqrt: [tf.sqrt], rsqrt: [tf.rsqrt], square: [tf.square],
+    sigmoid: [tf.sigmoid], tanh: [tf.tanh], relu: [tf.relu], relu6: [tf.relu6], softplus: [tf.softplus], reciprocal: [tf.reciprocal], sign: [tf.sign],
+    floor: [tf.floor], ceil: [tf.ceil], round: [tf.round], elu: [tf.elu], selu: [tf.selu], leakyRelu: [(x) => tf.leakyRelu(x, 0.3)], erf: [tf.erf, 1e-6],
+    step: [(x) => tf.step(x, 0.2)], clip: [(x) => tf.clipByValue(x, -0.7, 0.4)], sin: [tf.sin], cos: [tf.cos],
+  }; // biome-ignore format: a table
+  for (const [name, [f, tolerance]] of Object.entries(one)) {
+    same(`${name} of an odd shape`, (make) => f(make([7, 13, 3], 8, -4)), tolerance ?? 1e-6);
+    if (!['sin', 'cos', 'sign', 'round', 'softplus'].includes(name)) same(`${name} at the limits`, () => f(special()), tolerance ?? 1e-6);
+  }
+  it('keeps NaN where the sign of NaN or a large angle is asked for', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const y = tf.tidy(() => tf.softplus(special()).dataSync());
+    expect(y[15]).toBeNaN();
+    expect(y[16]).toBe(Number.POSITIVE_INFINITY);
+    expect(y[17]).toBe(0);
+  });
+  const two: Record<string, (a: tf.Tensor, b: tf.Tensor) => tf.Tensor> = {
+    add: tf.add, sub: tf.sub, mul: tf.mul, div: tf.div, maximum: tf.maximum, minimum: tf.minimum, squaredDifference: tf.squaredDifference, floorDiv: tf.floorDiv, mod: tf.mod,
+    equal: tf.equal, notEqual: tf.notEqual, less: tf.less, lessEqual: tf.lessEqual, greater: tf.greater, greaterEqual: tf.greaterEqual, prelu: tf.prelu,
+    pow: (a, b) => tf.pow(tf.abs(a), b),
+  }; // biome-ignore format: a table
+  for (const [name, f] of Object.entries(two)) {
+    for (const [a, b] of [[[5, 7], [5, 7]], [[5, 7], [7]], [[7], [5, 7]], [[5, 1], [1, 7]], [[5, 7], []], [[], [5, 7]], [[2, 3, 5, 7], [3, 1, 7]], [[2, 1, 5, 1], [1, 3, 1, 37]], [[0, 4], [4]], [[33, 40], [33, 1]]]) // biome-ignore format: a table
+      if (name !== 'prelu' || a.length >= b.length) same(`${name} of [${a}] and [${b}]`, (make) => f(make(a), make(b)), 1e-6);
+  }
+  same('integer arithmetic', () => tf.add(tf.tensor1d([1, 2, 3], 'int32'), tf.tensor1d([4, 5, 6], 'int32')));
+  same('maximum and minimum with NaN', () => [tf.maximum(special(), 0.3), tf.minimum(0.3, special())]);
+  same('where', (make) => tf.where(tf.greater(make([5, 9]), 0), make([5, 9]), make([5, 9])));
+  same('where with a row each', (make) => tf.where(tf.tensor1d([true, false, true], 'bool'), make([3, 4]), make([3, 4])));
+  same('addN', (make) => tf.addN([make([3, 5]), make([3, 5]), make([3, 5])]));
+  same('a large array in blocks', (make) => tf.add(tf.exp(make([3, 20011])), make([20011])));
+});
+
+describe('reductions', () => {
+  for (const [name, f] of Object.entries({ sum: tf.sum, mean: tf.mean, max: tf.max, min: tf.min }))
+    for (const [shape, axes] of [[[7], [0]], [[7, 5], [0]], [[7, 5], [1]], [[2, 3, 4, 5], [1, 3]], [[2, 3, 4, 5], [0, 2]], [[2, 3, 4, 5], [1, 2]], [[2, 3, 4, 5], [0, 1, 2, 3]], [[3, 1, 5], [1]], [[300, 70], [0]], [[2, 20000], [1]], [[3000, 3], [0]], [[2, 700, 130], [1]]] as [number[], number[]][]) // biome-ignore format: a table
+      for (const keep of [false, true]) same(`${name} of [${shape}] over [${axes}]${keep ? ', kept' : ''}`, (make) => f(make(shape), axes, keep), 2e-6);
+  same('a maximum with NaN', () => tf.max(tf.tensor2d([1, Number.NaN, 3, 4, 5, 6], [2, 3]), 1));
+  same('argMax', (make) => [tf.argMax(make([5, 6, 7]), 1), tf.argMin(make([5, 6, 7]), 2), tf.argMax(make([9]))]);
+  same('softmax', (make) => tf.softmax(make([5, 37], 20, -10)), 1e-6);
+  same('softmax of large numbers', (make) => tf.softmax(make([5, 3], 20, 1e4)), 1e-6);
+  same('logSoftmax', (make) => tf.logSoftmax(make([5, 37], 20, -10)), 1e-6);
+  same('logSumExp', (make) => tf.logSumExp(make([5, 37, 4], 20, -10), [1]), 1e-6);
+  for (const axis of [0, 1, 2]) same(`cumsum along ${axis}`, (make) => [tf.cumsum(make([4, 5, 6]), axis), tf.cumsum(make([4, 5, 6]), axis, true, true)], 1e-6);
+});
+
+describe('moves', () => {
+  for (const perm of [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3], [1, 0, 2, 3], [0, 1, 3, 2], [2, 3, 0, 1]]) same(`transpose by [${perm}]`, (make) => tf.transpose(make([3, 40, 2, 37]), perm)); // biome-ignore format: a table
+  same('slice', (make) => [tf.slice(make([5, 6, 7]), [1, 2, 3], [3, 2, 4]), tf.slice(make([5, 6]), [2, 0], [2, -1]), tf.slice(make([40]), [7], [20])]);
+  same('split and unstack', (make) => [...tf.split(make([4, 9]), [2, 3, 4], 1), ...tf.unstack(make([3, 4, 5]), 1)]);
+  same('concat', (make) => [tf.concat([make([2, 3]), make([2, 5])], 1), tf.concat([make([2, 3]), make([0, 3]), make([4, 3])], 0), tf.stack([make([2, 3]), make([2, 3])], 1)]);
+  same('pad', (make) => [tf.pad(make([3, 4]), [[1, 2], [0, 3]], 7), tf.pad(make([5]), [[0, 1]])]); // biome-ignore format: short
+  same('tile', (make) => [tf.tile(make([2, 3]), [2, 3]), tf.tile(make([1, 3, 2]), [4, 1, 2])]);
+  same('gather', (make) => [tf.gather(make([5, 6, 7]), [4, 0, 2, 2], 0), tf.gather(make([5, 6, 7]), [[4, 0], [2, 2]], 1), tf.gather(make([6]), [5, 0])]); // biome-ignore format: short
+  same('unsortedSegmentSum', (make) => tf.unsortedSegmentSum(make([6, 5]), tf.tensor1d([2, 0, 2, 4, 0, 2], 'int32'), 5));
+  same('cast', (make) => [tf.cast(make([9], 20, -10), 'int32'), tf.cast(tf.tensor1d([true, false], 'bool'), 'float32'), tf.cast(make([3]), 'bool'), tf.cast(tf.tensor1d([3, 4], 'int32'), 'float32')]);
+  same('oneHot, fill, zerosLike, reshape', (make) => [tf.oneHot([1, 0, 3, 9], 4), tf.fill([2, 3], 0.5), tf.zerosLike(make([2, 2])), tf.reshape(make([2, 6]), [3, 4])]);
+  same('topk', (make) => { const { values: v, indices } = tf.topk(make([3, 9]), 4); return [v, indices]; }); // biome-ignore format: short
+  same('reverse and stridedSlice', (make) => [tf.reverse(make([3, 4]), 1), tf.stridedSlice(make([6, 5]), [0, 1], [6, 5], [2, 2])]);
+
+  it('names the index that is out of range', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const x = tf.ones([3, 2]);
+    expect(() => tf.gather(x, [0, 3])).toThrow(/index 3 at place 1 is outside \[0, 3\)/);
+    x.dispose();
+  });
+});
+
+describe('memory', () => {
+  it('hands freed memory to the next tensor, and never memory that is in use', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const backend = tf.backend() as NativeBackend;
+    const idle = backend.poolStats().usedBytes;
+    for (let i = 0; i < 300; i++) {
+      const n = 100 + ((i * 37) % 500);
+      const x = tf.fill([n], i);
+      const parts = [tf.reshape(x, [n, 1]), tf.clone(x), tf.slice(x, [1], [n - 1]), tf.add(x, 1), tf.reverse(x), tf.cast(x, 'int32')];
+      x.dispose();
+      const noise = Array.from({ length: 8 }, () => tf.fill([n], -1));
+      for (const p of parts) for (const v of p.dataSync()) if (v !== i && v !== i + 1) throw new Error(`step ${i}: ${v}`);
+      tf.dispose([...parts, ...noise]);
+    }
+    const after = backend.poolStats();
+    expect(after.usedBytes).toBe(idle);
+    expect(after.reused / after.taken).toBeGreaterThan(0.5);
+  });
+  it('copies what it is given and what it gives', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const given = new Float32Array([1, 2, 3]);
+    const x = tf.tensor1d(given);
+    given[0] = 9;
+    const read = x.dataSync();
+    expect([...read]).toEqual([1, 2, 3]);
+    read[1] = 9;
+    expect([...(await x.data())]).toEqual([1, 2, 3]);
+    x.dispose();
+  });
+  it('updates in place where the data is not shared, and refuses where it is', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const backend = tf.backend() as NativeBackend;
+    const x = tf.tensor1d([1, 2]);
+    const part = tf.slice(x, [0], [1]);
+    backend.updateInPlace(x, (v) => { v[0] = 5; }); // biome-ignore format: short
+    expect([...x.dataSync(), ...part.dataSync()]).toEqual([5, 2, 1]);
+    const shared = tf.clone(x);
+    expect(() => backend.updateInPlace(x, () => undefined)).toThrow(/2 references/);
+    tf.dispose([x, part, shared]);
+  });
+});
