@@ -13,25 +13,24 @@ export {
   parameterShapes,
   specFromConfig,
 } from './decoder/spec.js';
-
-// Reward heads
-export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
-
+// Files
+export { type GgufFile, loadGguf, openGguf } from './files/gguf.node.js';
+export { type LoadOptions, loadDecoder, loadScorer, loadTokenizer, modelPath } from './files/load.node.js';
+export { type SaveOptions, saveDecoder, saveScorer } from './files/save.node.js';
 // Generation
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
 export { createSampler, type Sampler, type SamplingRule } from './generation/sampling.js';
-export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
-
-// Tokenizers
-export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
-export { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
-export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
-
-// Supervised training
-export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
-export { SftConfig, type SftTraining, trainSft } from './sft/trainSft.js';
-
 // GGUF
 export { dequantise } from './gguf/dequantise.js';
 export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
+export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
+// Reward heads
+export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
+// Supervised training
+export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
+export { SftConfig, type SftTraining, trainSft } from './sft/trainSft.js';
+// Tokenizers
+export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
+export { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
+export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';

@@ -1,6 +1,7 @@
 /** Decoders, heads, tokenizers, generation and supervised training. This face runs in browsers; `index.node.ts` adds files. */
-export { createDecoder, type DecoderSource, type DecoderWeights, type LocalDecoder, predictingRows } from './decoder/decoder.js';
+
 export { type CacheShape, createKvCache } from './decoder/cache.js';
+export { createDecoder, type DecoderSource, type DecoderWeights, type LocalDecoder, predictingRows } from './decoder/decoder.js';
 export {
   configFromSpec,
   type DecoderShape,
@@ -11,20 +12,16 @@ export {
   parameterShapes,
   specFromConfig,
 } from './decoder/spec.js';
-
-export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
-
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
 export { createSampler, type Sampler, type SamplingRule } from './generation/sampling.js';
+export { dequantise } from './gguf/dequantise.js';
+export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
+export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
 export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
-
-export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
-export { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
-export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
+export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { SftConfig, type SftTraining, trainSft } from './sft/trainSft.js';
-
-export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
-export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
-export { dequantise } from './gguf/dequantise.js';
+export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
+export { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
+export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';

@@ -5,12 +5,20 @@ import type { LocalDecoder } from './decoder/decoder.js';
 import { generate } from './generation/generate.js';
 
 /** A local decoder behind the interface that servers have too. Conversations go through its chat template. */
-export function asLanguageModel(decoder: LocalDecoder, { batchTokens = 4096 } = {}): LanguageModel & Required<Pick<LanguageModel, 'score' | 'embed'>> {
+export function asLanguageModel(
+  decoder: LocalDecoder,
+  { batchTokens = 4096 } = {},
+): LanguageModel & Required<Pick<LanguageModel, 'score' | 'embed'>> {
   const { tokenizer } = decoder;
   return {
     name: decoder.name,
     can: { score: true, embed: true, logps: true },
-    generate: (prompts, sampling) => generate(decoder, prompts.map((prompt) => encodePrompt(tokenizer, prompt)), sampling),
+    generate: (prompts, sampling) =>
+      generate(
+        decoder,
+        prompts.map((prompt) => encodePrompt(tokenizer, prompt)),
+        sampling,
+      ),
     async score(batch) {
       const sequences = batch.map(({ prompt, completion }) =>
         joinSequence(encodePrompt(tokenizer, prompt), encodeCompletion(tokenizer, prompt, completion, { appendEos: false })),

@@ -172,7 +172,8 @@ export function tensorCache({ layers, rows: capacity, maxTokens, heads, kvHeads,
       const index = new Int32Array(capacity * columns).fill(rows.length);
       const added = Array.from({ length: columns }, () => new Int32Array(capacity).fill(-1));
       rows.forEach((row, i) => {
-        if (at.lengths[row] >= maxTokens) throw new ShapeError(`KvCache: row ${row} holds ${maxTokens} tokens already, all it has room for`);
+        if (at.lengths[row] >= maxTokens)
+          throw new ShapeError(`KvCache: row ${row} holds ${maxTokens} tokens already, all it has room for`);
         index[row * columns + slots[i]] = i;
         added[slots[i]][row] = at.lengths[row]++;
       });

@@ -37,5 +37,8 @@ describe.each([
 describe('a local decoder keeps the LanguageModel contract', () => {
   const tokenizer = tokenizerFromJson(trainByteBpe([], { vocabSize: 257, specialTokens: ['<|end|>'] }), { eos_token: '<|end|>' });
   const make = () => asLanguageModel(tinyDecoder({ vocabSize: 257 }, tokenizer));
-  it.each(languageModelContract(make, { prompts: ['Once', 'a longer prompt than the first', [{ role: 'user', content: 'hello' }]] }))('$name', ({ run }) => run());
+  it.each(languageModelContract(make, { prompts: ['Once', 'a longer prompt than the first', [{ role: 'user', content: 'hello' }]] }))(
+    '$name',
+    ({ run }) => run(),
+  );
 });

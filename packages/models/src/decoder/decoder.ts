@@ -1,7 +1,7 @@
 import {
   attention,
-  checkpoint,
   ConfigError,
+  checkpoint,
   createParameters,
   embedding,
   gatherRows,
@@ -11,8 +11,8 @@ import {
   type Rng,
   rmsNorm,
   rotary,
-  segmentSum,
   ShapeError,
+  segmentSum,
   swiGlu,
   tokenLogps,
 } from '@plumbline/core';
@@ -61,11 +61,17 @@ export function createDecoder(spec: DecoderSpec, source: DecoderSource): LocalDe
     );
   }
   const parameters =
-    'parameters' in source ? source.parameters : createParameters('rng' in source ? newWeights(spec, source.rng) : fitted(spec, source.weights, name));
+    'parameters' in source
+      ? source.parameters
+      : createParameters('rng' in source ? newWeights(spec, source.rng) : fitted(spec, source.weights, name));
   return decoderOf(spec, parameters, source);
 }
 
-function decoderOf(spec: DecoderSpec, parameters: ParameterTree, { tokenizer, name = spec.family, checkpointLayers = false }: Omit<DecoderSource, 'rng'>): LocalDecoder {
+function decoderOf(
+  spec: DecoderSpec,
+  parameters: ParameterTree,
+  { tokenizer, name = spec.family, checkpointLayers = false }: Omit<DecoderSource, 'rng'>,
+): LocalDecoder {
   const weight = (name: string) => parameters.get(name) as Parameter;
   const bias = (has: boolean | undefined, name: string) => (has ? weight(name) : undefined);
   const layers = Array.from({ length: spec.layers }, (_, layer) => {
@@ -123,7 +129,9 @@ function decoderOf(spec: DecoderSpec, parameters: ParameterTree, { tokenizer, na
     tf.tidy(() => {
       let x: tf.Tensor2D = embedding({ weight: embeddings.value as tf.Tensor2D }, { ids: tokens }).y;
       for (let index = 0; index < spec.layers; index++) {
-        const next = recompute ? checkpoint((x) => block(x as tf.Tensor2D, index, positions, attend), x) : block(x, index, positions, attend);
+        const next = recompute
+          ? checkpoint((x) => block(x as tf.Tensor2D, index, positions, attend), x)
+          : block(x, index, positions, attend);
         x.dispose(); // spent: where it is needed for the backward pass, the tape has its own reference
         x = next;
       }
@@ -166,7 +174,16 @@ function decoderOf(spec: DecoderSpec, parameters: ParameterTree, { tokenizer, na
     },
     logits: (hidden) => linear({ x: hidden, weight: head.value as tf.Tensor2D }, {}).y,
     cache: ({ rows, maxTokens }) =>
-      createKvCache({ layers: spec.layers, rows, maxTokens, heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim, scale, windows: spec.windows }),
+      createKvCache({
+        layers: spec.layers,
+        rows,
+        maxTokens,
+        heads: spec.heads,
+        kvHeads: spec.kvHeads,
+        headDim: spec.headDim,
+        scale,
+        windows: spec.windows,
+      }),
     prefill(batch, rows, cache) {
       checkBatch(batch, spec, name);
       if (batch.prefixOf) throw new ShapeError(`${name}: prefill takes whole sequences, not segments that share a prefix`);
@@ -199,7 +216,11 @@ function decoderOf(spec: DecoderSpec, parameters: ParameterTree, { tokenizer, na
  * The rows whose next token counts, that token, and cumulative counts per segment. A segment's first token is predicted by the last one of
  * its prefix, or by none.
  */
-export function predictingRows({ tokens, completionMask, cuSeqlens, prefixOf }: PackedBatch): { rows: Int32Array; targets: Int32Array; cuSeqlens: Int32Array } {
+export function predictingRows({ tokens, completionMask, cuSeqlens, prefixOf }: PackedBatch): {
+  rows: Int32Array;
+  targets: Int32Array;
+  cuSeqlens: Int32Array;
+} {
   const rows = new Int32Array(tokens.length);
   const targets = new Int32Array(tokens.length);
   const counts = new Int32Array(cuSeqlens.length);
@@ -228,9 +249,12 @@ function checkBatch({ tokens, positions, cuSeqlens, completionMask }: PackedBatc
     );
   }
   for (let t = 0; t < n; t++) {
-    if (!(tokens[t] >= 0 && tokens[t] < spec.vocabSize)) throw new ShapeError(`${name}: token ${t} is ${tokens[t]}; ids go from 0 to ${spec.vocabSize - 1}`);
+    if (!(tokens[t] >= 0 && tokens[t] < spec.vocabSize))
+      throw new ShapeError(`${name}: token ${t} is ${tokens[t]}; ids go from 0 to ${spec.vocabSize - 1}`);
     if (!(positions[t] >= 0 && positions[t] < spec.contextLength)) {
-      throw new ShapeError(`${name}: token ${t} stands at position ${positions[t]}, but the context holds ${spec.contextLength} tokens; shorten the sequence`);
+      throw new ShapeError(
+        `${name}: token ${t} stands at position ${positions[t]}, but the context holds ${spec.contextLength} tokens; shorten the sequence`,
+      );
     }
   }
 }
@@ -243,7 +267,16 @@ function newWeights(spec: DecoderSpec, rng: Rng): DecoderWeights {
       if (shape.length === 1) return [name, { shape, data: new Float32Array(size).fill(name.endsWith('bias') ? 0 : 1) }];
       const residual = /(o_proj|down_proj)\.weight$/.test(name);
       const scale = residual ? deviation / Math.sqrt(2 * spec.layers) : deviation;
-      return [name, { shape, data: rng.fork('weights', name).normal(size).map((z) => z * scale) }];
+      return [
+        name,
+        {
+          shape,
+          data: rng
+            .fork('weights', name)
+            .normal(size)
+            .map((z) => z * scale),
+        },
+      ];
     }),
   );
 }
@@ -258,9 +291,13 @@ function fitted(spec: DecoderSpec, weights: DecoderWeights, name: string): Decod
   }
   // Tied models often repeat the embedding as their head, and old files carry rotary tables.
   const spare = (key: string) => key.endsWith('rotary_emb.inv_freq') || (spec.tiedEmbeddings && key === 'lm_head.weight');
-  for (const key of Object.keys(weights)) if (!(key in shapes) && !spare(key)) problems.push(`"${key}" [${weights[key].shape}] is not part of a ${spec.family} of this configuration`);
+  for (const key of Object.keys(weights))
+    if (!(key in shapes) && !spare(key))
+      problems.push(`"${key}" [${weights[key].shape}] is not part of a ${spec.family} of this configuration`);
   if (problems.length > 0) {
-    throw new ConfigError(`${name}: the weights do not fit the configuration: ${problems.slice(0, 6).join('; ')}${problems.length > 6 ? `; and ${problems.length - 6} more` : ''}`);
+    throw new ConfigError(
+      `${name}: the weights do not fit the configuration: ${problems.slice(0, 6).join('; ')}${problems.length > 6 ? `; and ${problems.length - 6} more` : ''}`,
+    );
   }
   return Object.fromEntries(Object.keys(shapes).map((key) => [key, weights[key]]));
 }

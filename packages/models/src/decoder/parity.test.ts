@@ -29,7 +29,8 @@ function parity(at: (file: string) => string): void {
     const spec = specFromConfig(config);
     return createDecoder(spec, { tokenizer: plainTokenizer(spec.vocabSize), weights: readTensors(at('model.safetensors')) });
   };
-  const pack = (sequences: number[][]) => packSequences(sequences.map((tokens, row) => ({ tokens: Int32Array.from(tokens), completionStart: 0, row })));
+  const pack = (sequences: number[][]) =>
+    packSequences(sequences.map((tokens, row) => ({ tokens: Int32Array.from(tokens), completionStart: 0, row })));
 
   it('gives the logits and final hidden states of packed sequences', async () => {
     const decoder = load();
@@ -79,7 +80,7 @@ function parity(at: (file: string) => string): void {
     for (const [{ name }, grad] of grads) {
       const largest = expected[name].data.reduce((most, g) => Math.max(most, Math.abs(g)), 0);
       const ours = await readCopy(grad);
-      const gap = ours.reduce((most: number, g: number, i: number) => Math.max(most, Math.abs(g - expected[name].data[i])), 0);
+      const gap = Array.from(ours).reduce((most, g, i) => Math.max(most, Math.abs(g - expected[name].data[i])), 0);
       expect(gap, name).toBeLessThan(1e-4 * largest + 1e-9);
     }
     tf.dispose([loss, ...grads.values()]);
@@ -89,7 +90,12 @@ function parity(at: (file: string) => string): void {
   it('continues greedily as the reference does', async () => {
     const decoder = load();
     const { prompt, continuation } = io.greedy;
-    const [[sample]] = await generate(decoder, [Int32Array.from(prompt)], { maxTokens: continuation.length, temperature: 0, stopIds: [], rng: rng(0) });
+    const [[sample]] = await generate(decoder, [Int32Array.from(prompt)], {
+      maxTokens: continuation.length,
+      temperature: 0,
+      stopIds: [],
+      rng: rng(0),
+    });
     expect([...sample.tokens]).toEqual(continuation);
     decoder.dispose();
   });

@@ -51,7 +51,12 @@ export function decoderSpec(shape: DecoderShape): DecoderSpec {
   return checked(spec, 'decoder');
 }
 
-const families = { llama: 'LlamaForCausalLM', mistral: 'MistralForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' } as const;
+const families = {
+  llama: 'LlamaForCausalLM',
+  mistral: 'MistralForCausalLM',
+  qwen2: 'Qwen2ForCausalLM',
+  qwen3: 'Qwen3ForCausalLM',
+} as const;
 
 /**
  * Reads Hugging Face's `config.json` as transformers 5 writes it (`rope_parameters`) or as transformers 4 did (`rope_theta`, `rope_scaling`).
@@ -74,7 +79,10 @@ export function specFromConfig(config: Record<string, unknown>, name = 'config.j
   const layers = number('num_hidden_layers');
   const heads = number('num_attention_heads');
   const width = number('hidden_size');
-  const rope = (config.rope_parameters ?? { ...(config.rope_scaling as object | null), rope_theta: config.rope_theta }) as Record<string, unknown>;
+  const rope = (config.rope_parameters ?? { ...(config.rope_scaling as object | null), rope_theta: config.rope_theta }) as Record<
+    string,
+    unknown
+  >;
   const bias = config.attention_bias === true;
   return checked(
     {
@@ -176,7 +184,11 @@ export function parameterShapes(spec: DecoderSpec): Record<string, readonly numb
 }
 
 /** Rotary angle per position of each pair of dimensions, [headDim / 2]. Llama 3's scaling as in transformers' `_compute_llama3_parameters`. */
-export function inverseFrequencies({ headDim, ropeTheta, ropeScaling }: Pick<DecoderSpec, 'headDim' | 'ropeTheta' | 'ropeScaling'>): Float32Array {
+export function inverseFrequencies({
+  headDim,
+  ropeTheta,
+  ropeScaling,
+}: Pick<DecoderSpec, 'headDim' | 'ropeTheta' | 'ropeScaling'>): Float32Array {
   return Float32Array.from({ length: headDim / 2 }, (_, i) => {
     const frequency = Math.fround(1 / ropeTheta ** ((2 * i) / headDim));
     if (!ropeScaling) return frequency;
@@ -216,7 +228,8 @@ function windows(config: Record<string, unknown>, family: string, layers: number
 function checked(spec: DecoderSpec, name: string): DecoderSpec {
   const whole = ['vocabSize', 'width', 'layers', 'heads', 'kvHeads', 'headDim', 'mlpWidth', 'contextLength'] as const;
   for (const key of whole) {
-    if (!Number.isInteger(spec[key]) || spec[key] < 1) throw new ConfigError(`${name}: ${key} must be a whole number above 0, got ${spec[key]}`);
+    if (!Number.isInteger(spec[key]) || spec[key] < 1)
+      throw new ConfigError(`${name}: ${key} must be a whole number above 0, got ${spec[key]}`);
   }
   if (spec.heads % spec.kvHeads !== 0)
     throw new ConfigError(`${name}: heads (${spec.heads}) must be a multiple of kvHeads (${spec.kvHeads})`);

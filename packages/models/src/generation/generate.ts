@@ -1,4 +1,4 @@
-import { ConfigError, readCopy, type Rng } from '@plumbline/core';
+import { ConfigError, type Rng, readCopy } from '@plumbline/core';
 import { type Generation, packSequences, type TokenMask } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LocalDecoder } from '../decoder/decoder.js';
@@ -80,11 +80,19 @@ export async function generate(decoder: LocalDecoder, prompts: readonly Int32Arr
         const { admitted, firsts } = admit(waiting, freeRows);
         const logits = await logitsOf(decoder, () => {
           const packed = packSequences(firsts.map((s, row) => ({ tokens: s.prompt, completionStart: s.prompt.length, row })));
-          return decoder.prefill(packed, Int32Array.from(firsts, (s) => s.row), cache);
+          return decoder.prefill(
+            packed,
+            Int32Array.from(firsts, (s) => s.row),
+            cache,
+          );
         });
         firsts.forEach((first) => {
           const others = admitted.filter((s) => s !== first && s.promptIndex === first.promptIndex);
-          if (others.length > 0) cache.share(first.row, Int32Array.from(others, (s) => s.row));
+          if (others.length > 0)
+            cache.share(
+              first.row,
+              Int32Array.from(others, (s) => s.row),
+            );
         });
         const prefillRow = new Map(firsts.map((s, row) => [s.promptIndex, row]));
         advance(admitted, logits, (index) => prefillRow.get(admitted[index].promptIndex)!);
@@ -182,9 +190,11 @@ function rowsThatFit({ spec }: LocalDecoder, maxTokens: number): number {
 
 function check(decoder: LocalDecoder, prompts: readonly Int32Array[], n: number, maxTokens: number): void {
   if (!(Number.isInteger(n) && n >= 1)) throw new ConfigError(`generate: n must be a whole number above 0, got ${n}`);
-  if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new ConfigError(`generate: maxTokens must be a whole number above 0, got ${maxTokens}`);
+  if (!(Number.isInteger(maxTokens) && maxTokens >= 1))
+    throw new ConfigError(`generate: maxTokens must be a whole number above 0, got ${maxTokens}`);
   prompts.forEach((prompt, i) => {
-    if (prompt.length === 0) throw new ConfigError(`generate: prompt ${i} is empty; begin it with at least one token, such as the tokenizer's bos token`);
+    if (prompt.length === 0)
+      throw new ConfigError(`generate: prompt ${i} is empty; begin it with at least one token, such as the tokenizer's bos token`);
     if (prompt.length >= decoder.contextLength) {
       throw new ConfigError(
         `generate: prompt ${i} has ${prompt.length} tokens, and ${decoder.name}'s context of ${decoder.contextLength} leaves no room to continue; shorten it`,

@@ -13,7 +13,8 @@ export type SamplingRule = {
 
 /** @throws ConfigError naming the option, its value and what is allowed */
 export function samplingRule({ temperature = 1, topP = 1, topK = 0, minP = 0 }: Partial<SamplingRule>): SamplingRule {
-  if (!(temperature >= 0 && Number.isFinite(temperature))) throw new ConfigError(`temperature must be 0 (greedy) or above, got ${temperature}`);
+  if (!(temperature >= 0 && Number.isFinite(temperature)))
+    throw new ConfigError(`temperature must be 0 (greedy) or above, got ${temperature}`);
   if (!(topP > 0 && topP <= 1)) throw new ConfigError(`topP must be above 0 and at most 1, got ${topP}`);
   if (!(Number.isInteger(topK) && topK >= 0)) throw new ConfigError(`topK must be a whole number, 0 for all tokens, got ${topK}`);
   if (!(minP >= 0 && minP < 1)) throw new ConfigError(`minP must be at least 0 and below 1, got ${minP}`);
@@ -39,7 +40,11 @@ export function createSampler(vocabSize: number): Sampler {
     for (let i = 1; i < vocabSize; i++) if (logits[i] > logits[best]) best = i;
     const largest = logits[best];
     if (!Number.isFinite(largest)) {
-      throw new ConfigError(largest === -Infinity ? 'every token is masked: the token mask must leave at least one' : `the model's logits are not finite (${largest})`);
+      throw new ConfigError(
+        largest === -Infinity
+          ? 'every token is masked: the token mask must leave at least one'
+          : `the model's logits are not finite (${largest})`,
+      );
     }
     const inverse = 1 / (temperature || 1);
     let total = 0;

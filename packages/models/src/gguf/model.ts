@@ -10,13 +10,15 @@ export function specFromGguf({ metadata, tensors }: Gguf, name: string): Decoder
     throw new FormatError(`${name}: general.architecture is ${show(architecture)}; supported are llama, qwen2, qwen3`);
   const number = (key: string, fallback?: number): number => {
     const value = metadata[`${architecture}.${key}`] ?? fallback;
-    if (typeof value !== 'number') throw new FormatError(`${name}: metadata "${architecture}.${key}" must be a number, found ${show(value)}`);
+    if (typeof value !== 'number')
+      throw new FormatError(`${name}: metadata "${architecture}.${key}" must be a number, found ${show(value)}`);
     return value;
   };
   const find = (tensor: string) => tensors.find((t) => t.name === tensor);
   const embeddings = find('token_embd.weight');
   if (!embeddings) throw new FormatError(`${name}: there is no tensor "token_embd.weight" among ${tensors.length}`);
-  if (find('rope_freqs.weight')) throw new FormatError(`${name}: scaled rotary frequencies ("rope_freqs.weight") are not supported from GGUF; load the safetensors`);
+  if (find('rope_freqs.weight'))
+    throw new FormatError(`${name}: scaled rotary frequencies ("rope_freqs.weight") are not supported from GGUF; load the safetensors`);
   const heads = number('attention.head_count');
   const width = number('embedding_length');
   return decoderSpec({
@@ -86,11 +88,15 @@ const preTokenizers: Record<string, object> = {
   default: byteLevel(true),
   smollm: sequence({ type: 'Digits', individual_digits: true }, byteLevel(true)), // digits first, then GPT-2's split
   'llama-bpe': sequence(
-    split("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"),
+    split(
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    ),
     byteLevel(false),
   ),
   qwen2: sequence(
-    split("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"),
+    split(
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    ),
     byteLevel(false),
   ),
 };
@@ -103,7 +109,8 @@ export function tokenizerFromGguf({ metadata }: Gguf, name: string): LocalTokeni
   const kind = metadata['tokenizer.ggml.model'];
   if (kind !== 'gpt2') throw new FormatError(`${name}: tokenizer.ggml.model is ${show(kind)}; supported is "gpt2" (byte-level BPE)`);
   const pre = String(metadata['tokenizer.ggml.pre'] ?? 'default');
-  if (!preTokenizers[pre]) throw new FormatError(`${name}: tokenizer.ggml.pre is "${pre}"; supported are ${Object.keys(preTokenizers).join(', ')}`);
+  if (!preTokenizers[pre])
+    throw new FormatError(`${name}: tokenizer.ggml.pre is "${pre}"; supported are ${Object.keys(preTokenizers).join(', ')}`);
   const list = (key: string): GgufValue[] => {
     const value = metadata[key];
     if (!Array.isArray(value)) throw new FormatError(`${name}: metadata "${key}" must be a list, found ${show(value)}`);

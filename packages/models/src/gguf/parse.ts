@@ -46,7 +46,8 @@ export function parseGguf(bytes: Uint8Array, fileSize: number, name: string): Gg
     throw new FormatError(`${name}: ${what}`);
   };
   const take = (n: number, what: string): number => {
-    if (!(n >= 0) || at + n > fileSize) bad(`${what} at byte ${at} needs ${n} bytes, but the file has ${fileSize}; was the download cut short?`);
+    if (!(n >= 0) || at + n > fileSize)
+      bad(`${what} at byte ${at} needs ${n} bytes, but the file has ${fileSize}; was the download cut short?`);
     if (at + n > bytes.byteLength) throw new HeaderTooShort();
     const begin = at;
     at += n;
@@ -110,7 +111,8 @@ export function parseGguf(bytes: Uint8Array, fileSize: number, name: string): Gg
   if (version !== 2 && version !== 3) bad(`GGUF version ${version}; supported are 2 and 3 (a big-endian file shows a huge number here)`);
   const tensorCount = count('the number of tensors');
   const metadataCount = count('the number of metadata entries');
-  if (tensorCount * 24 + metadataCount * 12 > fileSize) bad(`it claims ${tensorCount} tensors and ${metadataCount} metadata entries, too many for ${fileSize} bytes`);
+  if (tensorCount * 24 + metadataCount * 12 > fileSize)
+    bad(`it claims ${tensorCount} tensors and ${metadataCount} metadata entries, too many for ${fileSize} bytes`);
   const metadata: Record<string, GgufValue> = {};
   for (let i = 0; i < metadataCount; i++) {
     const key = string(`metadata key ${i}`);
@@ -142,7 +144,9 @@ export function parseGguf(bytes: Uint8Array, fileSize: number, name: string): Gg
   for (const tensor of tensors) {
     tensor.offset += start;
     if (!(tensor.offset + tensor.bytes <= fileSize)) {
-      bad(`tensor "${tensor.name}" spans bytes ${tensor.offset}-${tensor.offset + tensor.bytes}, but the file has ${fileSize}; was the download cut short?`);
+      bad(
+        `tensor "${tensor.name}" spans bytes ${tensor.offset}-${tensor.offset + tensor.bytes}, but the file has ${fileSize}; was the download cut short?`,
+      );
     }
   }
   return { version, metadata, tensors };

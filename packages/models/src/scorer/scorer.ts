@@ -41,14 +41,25 @@ export type ScorerOptions = { pooling: Pooling; padId?: number; name?: string } 
  */
 export function createScorer(decoder: LocalDecoder, options: ScorerOptions): LocalScorer {
   const { width } = decoder;
-  const data = 'head' in options ? options.head : options.rng.fork('head').normal(width).map((z) => z / Math.sqrt(width + 1));
-  if (data.length !== width) throw new ConfigError(`createScorer: the head has ${data.length} numbers, but the backbone's width is ${width}`);
+  const data =
+    'head' in options
+      ? options.head
+      : options.rng
+          .fork('head')
+          .normal(width)
+          .map((z) => z / Math.sqrt(width + 1));
+  if (data.length !== width)
+    throw new ConfigError(`createScorer: the head has ${data.length} numbers, but the backbone's width is ${width}`);
   return scorerOf(decoder.snapshot(), createParameters({ [headName]: { shape: [1, width], data } }), options);
 }
 
 export const headName = 'score.weight';
 
-function scorerOf(backbone: LocalDecoder, head: ParameterTree, { pooling, padId, name = `${backbone.name}-scorer` }: Omit<ScorerOptions, 'rng'>): LocalScorer {
+function scorerOf(
+  backbone: LocalDecoder,
+  head: ParameterTree,
+  { pooling, padId, name = `${backbone.name}-scorer` }: Omit<ScorerOptions, 'rng'>,
+): LocalScorer {
   const parameters = joinTrees([backbone.parameters, head], (name) => name !== 'lm_head.weight');
   const weight = head.get(headName) as Parameter;
   return {
@@ -102,14 +113,21 @@ export function joinTrees(trees: readonly ParameterTree[], keep: (name: string) 
     names,
     get(name) {
       const tree = owner.get(name);
-      if (!tree) throw new RangeError(`no parameter "${name}"; there are ${names.length}, such as ${names.slice(0, 3).join(', ')} and ${names.at(-1)}`);
+      if (!tree)
+        throw new RangeError(
+          `no parameter "${name}"; there are ${names.length}, such as ${names.slice(0, 3).join(', ')} and ${names.at(-1)}`,
+        );
       return tree.get(name);
     },
     trainable: () => trees.flatMap((tree) => tree.trainable().filter(({ name }) => keep(name))),
     freeze(pattern) {
       return trees.reduce((sum, tree) => sum + tree.freeze(pattern), 0);
     },
-    snapshot: () => joinTrees(trees.map((tree) => tree.snapshot()), keep),
+    snapshot: () =>
+      joinTrees(
+        trees.map((tree) => tree.snapshot()),
+        keep,
+      ),
     async save() {
       const parts = await Promise.all(trees.map((tree) => tree.save()));
       const tensors = Object.fromEntries(parts.flatMap((part) => Object.entries(part.tensors).filter(([name]) => keep(name))));
@@ -118,10 +136,14 @@ export function joinTrees(trees: readonly ParameterTree[], keep: (name: string) 
     async load(saved: Saved) {
       const missing = names.filter((name) => !saved.tensors[name]);
       const unknown = Object.keys(saved.tensors).filter((name) => !owner.has(name));
-      const unlike = names.filter((name) => saved.tensors[name] && saved.tensors[name].shape.join() !== owner.get(name)!.get(name).shape.join());
+      const unlike = names.filter(
+        (name) => saved.tensors[name] && saved.tensors[name].shape.join() !== owner.get(name)!.get(name).shape.join(),
+      );
       if (missing.length + unknown.length + unlike.length > 0) {
         const list = (what: string, found: string[]) => (found.length > 0 ? [`${what} ${found.slice(0, 6).join(', ')}`] : []);
-        throw new CheckpointError(`saved parameters do not fit: ${[...list('missing', missing), ...list('unknown', unknown), ...list('misshapen', unlike)].join('; ')}`);
+        throw new CheckpointError(
+          `saved parameters do not fit: ${[...list('missing', missing), ...list('unknown', unknown), ...list('misshapen', unlike)].join('; ')}`,
+        );
       }
       for (const tree of trees) {
         const rest = await leftOut(tree, keep); // a tree's load wants all of its parameters

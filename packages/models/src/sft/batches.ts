@@ -19,6 +19,7 @@ export function sftBatches(
   return {
     steps,
     async at(step) {
+      checkStep('sftBatches', step, steps);
       const picked = Array.from({ length: sequencesPerStep }, (_, i) => order(step * sequencesPerStep + i));
       return sftBatch(
         picked.map((i) => sequences[i].id ?? String(i)),
@@ -36,15 +37,19 @@ export function blockBatches(
   tokens: Int32Array | Uint16Array,
   { blockTokens, blocksPerStep, steps, rng }: { blockTokens: number; blocksPerStep: number; steps: number; rng: Rng },
 ): Batches<SftBatch> {
-  if (tokens.length <= blockTokens) throw new RangeError(`blockBatches: ${tokens.length} tokens do not fill a block of ${blockTokens} and one more`);
+  if (tokens.length <= blockTokens)
+    throw new RangeError(`blockBatches: ${tokens.length} tokens do not fill a block of ${blockTokens} and one more`);
   return {
     steps,
     async at(step) {
+      checkStep('blockBatches', step, steps);
       const places = rng.fork('blocks', step);
       const starts = Array.from({ length: blocksPerStep }, () => places.below(tokens.length - blockTokens));
       return sftBatch(
         starts.map((start) => `tokens ${start} to ${start + blockTokens - 1}`),
-        packSequences(starts.map((start, row) => ({ tokens: Int32Array.from(tokens.subarray(start, start + blockTokens)), completionStart: 0, row }))),
+        packSequences(
+          starts.map((start, row) => ({ tokens: Int32Array.from(tokens.subarray(start, start + blockTokens)), completionStart: 0, row })),
+        ),
       );
     },
   };
@@ -57,14 +62,23 @@ export function sftBatch(ids: string[], packed: PackedBatch, countedTokens = com
     packed,
     countedTokens,
     split(size) {
-      if (!(Number.isInteger(size) && size > 0)) throw new RangeError(`split: sequencesPerMicroBatch must be a whole number above 0, got ${size}`);
+      if (!(Number.isInteger(size) && size > 0))
+        throw new RangeError(`split: sequencesPerMicroBatch must be a whole number above 0, got ${size}`);
       if (size >= ids.length) return [this];
       return Array.from({ length: Math.ceil(ids.length / size) }, (_, i) => {
         const segments = Array.from({ length: Math.min(size, ids.length - i * size) }, (_, s) => i * size + s);
-        return sftBatch(segments.map((s) => ids[s]), takeSegments(packed, segments), countedTokens);
+        return sftBatch(
+          segments.map((s) => ids[s]),
+          takeSegments(packed, segments),
+          countedTokens,
+        );
       });
     },
   };
+}
+
+function checkStep(who: string, step: number, steps: number): void {
+  if (!(Number.isInteger(step) && step >= 0 && step < steps)) throw new RangeError(`${who}: step ${step} is not in 0 to ${steps - 1}`);
 }
 
 function epochOrder(items: number, rng: Rng): (position: number) => number {

@@ -1,4 +1,14 @@
-import { adamW, ConfigError, clipScale, gradientSum, gradients, learningRateSchedule, type Run, ScheduleConfig, saveIfAborted } from '@plumbline/core';
+import {
+  adamW,
+  ConfigError,
+  clipScale,
+  gradientSum,
+  gradients,
+  learningRateSchedule,
+  type Run,
+  ScheduleConfig,
+  saveIfAborted,
+} from '@plumbline/core';
 import type { Batches, Decoder } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
@@ -6,7 +16,11 @@ import type { SftBatch } from './batches.js';
 
 export const SftConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
-  sequencesPerMicroBatch: z.int().positive().optional().describe('Sequences in memory at once, all of a step by default; lower it when memory runs out'),
+  sequencesPerMicroBatch: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Sequences in memory at once, all of a step by default; lower it when memory runs out'),
   learningRate: z.number().positive().default(2e-5).describe('Peak rate, after warm-up'),
   schedule: ScheduleConfig.prefault({ kind: 'cosine', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
   beta1: z.number().min(0).lt(1).default(0.9).describe('Decay of the mean of gradients'),
@@ -39,7 +53,8 @@ export async function trainSft(config: SftConfig, { policy, batches, run }: SftT
       const start = performance.now();
       await saveIfAborted(run, step, state);
       const batch = await batches.at(step);
-      if (batch.countedTokens === 0) throw new ConfigError(`trainSft: no token of step ${step} counts in the loss (${batch.ids.slice(0, 4).join(', ')}, ...)`);
+      if (batch.countedTokens === 0)
+        throw new ConfigError(`trainSft: no token of step ${step} counts in the loss (${batch.ids.slice(0, 4).join(', ')}, ...)`);
       const sum = gradientSum(weights);
       for (const micro of batch.split(Math.min(sequencesPerMicroBatch, batch.ids.length))) {
         if (!micro.packed.completionMask.includes(1)) continue;

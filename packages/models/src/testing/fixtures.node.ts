@@ -6,9 +6,10 @@ import { fileURLToPath } from 'node:url';
 export const ownFixture = (path: string): string => fileURLToPath(new URL(`../../test/fixtures/${path}`, import.meta.url));
 
 /** Where the large parity fixtures are, if they are there: `$PLUMB_SHARED`, or `shared` beside the repository. */
-export const sharedFolder: string | undefined = [process.env.PLUMB_SHARED, fileURLToPath(new URL('../../../../../shared', import.meta.url))].find(
-  (folder): folder is string => folder !== undefined && existsSync(join(folder, 'fixtures')),
-);
+export const sharedFolder: string | undefined = [
+  process.env.PLUMB_SHARED,
+  fileURLToPath(new URL('../../../../../shared', import.meta.url)),
+].find((folder): folder is string => folder !== undefined && existsSync(join(folder, 'fixtures')));
 export const sharedFixture = (path: string): string => join(sharedFolder ?? '', 'fixtures', path);
 /** To end a suite's name with, so that a skip says why. */
 export const whySkipped = sharedFolder ? '' : ' (skipped: no ../shared/fixtures beside the repository, nor in $PLUMB_SHARED)';
@@ -16,7 +17,8 @@ export const whySkipped = sharedFolder ? '' : ' (skipped: no ../shared/fixtures 
 export const readJson = <T = Record<string, unknown>>(path: string): T => JSON.parse(readFileSync(path, 'utf8'));
 
 /** SmolLM2-135M-Instruct's GGUF, if `get-models.sh` has fetched it. */
-export const smolGguf: string | undefined = sharedFolder && findGguf(join(sharedFolder, '.models', 'SmolLM2-135M-Instruct', 'SmolLM2-135M-Instruct.Q4_1.gguf'));
+export const smolGguf: string | undefined =
+  sharedFolder && findGguf(join(sharedFolder, '.models', 'SmolLM2-135M-Instruct', 'SmolLM2-135M-Instruct.Q4_1.gguf'));
 
 function findGguf(path: string): string | undefined {
   return existsSync(path) ? path : undefined;
@@ -31,6 +33,17 @@ export function readTensors(path: string): FixtureTensors {
   return Object.fromEntries(
     Object.entries(header)
       .filter(([name]) => name !== '__metadata__')
-      .map(([name, { shape, data_offsets: [from, to] }]) => [name, { shape, data: new Float32Array(file.buffer.slice(file.byteOffset + 8 + length + from, file.byteOffset + 8 + length + to)) }]),
+      .map(
+        ([
+          name,
+          {
+            shape,
+            data_offsets: [from, to],
+          },
+        ]) => [
+          name,
+          { shape, data: new Float32Array(file.buffer.slice(file.byteOffset + 8 + length + from, file.byteOffset + 8 + length + to)) },
+        ],
+      ),
   );
 }

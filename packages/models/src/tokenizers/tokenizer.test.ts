@@ -1,15 +1,17 @@
+import type { Message } from '@plumbline/data';
 import { describe, expect, it } from 'vitest';
 import { readJson, sharedFixture, sharedFolder, whySkipped } from '../testing/fixtures.node.js';
 import { chatTemplate } from './chatTemplate.js';
 import { tokenizerFromJson } from './tokenizer.js';
 import { trainByteBpe } from './trainByteBpe.js';
-import type { Message } from '@plumbline/data';
 
 type Row = { text: string; ids: number[]; decoded: string; decoded_without_special: string };
 
 describe('tokenizerFromJson', () => {
   it('names what a file lacks', () => {
-    expect(() => tokenizerFromJson({ version: '1.0' }, { name: 'my-model' })).toThrow(/my-model: not a tokenizer.json.*"model".*keys: version/);
+    expect(() => tokenizerFromJson({ version: '1.0' }, { name: 'my-model' })).toThrow(
+      /my-model: not a tokenizer.json.*"model".*keys: version/,
+    );
   });
 
   it('names a special token that is not in the vocabulary', () => {
@@ -38,7 +40,8 @@ describe.skipIf(!sharedFolder)(`tokenizers against Python's${whySkipped}`, () =>
     for (const { template, conversation, add_generation_prompt, kwargs, text, error } of renders) {
       if (template !== name || !plain(conversation)) continue;
       const { tools: wanted, ...variables } = kwargs;
-      const ours = () => render(conversations[conversation], { addGenerationPrompt: add_generation_prompt, variables, ...(wanted && { tools }) });
+      const ours = () =>
+        render(conversations[conversation], { addGenerationPrompt: add_generation_prompt, variables, tools: wanted ? tools : undefined });
       if (error === undefined) expect(ours(), `conversation ${conversation}`).toBe(text);
       else expect(ours, `conversation ${conversation}`).toThrow();
     }
@@ -50,5 +53,12 @@ type Chats = {
   special_tokens: { bos_token: string; eos_token: string };
   tools: object[];
   conversations: Message[][];
-  renders: { template: string; conversation: number; add_generation_prompt: boolean; kwargs: Record<string, unknown>; text?: string; error?: string }[];
+  renders: {
+    template: string;
+    conversation: number;
+    add_generation_prompt: boolean;
+    kwargs: Record<string, unknown>;
+    text?: string;
+    error?: string;
+  }[];
 };

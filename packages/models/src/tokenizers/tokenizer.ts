@@ -46,7 +46,10 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
     return id;
   };
   const template = templateOf(config.chat_template);
-  const render = template === undefined ? undefined : chatTemplate(template, { bosToken: contentOf(config.bos_token), eosToken: contentOf(config.eos_token) });
+  const render =
+    template === undefined
+      ? undefined
+      : chatTemplate(template, { bosToken: contentOf(config.bos_token), eosToken: contentOf(config.eos_token) });
   return {
     name,
     json,
@@ -58,7 +61,8 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
     chatTemplate: template,
     hasChatTemplate: render !== undefined,
     encode: (text, { special = false } = {}) => Int32Array.from(inner.encode(text, { add_special_tokens: special }).ids),
-    decode: (ids, { skipSpecial = false } = {}) => (ids.length === 0 ? '' : inner.decode(Array.from(ids), { skip_special_tokens: skipSpecial })),
+    decode: (ids, { skipSpecial = false } = {}) =>
+      ids.length === 0 ? '' : inner.decode(Array.from(ids), { skip_special_tokens: skipSpecial }),
     idOf(token) {
       const id = inner.token_to_id(token);
       if (id === undefined) throw new ConfigError(`${name}: no token "${token}" among ${vocabSize}`);
@@ -75,9 +79,14 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
 function parse(json: object, name: string): HuggingFaceTokenizer {
   const model = (json as { model?: { vocab?: object } }).model;
   if (!model?.vocab)
-    throw new FormatError(`${name}: not a tokenizer.json, it has no "model" with a "vocab" (keys: ${Object.keys(json).slice(0, 8).join(', ') || 'none'})`);
+    throw new FormatError(
+      `${name}: not a tokenizer.json, it has no "model" with a "vocab" (keys: ${Object.keys(json).slice(0, 8).join(', ') || 'none'})`,
+    );
   try {
-    return new HuggingFaceTokenizer({ ...json, pre_tokenizer: withUnicodeDigits((json as { pre_tokenizer?: unknown }).pre_tokenizer) }, { clean_up_tokenization_spaces: false });
+    return new HuggingFaceTokenizer(
+      { ...json, pre_tokenizer: withUnicodeDigits((json as { pre_tokenizer?: unknown }).pre_tokenizer) },
+      { clean_up_tokenization_spaces: false },
+    );
   } catch (error) {
     throw new FormatError(`${name}: this tokenizer.json cannot be used: ${(error as Error).message}`);
   }
@@ -87,7 +96,8 @@ function parse(json: object, name: string): HuggingFaceTokenizer {
 function withUnicodeDigits(step: unknown): unknown {
   if (typeof step !== 'object' || step === null) return step;
   const { type, individual_digits, pretokenizers } = step as { type?: string; individual_digits?: boolean; pretokenizers?: unknown[] };
-  if (type === 'Digits') return { type: 'Split', pattern: { Regex: individual_digits ? '\\p{N}' : '\\p{N}+' }, behavior: 'Isolated', invert: false };
+  if (type === 'Digits')
+    return { type: 'Split', pattern: { Regex: individual_digits ? '\\p{N}' : '\\p{N}+' }, behavior: 'Isolated', invert: false };
   return pretokenizers ? { ...step, pretokenizers: pretokenizers.map(withUnicodeDigits) } : step;
 }
 

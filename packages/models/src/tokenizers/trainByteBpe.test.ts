@@ -14,7 +14,9 @@ describe('trainByteBpe', () => {
   });
 
   it('gives special tokens the first ids and keeps them whole', () => {
-    const tokenizer = tokenizerFromJson(trainByteBpe(['hello hello'], { vocabSize: 260, specialTokens: ['<|end|>'] }), { eos_token: '<|end|>' });
+    const tokenizer = tokenizerFromJson(trainByteBpe(['hello hello'], { vocabSize: 260, specialTokens: ['<|end|>'] }), {
+      eos_token: '<|end|>',
+    });
     expect(tokenizer.eosId).toBe(0);
     expect([...tokenizer.encode('<|end|>')]).toEqual([0]);
     expect(tokenizer.decode([0], { skipSpecial: true })).toBe('');
@@ -38,10 +40,14 @@ describe('trainByteBpe', () => {
   });
 
   it('trains 1,024 tokens on a megabyte in seconds', () => {
-    const list = 'river stone lamp window garden letter morning winter brother silver candle mountain answer journey whisper shadow'.split(' ');
+    const list = 'river stone lamp window garden letter morning winter brother silver candle mountain answer journey whisper shadow'.split(
+      ' ',
+    );
     let seed = 1;
     const next = (n: number) => (seed = (seed * 48271) % 2147483647) % n;
-    const texts = Array.from({ length: 200 }, () => Array.from({ length: 800 }, () => list[next(list.length)] + (next(5) ? '' : list[next(list.length)])).join(' '));
+    const texts = Array.from({ length: 200 }, () =>
+      Array.from({ length: 800 }, () => list[next(list.length)] + (next(5) ? '' : list[next(list.length)])).join(' '),
+    );
     const start = performance.now();
     const json = trainByteBpe(texts, { vocabSize: 1024, minFrequency: 1 });
     expect(performance.now() - start).toBeLessThan(10_000);
@@ -51,9 +57,13 @@ describe('trainByteBpe', () => {
 });
 
 describe('trainByteBpe against Hugging Face tokenizers 0.23.3', () => {
-  const reference = readJson<{ texts: string[]; vocabSize: number; specialTokens: string[]; merges: [string, string][]; encodings: { text: string; ids: number[] }[] }>(
-    ownFixture('bpe.json'),
-  );
+  const reference = readJson<{
+    texts: string[];
+    vocabSize: number;
+    specialTokens: string[];
+    merges: [string, string][];
+    encodings: { text: string; ids: number[] }[];
+  }>(ownFixture('bpe.json'));
   const json = trainByteBpe(reference.texts, { vocabSize: reference.vocabSize, specialTokens: reference.specialTokens, minFrequency: 0 });
 
   it('makes the same merges in the same order', () => {

@@ -191,9 +191,7 @@ function toJson(tokens: readonly string[], merges: [string, string][], specialTo
       special: true,
     })),
     normalizer: null,
-    pre_tokenizer: splitDigits
-      ? { type: 'Sequence', pretokenizers: [{ type: 'Digits', individual_digits: true }, byteLevel] }
-      : byteLevel,
+    pre_tokenizer: splitDigits ? { type: 'Sequence', pretokenizers: [{ type: 'Digits', individual_digits: true }, byteLevel] } : byteLevel,
     post_processor: null,
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: {

@@ -1,0 +1,78 @@
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { FormatError } from '@plumbline/core';
+import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
+import { dequantise } from '../gguf/dequantise.js';
+import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from '../gguf/model.js';
+import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';
+import type { LocalTokenizer } from '../tokenizers/tokenizer.js';
+
+/** A decoder from a GGUF file: configuration and tokenizer from its metadata, weights unpacked to float32, one tensor at a time. */
+export async function loadGguf(
+  path: string,
+  { tokenizer, checkpointLayers }: { tokenizer?: LocalTokenizer; checkpointLayers?: boolean } = {},
+): Promise<LocalDecoder> {
+  const file = openGguf(path);
+  try {
+    const name = basename(path, '.gguf');
+    const spec = specFromGguf(file.header, path);
+    const weights: DecoderWeights = {};
+    for (const tensor of file.header.tensors) {
+      const parameter = parameterName(tensor.name);
+      const data = file.read(tensor.name);
+      const turned = spec.family === 'llama' && /self_attn\.[qk]_proj/.test(parameter);
+      weights[parameter] = { shape: tensor.shape, data: turned ? unInterleave(data, spec.headDim, tensor.shape[0]) : data };
+    }
+    return createDecoder(spec, { name, tokenizer: tokenizer ?? tokenizerFromGguf(file.header, name), weights, checkpointLayers });
+  } finally {
+    file.close();
+  }
+}
+
+export type GgufFile = { header: Gguf; read(tensor: string): Float32Array; close(): void };
+
+/** Opens a GGUF file; tensors are read and unpacked when asked for. The caller closes it. @throws FormatError where it is damaged */
+export function openGguf(path: string): GgufFile {
+  const size = statSync(path).size;
+  const file = openSync(path, 'r');
+  try {
+    const header = readHeader(file, size, path);
+    return {
+      header,
+      read(name) {
+        const tensor = header.tensors.find((t) => t.name === name);
+        if (!tensor) throw new FormatError(`${path}: there is no tensor "${name}" among ${header.tensors.length}`);
+        return dequantise(
+          tensor.type,
+          readBytes(file, tensor.offset, tensor.bytes, path),
+          tensor.shape.reduce((a, b) => a * b, 1),
+        );
+      },
+      close: () => closeSync(file),
+    };
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+}
+
+function readHeader(file: number, size: number, path: string): Gguf {
+  for (let length = 2 ** 22; ; length *= 4) {
+    try {
+      return parseGguf(readBytes(file, 0, Math.min(length, size), path), size, path);
+    } catch (error) {
+      if (!(error instanceof HeaderTooShort)) throw error;
+    }
+  }
+}
+
+function readBytes(file: number, at: number, length: number, path: string): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const n = readSync(file, bytes, done, Math.min(length - done, 2 ** 30), at + done);
+    if (n === 0) throw new FormatError(`${path}: ends at byte ${at + done}, ${length - done} bytes short`);
+    done += n;
+  }
+  return bytes;
+}
