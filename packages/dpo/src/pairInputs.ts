@@ -35,7 +35,7 @@ export function pairConstants(
   batch: PairBatch,
 ): Omit<PairInputs, 'policy' | 'nll'> {
   const lengths = completionLengths(batch.packed);
-  const empty = lengths.findIndex((length) => length === 0);
+  const empty = lengths.indexOf(0);
   if (empty >= 0)
     throw new ConfigError(`pair ${batch.ids[empty % batch.pairs]}: the ${empty < batch.pairs ? 'chosen' : 'rejected'} completion is empty`);
   const inputs: Omit<PairInputs, 'policy' | 'nll'> = {};

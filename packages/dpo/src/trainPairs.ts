@@ -8,7 +8,6 @@ import {
   gradients,
   learningRateSchedule,
   type MetricName,
-  type Optimizer,
   type ParameterTree,
   type Run,
   readCopy,

@@ -292,7 +292,7 @@ const cases: Case[] = [
     options: { beta: 0.1, gamma: 2 },
     a: 0.644397,
     aRewards: [0.1, -0.05],
-    b: 0.693147,
+    b: Math.LN2,
     bRewards: [-0.2, 0.05],
     aGrads: [-0.047502, 0.047502],
   },
