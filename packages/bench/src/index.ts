@@ -23,3 +23,36 @@ export {
 } from './metrics/index.js';
 export type { Axis, Block, Cell, Column, Measured, Point, ReportPage, Section, Series, SeriesColor, Tone } from './report/index.js';
 export { formatNumber, reportPage, tableCsv } from './report/index.js';
+export {
+  codeHash,
+  defineExperiment,
+  experimentContract,
+  experimentReport,
+  judgeClaims,
+  minimumSeeds,
+  packageVersions,
+  parseConfig,
+  readResult,
+  reproductionMatrix,
+  reproductionsMarkdown,
+  runExperiment,
+} from './experiment/index.js';
+export type {
+  ArmSummary,
+  BedMakers,
+  Beds,
+  Claim,
+  ClaimResult,
+  ClaimTest,
+  Experiment,
+  ExperimentResult,
+  ExperimentSpec,
+  MatrixRow,
+  MetricSpec,
+  Progress,
+  RunOptions,
+  SeedContext,
+  SeedOutcome,
+  StoredSeed,
+} from './experiment/index.js';
+export { type Paper, papers, type PaperSource } from './papers.js';

@@ -1,0 +1,100 @@
+/** From the seeds' outcomes to claims with verdicts. */
+import { rng } from '@plumbline/core';
+import { bootstrapInterval, type Estimate, holm, mean, pairedPower, standardDeviation, tInterval, unitsForPower, verdict } from '../metrics/index.js';
+import type { ArmSummary, Claim, ClaimResult, Experiment, StoredSeed } from './types.js';
+
+/** Fewer seeds than this decide nothing. */
+export const minimumSeeds = 5;
+
+type Tested = { claim: Claim; estimate?: Estimate; unit: 'seeds' | 'units'; oriented?: { smallestEffect: number; margin?: number }; pilotSd?: number };
+
+/**
+ * Verdicts on all claims of one experiment, Holm's correction within them. Differences are oriented so that positive speaks for the claim: of a metric
+ * where lower is better, the sign is turned.
+ *
+ * @param pilot outcomes on other seeds, from which the power is taken; without them there is none
+ */
+export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[], pilot: readonly StoredSeed[] = []): ClaimResult[] {
+  const tested = experiment.claims.map((claim) => test(experiment, claim, seeds, pilot));
+  const family = tested.filter((t) => t.estimate?.p !== undefined && t.oriented?.margin === undefined);
+  const adjusted = holm(family.map((t) => t.estimate!.p!));
+  return tested.map((t): ClaimResult => {
+    const { claim, estimate, unit } = t;
+    const inFamily = family.indexOf(t);
+    const adjustedP = inFamily >= 0 ? adjusted[inFamily] : undefined;
+    const smallest = t.oriented?.smallestEffect;
+    const ruled =
+      estimate && unit === 'units' && !resamplesUnits(claim)
+        ? { verdict: 'undecided at this scale' as const, why: `one seed: the interval covers the ${estimate.n} units of one training run, not training itself` }
+        : verdict(estimate, {
+            smallestEffect: smallest || undefined,
+            margin: t.oriented?.margin,
+            adjustedP,
+            minimumUnits: resamplesUnits(claim) ? 2 : minimumSeeds,
+          });
+    const known = t.pilotSd !== undefined && smallest ? { sd: t.pilotSd, effect: smallest } : undefined;
+    const needed = known && unitsForPower(known.effect, known.sd);
+    return {
+      id: claim.id,
+      claim: claim.text,
+      ...ruled,
+      difference: estimate?.mean ?? null,
+      ci95: estimate ? [finite(estimate.low), finite(estimate.high)] : null,
+      n: estimate?.n ?? 0,
+      unit,
+      p: estimate?.p ?? null,
+      adjustedP: adjustedP ?? null,
+      smallestEffect: smallest || null,
+      margin: t.oriented?.margin ?? null,
+      power: known && seeds.length > 1 ? pairedPower(seeds.length, known.effect, known.sd) : null,
+      seedsForPower: needed === undefined ? null : Number.isFinite(needed) ? needed : null,
+    };
+  });
+}
+
+const finite = (x: number) => (Number.isFinite(x) ? x : null);
+const resamplesUnits = ({ test }: Claim) => typeof test === 'object' && 'resample' in test && test.resample === 'units';
+
+function test(experiment: Experiment, claim: Claim, seeds: readonly StoredSeed[], pilot: readonly StoredSeed[]): Tested {
+  const rule = claim.test;
+  if (rule === 'full scale only') return { claim, unit: 'seeds' };
+  if ('statistic' in rule) {
+    const sign = rule.above !== undefined ? 1 : -1;
+    const bound = rule.above ?? rule.below!;
+    const values = seeds.map((s) => sign * (s.statistics[rule.statistic] - bound));
+    return { claim, estimate: tInterval(values), unit: 'seeds', oriented: { smallestEffect: 0 } };
+  }
+  const sign = experiment.metrics[rule.metric].better === 'higher' ? 1 : -1;
+  const meanDifference = (s: StoredSeed) => sign * (meanOf(s.arms[rule.better][rule.metric]) - meanOf(s.arms[rule.than][rule.metric]));
+  const oriented = { smallestEffect: rule.smallestEffect ?? 0, margin: rule.margin };
+  const pilotSd = pilot.length > 1 ? standardDeviation(pilot.map(meanDifference)) : undefined;
+  const a = seeds[0].arms[rule.better][rule.metric];
+  const b = seeds[0].arms[rule.than][rule.metric];
+  if (Array.isArray(a) && Array.isArray(b) && (rule.resample === 'units' || seeds.length === 1)) {
+    if (a.length !== b.length) throw new RangeError(`claim "${claim.id}": ${a.length} units of ${rule.metric} against ${b.length}; the arms must be measured on the same ones`);
+    const unitDifferences = Float64Array.from(a, (_, i) =>
+      mean(seeds.map((s) => sign * ((s.arms[rule.better][rule.metric] as number[])[i] - (s.arms[rule.than][rule.metric] as number[])[i]))),
+    );
+    return { claim, estimate: bootstrapInterval(unitDifferences, rng(0).fork('bootstrap', claim.id)), unit: 'units', oriented, pilotSd };
+  }
+  return { claim, estimate: tInterval(seeds.map(meanDifference)), unit: 'seeds', oriented, pilotSd };
+}
+
+export const meanOf = (value: number | readonly number[]) => (typeof value === 'number' ? value : mean(value));
+
+/** Mean of each arm's metrics over the seeds, with t intervals; one seed of many units has a bootstrap over them. */
+export function summarise(seeds: readonly StoredSeed[], pick: (seed: StoredSeed) => Record<string, number | number[]>): Record<string, ArmSummary> {
+  return Object.fromEntries(
+    Object.keys(pick(seeds[0])).map((name) => {
+      const perSeed = seeds.map((s) => meanOf(pick(s)[name]));
+      const only = pick(seeds[0])[name];
+      const usable = perSeed.every(Number.isFinite);
+      const estimate = !usable
+        ? { mean: Number.NaN, low: Number.NaN, high: Number.NaN }
+        : seeds.length === 1 && Array.isArray(only) && only.length > 1
+          ? bootstrapInterval(only, rng(0).fork('bootstrap', name))
+          : tInterval(perSeed);
+      return [name, { mean: estimate.mean, ci95: [finite(estimate.low), finite(estimate.high)] as [number | null, number | null], perSeed }];
+    }),
+  );
+}

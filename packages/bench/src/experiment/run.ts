@@ -1,0 +1,258 @@
+/** Runs an experiment: arms on the same seeds, one folder a seed, resumable, then verdicts and a report. */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { backendInfo, CheckpointError, InterruptedError, openRun, rng, writeFileAtomic } from '@plumbline/core';
+import { wordsBed } from '@plumbline/envs';
+import { papers } from '../papers.js';
+import { reportPage } from '../report/index.js';
+import { codeHash, packageVersions } from './codeHash.js';
+import { parseConfig } from './define.js';
+import { judgeClaims, minimumSeeds, summarise } from './judge.js';
+import { experimentReport } from './report.js';
+import type { BedMakers, Beds, Experiment, ExperimentResult, Progress, StoredSeed } from './types.js';
+
+export type RunOptions = {
+  /** Counted seeds: 0 to n − 1, or these. Without a number, 5, or as many as the pilot asks for, at most `maximumSeeds`. */
+  seeds?: number | readonly number[];
+  /** Seeds of a pilot, run first on other seeds (1000 and up): they fix the power and never count. */
+  pilot?: number;
+  maximumSeeds?: number;
+  config?: Record<string, unknown>;
+  /** The experiment's own two-step settings. */
+  quick?: boolean;
+  /** Everything goes under here, in a folder a config: `outDir/<hash of the config>`. */
+  outDir: string;
+  /** Where the experiment's own files are, for the hash. */
+  experimentDir?: string;
+  /** Also stores the result as JSON here: `docs/reproductions/<id>`. */
+  storeDir?: string;
+  /** What the user typed, for the record. */
+  command?: string;
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+  beds?: Partial<BedMakers>;
+};
+
+const makers: BedMakers = { words: ({ seed, model }) => wordsBed({ seed, ...(model !== undefined && { base: model }) }) };
+const firstPilotSeed = 1000;
+
+/**
+ * Runs what is not there yet and judges all. A seed that finished under the same config, code and backend is kept; one that was interrupted goes on from its arms'
+ * checkpoints. @returns the result, and where its report lies
+ *
+ * @throws ConfigError for a config that does not fit; InterruptedError where `signal` stopped it, after saving
+ */
+export async function runExperiment(
+  experiment: Experiment,
+  { seeds, pilot = 0, maximumSeeds = 20, config: given = {}, quick = false, outDir, experimentDir, storeDir, command, onProgress = () => {}, signal, beds }: RunOptions,
+): Promise<{ result: ExperimentResult; dir: string; reportPath: string; resultPath: string }> {
+  const config = parseConfig(experiment.id, experiment.config, quick ? { ...experiment.quick, ...given } : given) as Record<string, unknown>;
+  const configHash = createHash('sha256').update(stableJson(config)).digest('hex').slice(0, 8);
+  const dir = join(outDir, configHash);
+  mkdirSync(dir, { recursive: true });
+  await writeFileAtomic(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  const hash = codeHash(experiment.packages, experimentDir);
+  const settings = { experiment, config, dir, hash, onProgress, signal: signal ?? new AbortController().signal, makers: { ...makers, ...beds } };
+
+  const pilotSeeds = Array.from({ length: pilot }, (_, i) => firstPilotSeed + i);
+  const pilotOutcomes = await runSeeds(settings, pilotSeeds, true);
+  const counted = typeof seeds === 'number' ? range(seeds) : (seeds ?? range(plannedSeeds(experiment, pilotOutcomes, maximumSeeds)));
+  if (counted.length === 0) throw new RangeError('runExperiment: needs at least one seed');
+  const outcomes = await runSeeds(settings, counted, false);
+
+  const paper = papers.find(({ id }) => id === experiment.id);
+  const result: ExperimentResult = {
+    format: 1,
+    id: experiment.id,
+    title: paper?.title ?? experiment.id,
+    paper: experiment.paper,
+    source: paper?.source ?? null,
+    command: command ?? `plumb reproduce ${experiment.id}`,
+    date: new Date().toISOString().slice(0, 10),
+    seeds: [...counted],
+    pilotSeeds,
+    quick,
+    claims: judgeClaims(experiment, outcomes, pilotOutcomes),
+    arms: Object.fromEntries(experiment.arms.map((arm: string) => [arm, summarise(outcomes, (s) => s.arms[arm])])),
+    statistics: summarise(outcomes, (s) => s.statistics),
+    config,
+    versions: packageVersions(experiment.packages),
+    backend: [...new Set(outcomes.map((s) => s.backend))].join(', '),
+    packages: [...experiment.packages],
+    codeHash: hash,
+    seconds: outcomes.reduce((sum, s) => sum + s.seconds, 0),
+  };
+  const json = `${JSON.stringify(result, null, 2)}\n`;
+  const resultPath = join(dir, 'result.json');
+  const reportPath = join(dir, 'report.html');
+  await writeFileAtomic(resultPath, json);
+  await writeFileAtomic(reportPath, reportPage(experimentReport(experiment, result, outcomes, (seed, arm) => readMetrics(join(dir, `seed-${seed}`, arm)))));
+  if (storeDir) {
+    mkdirSync(storeDir, { recursive: true });
+    await writeFileAtomic(join(storeDir, 'result.json'), json);
+  }
+  return { result, dir, reportPath, resultPath };
+}
+
+/** Enough seeds for every claim that names a smallest effect, from the pilot's deviations. */
+function plannedSeeds(experiment: Experiment, pilot: readonly StoredSeed[], maximum: number): number {
+  if (pilot.length < 2) return minimumSeeds;
+  const needed = judgeClaims(experiment, pilot, pilot).map((claim) => (claim.smallestEffect === null ? 0 : (claim.seedsForPower ?? maximum)));
+  return Math.min(maximum, Math.max(minimumSeeds, ...needed));
+}
+
+type Settings = {
+  experiment: Experiment;
+  config: Record<string, unknown>;
+  dir: string;
+  hash: string;
+  onProgress: (progress: Progress) => void;
+  signal: AbortSignal;
+  makers: BedMakers;
+};
+
+async function runSeeds(settings: Settings, seeds: readonly number[], pilot: boolean): Promise<StoredSeed[]> {
+  const outcomes: StoredSeed[] = [];
+  for (const [index, seed] of seeds.entries()) {
+    const report = (state: 'started' | 'kept' | 'finished', seconds?: number) =>
+      settings.onProgress({ kind: 'seed', seed, pilot, index, total: seeds.length, state, seconds });
+    const file = join(settings.dir, `seed-${seed}`, 'outcome.json');
+    const kept = readKept(file, settings);
+    if (kept) {
+      report('kept', kept.seconds);
+      outcomes.push(kept);
+      continue;
+    }
+    report('started');
+    const outcome = await runSeed(settings, seed);
+    await writeFileAtomic(file, `${JSON.stringify(outcome)}\n`);
+    report('finished', outcome.seconds);
+    outcomes.push(outcome);
+  }
+  return outcomes;
+}
+
+/** An outcome that this code and backend made; what others made is measured again. */
+function readKept(file: string, { hash, dir, onProgress }: Settings): StoredSeed | undefined {
+  if (!existsSync(file)) return undefined;
+  let stored: StoredSeed;
+  try {
+    stored = JSON.parse(readFileSync(file, 'utf8')) as StoredSeed;
+  } catch (error) {
+    throw new CheckpointError(`${file} is damaged (${error instanceof Error ? error.message : error}); remove it to measure that seed again`);
+  }
+  if (stored.codeHash === hash && stored.backend === backendName()) return stored;
+  const what = stored.codeHash === hash ? `on ${stored.backend}` : 'by other code';
+  onProgress({ kind: 'message', seed: stored.seed, text: `seed ${stored.seed} was measured ${what}; it is measured again` });
+  rmSync(join(dir, `seed-${stored.seed}`), { recursive: true, force: true });
+  return undefined;
+}
+
+async function runSeed({ experiment, config, dir, hash, onProgress, signal, makers }: Settings, seed: number): Promise<StoredSeed> {
+  const started = performance.now();
+  const seedDir = join(dir, `seed-${seed}`);
+  // Work of other code or of another backend is no start to go on from.
+  const marker = join(seedDir, 'code.json');
+  const mark = JSON.stringify({ codeHash: hash, backend: backendName() });
+  if (existsSync(seedDir) && (!existsSync(marker) || readFileSync(marker, 'utf8') !== mark)) rmSync(seedDir, { recursive: true, force: true });
+  mkdirSync(seedDir, { recursive: true });
+  await writeFileAtomic(marker, mark);
+
+  const open = new Map<string, Awaited<ReturnType<typeof openRun>>>();
+  const start = async (name: string) => {
+    const run = await openRun({
+      dir: join(seedDir, name),
+      config: { ...config, experiment: experiment.id, run: name } as Parameters<typeof openRun>[0]['config'],
+      seed,
+      saveEvery: 20,
+      signal,
+      resume: existsSync(join(seedDir, name)),
+      onLog: (step: number, metrics: Parameters<typeof run.log>[1]) => onProgress({ kind: 'step', seed, run: name, step, metrics }),
+    });
+    open.set(name, run);
+    return run;
+  };
+  const opened: { [B in keyof Beds]?: Promise<Beds[B]> } = {};
+  try {
+    for (const arm of experiment.arms as readonly string[]) await start(arm);
+    const outcome = await experiment.run({
+      config,
+      seed,
+      rng: rng(seed).fork('experiment', experiment.id),
+      signal,
+      arm: (name: string) => open.get(name)!,
+      shared: async (name) => open.get(name) ?? (await start(name)),
+      bed: (name) => (opened[name] ??= makers[name]({ seed, ...(typeof config.model === 'string' && { model: config.model }) })),
+      say: (text) => onProgress({ kind: 'message', seed, text }),
+    });
+    if (signal.aborted) throw new InterruptedError(`stopped in seed ${seed}; the same command goes on from there`);
+    return {
+      seed,
+      seconds: (performance.now() - started) / 1000,
+      backend: backendName(),
+      codeHash: hash,
+      ...checkedOutcome(experiment, seed, outcome),
+    };
+  } finally {
+    for (const run of open.values()) await run.close();
+    for (const bed of Object.values(opened)) (await bed.catch(() => undefined))?.base.parameters.dispose();
+  }
+}
+
+type Outcome = Awaited<ReturnType<Experiment['run']>>;
+function checkedOutcome(experiment: Experiment, seed: number, { arms, statistics = {}, samples = [] }: Outcome): Pick<StoredSeed, 'arms' | 'statistics' | 'samples'> {
+  const wanted = Object.keys(experiment.metrics);
+  const where = `experiment "${experiment.id}", seed ${seed}`;
+  for (const arm of experiment.arms as readonly string[]) {
+    const got = arms[arm];
+    if (!got) throw new RangeError(`${where}: run() answered no arm "${arm}"`);
+    for (const name of wanted) if (!(name in got)) throw new RangeError(`${where}, arm "${arm}": the metric "${name}" is missing`);
+    for (const [name, value] of Object.entries(got) as [string, number | Float64Array][]) {
+      if (!wanted.includes(name)) throw new RangeError(`${where}, arm "${arm}": the metric "${name}" is not declared; there are ${wanted.join(', ')}`);
+      const bad = typeof value === 'number' ? !Number.isFinite(value) : value.length === 0 || value.some((x) => !Number.isFinite(x));
+      if (bad) throw new RangeError(`${where}, arm "${arm}": the metric "${name}" holds a value that is not finite, or none`);
+    }
+  }
+  for (const { id, test } of experiment.claims)
+    if (typeof test === 'object' && 'statistic' in test && !Number.isFinite(statistics[test.statistic]))
+      throw new RangeError(`${where}: claim "${id}" needs the statistic "${test.statistic}", which is ${statistics[test.statistic]}`);
+  const listed = (values: Record<string, number | Float64Array>) =>
+    Object.fromEntries(Object.entries(values).map(([name, value]) => [name, typeof value === 'number' ? value : Array.from(value)]));
+  return {
+    arms: Object.fromEntries((Object.entries(arms) as [string, Record<string, number | Float64Array>][]).map(([arm, values]) => [arm, listed(values)])),
+    statistics,
+    samples: samples.map(({ prompt, texts }) => ({ prompt, texts: Object.fromEntries(Object.entries(texts).filter((e): e is [string, string] => e[1] !== undefined)) })),
+  };
+}
+
+/** What a run logged, from its metrics.jsonl files; empty where there is none. */
+function readMetrics(runDir: string): { step: number; [metric: string]: number }[] {
+  if (!existsSync(runDir)) return [];
+  const file = readdirSync(runDir).find((name) => name === 'metrics.jsonl');
+  if (!file) return [];
+  return readFileSync(join(runDir, file), 'utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => JSON.parse(line) as { step: number; [metric: string]: number });
+}
+
+/** Without the number of threads, on which results do not depend. */
+function backendName(): string {
+  const { name, device } = backendInfo();
+  return device ? `${name} (${device})` : name;
+}
+
+const range = (n: number) => Array.from({ length: n }, (_, i) => i);
+
+/** Keys in order, so that equal configs have equal hashes. */
+function stableJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(stableJson).join(',')}]`;
+  if (value !== null && typeof value === 'object')
+    return `{${Object.entries(value)
+      .filter(([, v]) => v !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([k, v]) => `${JSON.stringify(k)}:${stableJson(v)}`)
+      .join(',')}}`;
+  return JSON.stringify(value);
+}

@@ -1,0 +1,133 @@
+import type { MetricName, Rng, Run } from '@plumbline/core';
+import type { WordsBed } from '@plumbline/envs';
+import type { z } from 'zod';
+import type { Estimate, Verdict } from '../metrics/index.js';
+import type { PaperSource } from '../papers.js';
+
+/** What an experiment stands on. A bed gives prompts, data and scores; it never trains. */
+export interface Beds {
+  words: WordsBed;
+}
+/** Makes each bed for a seed; the same seed gives the same prompts. `model` is a zoo name or a folder, as the experiment's config has it. */
+export type BedMakers = { [B in keyof Beds]: (options: { seed: number; model?: string }) => Promise<Beds[B]> };
+
+export type MetricSpec = { unit: string; better: 'higher' | 'lower' };
+
+/**
+ * What decides a claim. `smallestEffect` is the smallest difference worth having, in the metric's unit, fixed beforehand; `margin` makes it a claim of
+ * "not worse" by no more than that. With `resample: 'units'` the unit is the prompt or problem (averaged over seeds), for arms that do not vary with the seed.
+ */
+export type ClaimTest<A extends string = string> =
+  | { metric: string; better: A; than: A; smallestEffect?: number; margin?: number; resample?: 'seeds' | 'units' }
+  | { statistic: string; above?: number; below?: number; smallestEffect?: undefined }
+  | 'full scale only';
+export type Claim<A extends string = string> = { id: string; text: string; test: ClaimTest<A> };
+
+export type SeedContext<C, A extends string> = {
+  config: C;
+  seed: number;
+  /** Fork it: `rng.fork('labels')`. Equal in all arms, so that they see the same draws. */
+  rng: Rng;
+  signal: AbortSignal;
+  /** The run folder of an arm: equal seeds in all arms, resumed where it was interrupted. */
+  arm(name: A): Run;
+  /** A run folder for what the arms share, such as a reward model. */
+  shared(name: string): Promise<Run>;
+  bed<B extends keyof Beds>(name: B): Promise<Beds[B]>;
+  /** One line about what is going on, for whoever watches. */
+  say(message: string): void;
+};
+
+/** Numbers, or paired units such as the held-out prompts, the same ones in every arm. */
+export type ArmValues = Record<string, number | Float64Array>;
+export type SeedOutcome<A extends string> = {
+  arms: Record<A, ArmValues>;
+  statistics?: Record<string, number>;
+  /** Texts of each arm for a few prompts, for the report. */
+  samples?: readonly { prompt: string; texts: Partial<Record<A, string>> }[];
+};
+
+export type ExperimentSpec<C extends z.ZodType, A extends string> = {
+  /** The paper's id and the experiment's folder. */
+  id: string;
+  paper: string;
+  /** Packages whose code the result depends on, without the scope. */
+  packages: readonly string[];
+  /** A strict object: laptop defaults, real models by flags. */
+  config: C;
+  /** What makes it two steps long, for the tests and `--quick`. */
+  quick: Partial<z.input<C>>;
+  arms: readonly A[];
+  metrics: Readonly<Record<string, MetricSpec>>;
+  claims: readonly Claim<A>[];
+  /** Metrics of the run logs that the report draws over the steps; those that are there of the usual ones, unless said. */
+  curves?: readonly MetricName[];
+  /** Once per seed. */
+  run(ctx: SeedContext<z.infer<C>, NoInfer<A>>): Promise<SeedOutcome<NoInfer<A>>>;
+};
+/** An experiment whose arms and config the caller does not know. */
+// biome-ignore lint/suspicious/noExplicitAny: a run function is contravariant in its config, which only `config` itself can check
+export type Experiment = ExperimentSpec<z.ZodType<any, any>, any>;
+
+export type Progress =
+  | { kind: 'seed'; seed: number; pilot: boolean; index: number; total: number; state: 'started' | 'kept' | 'finished'; seconds?: number }
+  | { kind: 'step'; seed: number; run: string; step: number; metrics: Partial<Record<MetricName, number>> }
+  | { kind: 'message'; seed: number; text: string };
+
+/** One seed's outcome as it is stored: arrays as lists. */
+export type StoredSeed = {
+  seed: number;
+  seconds: number;
+  backend: string;
+  codeHash: string;
+  arms: Record<string, Record<string, number | number[]>>;
+  statistics: Record<string, number>;
+  samples: { prompt: string; texts: Record<string, string> }[];
+};
+
+export type ClaimResult = {
+  id: string;
+  claim: string;
+  verdict: Verdict;
+  why: string;
+  /** Positive speaks for the claim; null where the claim needs full scale. */
+  difference: number | null;
+  ci95: [low: number | null, high: number | null] | null;
+  /** Units of the interval, and what they are. */
+  n: number;
+  unit: 'seeds' | 'units';
+  p: number | null;
+  adjustedP: number | null;
+  smallestEffect: number | null;
+  margin: number | null;
+  /** Of the counted seeds, from the pilot's deviation; null without a pilot or a smallest effect. */
+  power: number | null;
+  /** Seeds that would give power 0.8, from the pilot. */
+  seedsForPower: number | null;
+};
+
+export type ArmSummary = { mean: number; ci95: [low: number | null, high: number | null]; perSeed: number[] };
+export type ExperimentResult = {
+  format: 1;
+  id: string;
+  title: string;
+  paper: string;
+  source: PaperSource | null;
+  command: string;
+  date: string;
+  seeds: number[];
+  pilotSeeds: number[];
+  quick: boolean;
+  claims: ClaimResult[];
+  arms: Record<string, Record<string, ArmSummary>>;
+  statistics: Record<string, ArmSummary>;
+  config: Record<string, unknown>;
+  versions: Record<string, string>;
+  backend: string;
+  packages: string[];
+  codeHash: string;
+  /** All counted seeds together. */
+  seconds: number;
+};
+
+export type { Estimate };
