@@ -1,0 +1,67 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { BackendError, backendInfo, describeBackends, initBackend, readCopy, updateInPlace } from './index.node.js';
+
+afterEach(() => vi.unstubAllEnvs());
+
+describe('the ladder', () => {
+  it('names the valid backends when asked for one that does not exist', async () => {
+    await expect(initBackend({ backend: 'cuda' })).rejects.toThrow('There is no backend "cuda" (backend). Valid: tensorflow, webgpu, native, wasm, cpu.');
+    vi.stubEnv('PLUMB_BACKEND', 'gpu');
+    await expect(initBackend()).rejects.toThrow('"gpu" (PLUMB_BACKEND)');
+  });
+  it('refuses 0 threads', async () => {
+    await expect(initBackend({ threads: 0 })).rejects.toThrow(BackendError);
+    vi.stubEnv('PLUMB_THREADS', 'many');
+    await expect(initBackend()).rejects.toThrow('PLUMB_THREADS must be a whole number of at least 1, got many');
+  });
+  it('says why a rung that was asked for does not start', async () => {
+    await expect(initBackend({ backend: 'tensorflow' })).rejects.toThrow('TensorFlow is not set up');
+  });
+  it('takes one rung, and says in one line why not the others', async () => {
+    const rungs = await describeBackends();
+    expect(rungs.map((rung) => rung.name)).toEqual(['tensorflow', 'webgpu', 'native', 'wasm', 'cpu']);
+    expect(rungs.filter((rung) => rung.taken)).toHaveLength(1);
+    for (const { why } of rungs) expect(why).toMatch(/^.+$/);
+  });
+});
+
+describe.each(['cpu', 'native', 'wasm'])('on %s', (backend) => {
+  it('starts, or says why not', async ({ skip }) => {
+    const rung = (await describeBackends({ backend })).find((r) => r.name === backend)!;
+    if (!rung.taken) skip(rung.why);
+    const info = await initBackend({ backend });
+    expect(info.name).toBe(backend);
+    expect(backendInfo()).toBe(info);
+    expect(tf.getBackend()).toBe(backend);
+  });
+  it('changes a parameter in place for all who use it, and for nobody who holds a view', async ({ skip }) => {
+    if (tf.getBackend() !== backend) skip(`${backend} does not start here`);
+    const before = tf.memory().numTensors;
+    const x = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+    const p = tf.tensor2d([1, 0, 0, 1], [2, 2]);
+    const first = [tf.matMul(x, p), tf.matMul(p, x)];
+    const views = [tf.slice(p, 0, 1), ...tf.unstack(p), ...tf.split(p, 2), tf.stridedSlice(p, [0, 0], [1, 2])];
+    const held = tf.clone(p);
+    const refused = tf.fill([2, 2], 5);
+    expect(updateInPlace(p, refused)).toBe(false);
+    held.dispose();
+    refused.dispose();
+    for (const factor of [2, 3]) {
+      expect(updateInPlace(p, tf.mul(p, factor))).toBe(true);
+    }
+    const after = [tf.matMul(x, p), tf.matMul(p, x), tf.matMul(x, p, false, true), tf.matMul(x, p, true, false)];
+    expect(await readCopy(p)).toEqual(Float32Array.from([6, 0, 0, 6]));
+    expect(await readCopy(first[0])).toEqual(Float32Array.from([1, 2, 3, 4]));
+    expect(await readCopy(after[0])).toEqual(Float32Array.from([6, 12, 18, 24]));
+    expect(await readCopy(after[1])).toEqual(Float32Array.from([6, 12, 18, 24]));
+    expect(await readCopy(after[2])).toEqual(Float32Array.from([6, 12, 18, 24]));
+    expect(await readCopy(after[3])).toEqual(Float32Array.from([6, 18, 12, 24]));
+    expect(await readCopy(views[0])).toEqual(Float32Array.from([1, 0]));
+    expect(await readCopy(views[1])).toEqual(Float32Array.from([1, 0]));
+    expect(await readCopy(views[3])).toEqual(Float32Array.from([1, 0]));
+    expect(await readCopy(views[5])).toEqual(Float32Array.from([1, 0]));
+    tf.dispose([x, p, first, views, after]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
