@@ -48,7 +48,10 @@ export async function completionLogpsOf(
     const counts = await readCopy(lengths);
     tf.dispose([tokens, sums, lengths]);
     let at = 0;
-    for (const count of counts) out.push(flat.slice(at, (at += count)));
+    for (const count of counts) {
+      out.push(flat.slice(at, at + count));
+      at += count;
+    }
   }
   return out;
 }

@@ -188,7 +188,7 @@ function decoderOf(
       checkBatch(batch, spec, name);
       if (batch.prefixOf) throw new ShapeError(`${name}: prefill takes whole sequences, not segments that share a prefix`);
       const rowOfToken = new Int32Array(batch.tokens.length);
-      rows.forEach((row, s) => rowOfToken.fill(row, batch.cuSeqlens[s], batch.cuSeqlens[s + 1]));
+      for (const [s, row] of rows.entries()) rowOfToken.fill(row, batch.cuSeqlens[s], batch.cuSeqlens[s + 1]);
       const attend = packed(batch);
       return tf.tidy(() => {
         const x = run(batch.tokens, batch.positions, (q, k, v, layer) => {

@@ -1,16 +1,16 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { FormatError } from '@plumbline/core';
+import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
 import { dequantise } from '../gguf/dequantise.js';
 import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from '../gguf/model.js';
 import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';
-import type { LocalTokenizer } from '../tokenizers/tokenizer.js';
 
 /** A decoder from a GGUF file: configuration and tokenizer from its metadata, weights unpacked to float32, one tensor at a time. */
 export async function loadGguf(
   path: string,
-  { tokenizer, checkpointLayers }: { tokenizer?: LocalTokenizer; checkpointLayers?: boolean } = {},
+  { tokenizer, checkpointLayers }: { tokenizer?: Tokenizer; checkpointLayers?: boolean } = {},
 ): Promise<LocalDecoder> {
   const file = openGguf(path);
   try {

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { ConfigError, FormatError, readSafetensors, type Safetensors } from '@plumbline/core';
+import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
 import { type DecoderSpec, parameterShapes, specFromConfig } from '../decoder/spec.js';
 import { createScorer, headName, type LocalScorer, type Pooling } from '../scorer/scorer.js';
@@ -12,7 +13,7 @@ export type LoadOptions = {
   /** Recompute each layer in the backward pass: less memory, more time. */
   checkpointLayers?: boolean;
   /** In place of the one beside the weights. */
-  tokenizer?: LocalTokenizer;
+  tokenizer?: Tokenizer;
 };
 
 /**

@@ -56,8 +56,9 @@ export async function generate(decoder: LocalDecoder, prompts: readonly Int32Arr
   const advance = (batch: readonly Sequence[], logits: Float32Array, rowOf: (index: number) => number) => {
     batch.forEach((s, index) => {
       const row = rowOf(index);
-      let own = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
-      if (mask) mask((own = own.slice()), s.tokens);
+      const shared = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      const own = mask ? shared.slice() : shared; // samples of one prompt begin from the same row
+      mask?.(own, s.tokens);
       const { token, logp } = sample(own, rule, s.uniforms[s.tokens.length]);
       s.tokens.push(token);
       s.logps.push(logp);

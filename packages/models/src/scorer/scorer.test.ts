@@ -28,10 +28,9 @@ describe('createScorer', () => {
     const hidden = await readCopy(decoder.hidden(batch));
     const head = await readCopy((scorer.parameters.get('score.weight') as Parameter).value);
     const mean = (rows: number[]) =>
-      rows.reduce((sum, row) => sum + head.reduce((dot: number, w: number, d: number) => dot + w * hidden[row * 18 + d], 0), 0) /
-      rows.length;
+      rows.reduce((sum, row) => sum + Array.from(head).reduce((dot, w, d) => dot + w * hidden[row * 18 + d], 0), 0) / rows.length;
     const expected = [mean([3, 4]), mean([6, 7, 8]), mean([9, 10])];
-    (await scoresOf(scorer)).forEach((score, i) => expect(score).toBeCloseTo(expected[i], 5));
+    (await scoresOf(scorer)).forEach((score, i) => void expect(score).toBeCloseTo(expected[i], 5));
   });
 
   it('reads the last token, and the last that is no padding where it knows the pad id', async () => {
@@ -46,7 +45,7 @@ describe('createScorer', () => {
   it('begins with a head of deviation 1 / sqrt(width + 1)', async () => {
     const scorer = createScorer(tinyDecoder({ width: 300, heads: 3, headDim: 100 }), { pooling: 'mean', rng: rng(2) });
     const head = await readCopy((scorer.parameters.get('score.weight') as Parameter).value);
-    expect(Math.sqrt(head.reduce((sum: number, w: number) => sum + w * w, 0) / 300)).toBeCloseTo(1 / Math.sqrt(301), 2);
+    expect(Math.sqrt(Array.from(head).reduce((sum, w) => sum + w * w, 0) / 300)).toBeCloseTo(1 / Math.sqrt(301), 2);
   });
 
   it('copies the backbone and trains all of it but a language head', async () => {
@@ -113,7 +112,7 @@ describe.skipIf(!sharedFolder).each(['llama_score', 'qwen2_score'])(`%s against 
         })),
       );
     for (const rows of [io, io.last_real_token_of_row_0_is_the_pad_id]) {
-      (await scoresOf(scorer, pack(rows))).forEach((score, i) => expect(score).toBeCloseTo(rows.scores[i], 4));
+      (await scoresOf(scorer, pack(rows))).forEach((score, i) => void expect(score).toBeCloseTo(rows.scores[i], 4));
     }
     const { loss, grads } = gradients(() => {
       const [chosen, rejected] = tf.split(scorer.scores(pack(io)), 2);

@@ -54,7 +54,13 @@ describe('trainSft', () => {
       const run = memoryRun({ seed: 1, saveEvery: 100, signal: controller.signal });
       const batches = batchesOf(8, seed);
       if (stopAfter !== undefined) {
-        const stopping = { ...batches, at: (step: number) => (step === stopAfter - 1 && controller.abort(), batches.at(step)) };
+        const stopping = {
+          ...batches,
+          at(step: number) {
+            if (step === stopAfter - 1) controller.abort();
+            return batches.at(step);
+          },
+        };
         await expect(trainSft(config, { policy, batches: stopping, run })).rejects.toThrow(/stopped after step 4/);
         const other = tinyDecoder({ ...shape, initializerRange: 0.2 });
         const again = Object.assign(memoryRun({ seed: 1 }), {});
@@ -79,7 +85,7 @@ describe('trainSft', () => {
       { policy, batches: batchesOf(1), run: memoryRun({ seed: 1 }) },
     );
     const after = await policy.parameters.save();
-    norms(after).forEach((w, i) => expect(w).toBeCloseTo(norms(before)[i], 5));
+    norms(after).forEach((w, i) => void expect(w).toBeCloseTo(norms(before)[i], 5));
     expect(after.tensors['model.embed_tokens.weight'].data[5]).toBeCloseTo(0.9 * before.tensors['model.embed_tokens.weight'].data[5], 5);
   });
 

@@ -44,7 +44,10 @@ describe('trainByteBpe', () => {
       ' ',
     );
     let seed = 1;
-    const next = (n: number) => (seed = (seed * 48271) % 2147483647) % n;
+    const next = (n: number) => {
+      seed = (seed * 48271) % 2147483647;
+      return seed % n;
+    };
     const texts = Array.from({ length: 200 }, () =>
       Array.from({ length: 800 }, () => list[next(list.length)] + (next(5) ? '' : list[next(list.length)])).join(' '),
     );

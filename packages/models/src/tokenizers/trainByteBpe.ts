@@ -45,9 +45,9 @@ export function trainByteBpe(texts: Iterable<string>, options: BpeOptions): Byte
     counts.set(pair, (counts.get(pair) ?? 0) + by);
     if (by < 0) return;
     changed.add(pair);
-    let at = places.get(pair);
-    if (!at) places.set(pair, (at = new Set()));
-    at.add(word);
+    const at = places.get(pair);
+    if (at) at.add(word);
+    else places.set(pair, new Set([word]));
   };
   spelled.forEach((word, w) => {
     for (let i = 1; i < word.length; i++) note(word[i - 1], word[i], w, frequency[w]);
