@@ -108,6 +108,20 @@ describe('evaluate', () => {
     policy.dispose();
   });
 
+  it('shows the policy what it asks for, and gold and base the prompt itself', async () => {
+    const prompts = bed.heldOutPrompts.slice(0, 3);
+    const ask = (prompt: string) => `score: 10\n${prompt}`;
+    const asked = await bed.evaluate(base, { prompts, samplesPerPrompt: 2, rng: rng(1), ask });
+    const plain = await bed.evaluate(base, { prompts, samplesPerPrompt: 2, rng: rng(1) });
+    expect(asked.prompts).toEqual(prompts);
+    expect(asked.samples).not.toEqual(plain.samples);
+    const copy = bed.policy();
+    const measured = await bed.evaluate(copy, { prompts, samplesPerPrompt: 2, rng: rng(1), ask });
+    expect(measured.samples).toEqual(asked.samples);
+    expect(measured.kl.some((kl) => kl !== 0)).toBe(true); // the base does not see the goal
+    copy.dispose();
+  });
+
   it('leaves no tensor behind', async () => {
     const before = tf.memory().numTensors;
     await bed.evaluate(base, { prompts: bed.heldOutPrompts.slice(0, 2), samplesPerPrompt: 2, rng: rng(1) });

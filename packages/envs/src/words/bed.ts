@@ -28,6 +28,8 @@ export type SampleOptions = {
   rng: Rng;
   /** Who continues the prompts; the base unless said otherwise. */
   policy?: LocalDecoder;
+  /** What the policy is shown instead of the prompt, such as a goal before it. Gold, guard and base see the prompt itself. */
+  ask?: (prompt: string) => string;
   signal?: AbortSignal;
   /** Called between batches with the number of samples that are drawn and scored. */
   onProgress?: (progress: { done: number; total: number }) => void;
@@ -63,6 +65,7 @@ export type EvaluateOptions = {
   rng: Rng;
   /** A learned reward to report beside the gold. */
   reward?: RewardFunction;
+  ask?: SampleOptions['ask'];
   signal?: AbortSignal;
   onProgress?: SampleOptions['onProgress'];
 };
@@ -84,7 +87,7 @@ export interface WordsBed {
   /** Measures samples that were drawn and perhaps selected elsewhere, such as best-of-n. `policy` gives the KL; without it `kl` is NaN. */
   measure(
     groups: readonly SampledGroup[],
-    options: { rng: Rng; policy?: LocalDecoder; reward?: RewardFunction; signal?: AbortSignal },
+    options: { rng: Rng; policy?: LocalDecoder; ask?: SampleOptions['ask']; reward?: RewardFunction; signal?: AbortSignal },
   ): Promise<WordsEvaluation>;
 }
 
@@ -117,13 +120,13 @@ export async function wordsBed({
     gold,
     sampling,
 
-    async sampleGroups({ prompts, n, rng, policy = base, signal, onProgress }) {
+    async sampleGroups({ prompts, n, rng, policy = base, ask = (prompt) => prompt, signal, onProgress }) {
       const groups: SampledGroup[] = [];
       const perBatch = Math.max(1, Math.floor(samplesPerBatch / n));
       for (let from = 0; from < prompts.length; from += perBatch) {
         signal?.throwIfAborted();
         const some = prompts.slice(from, from + perBatch);
-        const ids = some.map((prompt) => tokenizer.encode(prompt));
+        const ids = some.map((prompt) => tokenizer.encode(ask(prompt)));
         const sampled = await generate(policy, ids, { ...sampling, n, rng: rng.fork('samples', from), signal });
         signal?.throwIfAborted(); // a batch that was cut short is not a sample of the policy
         const scored = await gold.score(
@@ -146,19 +149,24 @@ export async function wordsBed({
       return groups;
     },
 
-    async evaluate(policy, { prompts = bed.heldOutPrompts.slice(0, 96), samplesPerPrompt = 4, rng, reward, signal, onProgress }) {
-      const groups = await bed.sampleGroups({ prompts, n: samplesPerPrompt, rng, policy, signal, onProgress });
-      return bed.measure(groups, { rng: rng.fork('measure'), policy, reward, signal });
+    async evaluate(policy, { prompts = bed.heldOutPrompts.slice(0, 96), samplesPerPrompt = 4, rng, ask, reward, signal, onProgress }) {
+      const groups = await bed.sampleGroups({ prompts, n: samplesPerPrompt, rng, policy, ask, signal, onProgress });
+      return bed.measure(groups, { rng: rng.fork('measure'), policy, ask, reward, signal });
     },
 
-    async measure(groups, { rng, policy, reward, signal }) {
+    async measure(groups, { rng, policy, ask = (prompt) => prompt, reward, signal }) {
       const flat = groups.flatMap(({ prompt, samples }) => samples.map((sample) => ({ prompt, sample })));
       const kl = new Float64Array(flat.length);
       if (policy === undefined) kl.fill(Number.NaN);
       else if (policy !== base) {
-        const sequences = flat.map(({ prompt, sample }) => joinSequence(tokenizer.encode(prompt), sample.tokens));
-        const ours = await completionLogpSums(policy, sequences, { signal });
-        const theirs = await completionLogpSums(base, sequences, { signal });
+        const after = (shown: (prompt: string) => string) =>
+          flat.map(({ prompt, sample }) => joinSequence(tokenizer.encode(shown(prompt)), sample.tokens));
+        const ours = await completionLogpSums(policy, after(ask), { signal });
+        const theirs = await completionLogpSums(
+          base,
+          after((prompt) => prompt),
+          { signal },
+        );
         kl.forEach((_, i) => {
           kl[i] = ours[i] - theirs[i];
         });
