@@ -59,5 +59,8 @@ export function broadcastWalk(aShape: readonly number[], bShape: readonly number
 
 /** x read along permuted or offset axes (`strideX` per output axis), written to y whose strides are `strideY`. */
 export function copyWalk(dims: readonly number[], strideX: readonly number[], strideY: readonly number[]): Float64Array | null {
-  return walk(dims.map((dim, d) => ({ dim, a: strideX[d], b: strideY[d] })));
+  const axes = dims.map((dim, d) => ({ dim, a: strideX[d], b: strideY[d] }));
+  const merged = walk(axes);
+  // The copy needs y contiguous along the innermost axis: one that is 1 long is kept where the axis before it strides.
+  return merged && merged[3 * merged[0]] !== 1 ? walk(axes, true) : merged;
 }
