@@ -1,6 +1,7 @@
 import { ShapeError } from '@plumbline/core';
 import type { KvCache } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
+import { cachedAttention } from './cachedAttention.js';
 
 export type CacheShape = {
   layers: number;
@@ -27,14 +28,12 @@ export function createKvCache(shape: CacheShape): KvCache {
   return ['cpu', 'native', 'wasm'].includes(tf.getBackend()) ? hostCache(shape) : tensorCache(shape);
 }
 
-export function hostCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
+export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
   const width = kvHeads * headDim;
-  const group = heads / kvHeads;
   const room = () => Array.from({ length: layers }, () => new Float32Array(capacity * maxTokens * width));
   let keys = room();
   let values = room();
   const lengths = Array.from({ length: layers }, () => new Int32Array(capacity));
-  const scores = new Float32Array(maxTokens);
 
   return {
     append(layer, rows, k, v) {
@@ -50,32 +49,8 @@ export function hostCache({ layers, rows: capacity, maxTokens, heads, kvHeads, h
       }
     },
     attend(layer, rows, q) {
-      const query = q.dataSync() as Float32Array;
-      const out = new Float32Array(rows.length * heads * headDim);
-      const seen = visible(rows, lengths[layer]);
-      const window = windows?.[layer] || maxTokens;
-      for (let i = 0; i < rows.length; i++) {
-        const end = seen[i];
-        const begin = Math.max(0, end - window);
-        const base = rows[i] * maxTokens * width;
-        for (let h = 0; h < heads; h++) {
-          attendHead(
-            query,
-            (i * heads + h) * headDim,
-            keys[layer],
-            values[layer],
-            base + Math.floor(h / group) * headDim,
-            width,
-            headDim,
-            begin,
-            end,
-            scale,
-            scores,
-            out,
-          );
-        }
-      }
-      return tf.tensor3d(out, [rows.length, heads, headDim]);
+      const attrs = { keys: keys[layer], values: values[layer], rows, lengths: visible(rows, lengths[layer]), maxTokens, kvHeads, scale };
+      return cachedAttention({ q }, { ...attrs, window: windows?.[layer] ?? 0 }).y;
     },
     share(from, to) {
       for (let layer = 0; layer < layers; layer++) {
@@ -97,43 +72,6 @@ export function hostCache({ layers, rows: capacity, maxTokens, heads, kvHeads, h
       values = [];
     },
   };
-}
-
-/** softmax(q · Kᵀ · scale) · V of one head; keys and values at `base + t · stride`. */
-function attendHead(
-  q: Float32Array,
-  qAt: number,
-  keys: Float32Array,
-  values: Float32Array,
-  base: number,
-  stride: number,
-  headDim: number,
-  begin: number,
-  end: number,
-  scale: number,
-  scores: Float32Array,
-  out: Float32Array,
-): void {
-  let largest = -Infinity;
-  for (let t = begin; t < end; t++) {
-    const at = base + t * stride;
-    let dot = 0;
-    for (let d = 0; d < headDim; d++) dot += q[qAt + d] * keys[at + d];
-    const score = dot * scale;
-    scores[t] = score;
-    if (score > largest) largest = score;
-  }
-  let total = 0;
-  for (let t = begin; t < end; t++) {
-    const weight = Math.exp(scores[t] - largest);
-    scores[t] = weight;
-    total += weight;
-  }
-  for (let t = begin; t < end; t++) {
-    const weight = scores[t] / total;
-    const at = base + t * stride;
-    for (let d = 0; d < headDim; d++) out[qAt + d] += weight * values[at + d];
-  }
 }
 
 /**

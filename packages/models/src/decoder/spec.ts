@@ -234,5 +234,8 @@ function checked(spec: DecoderSpec, name: string): DecoderSpec {
   if (spec.heads % spec.kvHeads !== 0)
     throw new ConfigError(`${name}: heads (${spec.heads}) must be a multiple of kvHeads (${spec.kvHeads})`);
   if (spec.headDim % 2 !== 0) throw new ConfigError(`${name}: headDim must be even for rotary embeddings, got ${spec.headDim}`);
-  return spec;
+  // What is absent or off is left out, so that equal models have equal specs.
+  return Object.fromEntries(
+    Object.entries(spec).filter(([key, value]) => key === 'tiedEmbeddings' || (value !== undefined && value !== false)),
+  ) as DecoderSpec;
 }

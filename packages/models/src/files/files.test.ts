@@ -27,7 +27,7 @@ describe('saveDecoder and loadDecoder', () => {
     const decoder = tinyDecoder({ vocabSize: 260, tiedEmbeddings: false, family: 'qwen2', attentionBias: 'qkv' }, tokenizer);
     await saveDecoder(at('f32'), decoder);
     const again = await loadDecoder(at('f32'));
-    expect(again.spec).toEqual({ ...decoder.spec, ropeScaling: undefined, windows: undefined, mlpBias: false, qkNorm: false });
+    expect(again.spec).toEqual(decoder.spec);
     expect((await again.parameters.save()).tensors).toEqual((await decoder.parameters.save()).tensors);
     expect(again.tokenizer.eosId).toBe(0);
     expect([...again.tokenizer.encode('a little')]).toEqual([...tokenizer.encode('a little')]);

@@ -35,7 +35,8 @@ describe('generate', () => {
         return { tokens: Int32Array.of(...prompt, ...tokens), completionStart: prompt.length };
       });
       const logps = await completionLogpsOf(decoder, sequences, { temperature });
-      samples.forEach(({ samplingLogps }, i) => void samplingLogps.forEach((logp, t) => expect(logp).toBeCloseTo(logps[i][t], 4)));
+      for (const [i, { samplingLogps }] of samples.entries())
+        samplingLogps.forEach((logp, t) => void expect(logp).toBeCloseTo(logps[i][t], 4));
     }
   });
 

@@ -47,3 +47,21 @@ export function readTensors(path: string): FixtureTensors {
       ),
   );
 }
+
+/** The float32 and integer tensors of a file whose name begins with `prefix`, which is left out. */
+export function readSomeTensors(path: string, prefix: string): { floats: Record<string, Float32Array>; ints: Record<string, number[]> } {
+  const file = readFileSync(path);
+  const length = Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.subarray(8, 8 + length).toString()) as Record<string, { dtype: string; data_offsets: [number, number] }>;
+  const floats: Record<string, Float32Array> = {};
+  const ints: Record<string, number[]> = {};
+  for (const [name, { dtype, data_offsets }] of Object.entries(header)) {
+    if (!name.startsWith(prefix)) continue;
+    const [from, to] = data_offsets.map((at) => file.byteOffset + 8 + length + at);
+    const bytes = file.buffer.slice(from, to) as ArrayBuffer;
+    const short = name.slice(prefix.length);
+    if (dtype === 'F32') floats[short] = new Float32Array(bytes);
+    else ints[short] = dtype === 'I64' ? Array.from(new BigInt64Array(bytes), Number) : Array.from(new Int32Array(bytes));
+  }
+  return { floats, ints };
+}
