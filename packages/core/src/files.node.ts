@@ -1,6 +1,6 @@
 /** Files that are there whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FileError, PlumblineError } from './errors.js';
 
@@ -38,6 +38,29 @@ export async function writeChunks(path: string, chunks: Iterable<Uint8Array>): P
   }
 }
 
+/**
+ * Makes a folder and those above it, unless they are there. (Node's own recursive `mkdir` never returns where the system
+ * says "no such folder" of one that can be listed, as under /proc.)
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const make = async (): Promise<string | undefined> => {
+    try {
+      await mkdir(path);
+      return undefined;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST' && (await stat(path)).isDirectory()) return undefined;
+      if (code === 'ENOENT' && dirname(path) !== path) return code;
+      throw error;
+    }
+  };
+  if ((await make()) === undefined) return;
+  await makeFolder(dirname(path));
+  await mkdir(path).catch((error) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+}
+
 /** A hidden name in the same folder, unlike any other. */
 export function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
@@ -66,6 +89,7 @@ const reasons: Record<string, string> = {
   ENOENT: 'there is no such file or folder',
   ENOTDIR: 'a part of the path is a file, not a folder',
   EISDIR: 'it is a folder, not a file',
+  EEXIST: 'a file of that name is there',
   EIO: 'the disk reports an error',
 };
 

@@ -109,4 +109,5 @@ export {
 // Node alone
 
 export { writeFileAtomic } from './files.node.js';
+export { type OpenRun, onInterrupt, openRun, type RunOptions } from './run.node.js';
 export { readSafetensors, writeSafetensors } from './safetensors.node.js';

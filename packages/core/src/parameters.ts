@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError, ShapeError } from './errors.js';
 import { readCopy } from './scope.js';
 import type { Parameter, ParameterTree, Saved, SavedTensor } from './types.js';
+import { updateInPlace } from './updateInPlace.js';
 
 export type ParameterEntry = { shape: readonly number[]; data: Float32Array; trainable?: boolean };
 
@@ -42,8 +43,8 @@ export function parameterCount(tree: ParameterTree): { total: number; trainable:
 }
 
 /**
- * Puts `next` in the place of a parameter's tensor, which is disposed. For optimizers and `load`. The tensor is the parameter's from now on.
- * Who holds the data of the old one, through a clone or a pending `readCopy`, goes on seeing the old numbers.
+ * Gives a parameter the value of `next`, which is the parameter's from now on. For optimizers and `load`. Who holds the data of the
+ * old value, through a clone or a pending `readCopy`, goes on seeing the old numbers.
  */
 export function replaceValue(parameter: Parameter, next: tf.Tensor): void {
   if (!(parameter instanceof TensorParameter)) throw new TypeError(`replaceValue: "${parameter.name}" was not made by createParameters`);
@@ -79,6 +80,7 @@ class TensorParameter implements Parameter {
     if (next.shape.join() !== this.shape.join() || next.dtype !== 'float32')
       throw new ShapeError(`parameter "${this.name}" is float32 [${this.shape}]; its new value is ${next.dtype} [${next.shape}]`);
     tf.keep(next);
+    if (updateInPlace(this.#value, next)) return;
     this.#value.dispose();
     this.#value = next;
   }
