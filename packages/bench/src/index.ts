@@ -1,5 +1,37 @@
 /** Statistics, report pages, and experiments that say whether a paper's claim holds. */
 
+export type {
+  ArmSummary,
+  BedMakers,
+  Beds,
+  Claim,
+  ClaimResult,
+  ClaimTest,
+  Experiment,
+  ExperimentResult,
+  ExperimentSpec,
+  MatrixRow,
+  MetricSpec,
+  Progress,
+  RunOptions,
+  SeedContext,
+  SeedOutcome,
+  StoredSeed,
+} from './experiment/index.js';
+export {
+  codeHash,
+  defineExperiment,
+  experimentContract,
+  experimentReport,
+  judgeClaims,
+  minimumSeeds,
+  packageVersions,
+  parseConfig,
+  readResult,
+  reproductionMatrix,
+  reproductionsMarkdown,
+  runExperiment,
+} from './experiment/index.js';
 export type { Estimate, OverOptimisation, Verdict, VerdictRule } from './metrics/index.js';
 export {
   bootstrapInterval,
@@ -21,38 +53,6 @@ export {
   wilsonInterval,
   winRate,
 } from './metrics/index.js';
+export { type Paper, type PaperSource, papers } from './papers.js';
 export type { Axis, Block, Cell, Column, Measured, Point, ReportPage, Section, Series, SeriesColor, Tone } from './report/index.js';
 export { formatNumber, reportPage, tableCsv } from './report/index.js';
-export {
-  codeHash,
-  defineExperiment,
-  experimentContract,
-  experimentReport,
-  judgeClaims,
-  minimumSeeds,
-  packageVersions,
-  parseConfig,
-  readResult,
-  reproductionMatrix,
-  reproductionsMarkdown,
-  runExperiment,
-} from './experiment/index.js';
-export type {
-  ArmSummary,
-  BedMakers,
-  Beds,
-  Claim,
-  ClaimResult,
-  ClaimTest,
-  Experiment,
-  ExperimentResult,
-  ExperimentSpec,
-  MatrixRow,
-  MetricSpec,
-  Progress,
-  RunOptions,
-  SeedContext,
-  SeedOutcome,
-  StoredSeed,
-} from './experiment/index.js';
-export { type Paper, papers, type PaperSource } from './papers.js';

@@ -5,9 +5,21 @@
  * experiment is our reconstruction, and says so).
  */
 export type PaperSource = 'code' | 'paper' | 'abstract';
-export type Paper = { readonly id: string; readonly title: string; /** The package that owns the method. */ readonly package: string; readonly source: PaperSource; readonly arxiv?: string };
+export type Paper = {
+  readonly id: string;
+  readonly title: string /** The package that owns the method. */;
+  readonly package: string;
+  readonly source: PaperSource;
+  readonly arxiv?: string;
+};
 
-const paper = (id: string, title: string, owner: string, source: PaperSource, arxiv?: string): Paper => ({ id, title, package: owner, source, ...(arxiv && { arxiv }) });
+const paper = (id: string, title: string, owner: string, source: PaperSource, arxiv?: string): Paper => ({
+  id,
+  title,
+  package: owner,
+  source,
+  ...(arxiv && { arxiv }),
+});
 
 export const papers: readonly Paper[] = [
   paper('reward-augmented-dpo', 'Reward-Augmented Data Enhances Direct Preference Alignment of LLMs', 'dpo', 'code', '2410.08067'),
@@ -27,7 +39,13 @@ export const papers: readonly Paper[] = [
   paper('weaver', 'Shrinking the Generation-Verification Gap with Weak Verifiers', 'rewards', 'code', '2506.18203'),
   paper('socratic-prmbench', 'Socratic-PRMBench', 'bench', 'code', '2505.23474'),
   paper('srm-mcts', 'What Are Step-Level Reward Models Rewarding?', 'rewards', 'paper', '2412.15904'),
-  paper('mr-rml-gprc', 'Multidimensional Rubric-oriented RM via Geometric Projection Reference Constraints', 'rewards', 'abstract', '2511.16139'),
+  paper(
+    'mr-rml-gprc',
+    'Multidimensional Rubric-oriented RM via Geometric Projection Reference Constraints',
+    'rewards',
+    'abstract',
+    '2511.16139',
+  ),
   paper('birdie', 'Birdie: SSMs with reward-driven objectives and curricula', 'rl', 'code', '2411.01030'),
   paper('wavreward', 'WavReward: spoken dialogue reward evaluators', 'rewards', 'paper', '2505.09558'),
   paper('vilbench', 'ViLBench / ViLPRM: vision-language process reward modeling', 'bench', 'abstract', '2503.20271'),
@@ -44,7 +62,7 @@ export const papers: readonly Paper[] = [
   paper('irepo', 'iREPO: implicit reward pairwise difference regression', 'dpo', 'abstract', '2405.15230'),
   paper('human2sim2robot', 'Human2Sim2Robot: object-centric rewards from one demonstration', 'rl', 'code', '2504.12609'),
   paper('rever', 'REVER: embodied planning with verifiable (ordered bipartite matching) reward', 'rl', 'abstract', '2509.25852'),
-  paper('minds-eye', 'The Mind\'s Eye: rewards for visual metaphor generation', 'diffusion', 'abstract', '2508.18569'),
+  paper('minds-eye', "The Mind's Eye: rewards for visual metaphor generation", 'diffusion', 'abstract', '2508.18569'),
   paper('mathse', 'MathSE: self-evolving reflection and reward-guided finetuning', 'rl', 'paper', '2511.06805'),
   paper('irl-vla', 'IRL-VLA: driving policy through a reward world model', 'rl', 'abstract', '2508.06571'),
   paper('bridge-geofact', 'Learn Globally, Speak Locally (BRIDGE, GeoFact-X)', 'rl', 'code', '2507.05418'),
@@ -56,7 +74,7 @@ export const papers: readonly Paper[] = [
   paper('videgothink', 'VidEgoThink: egocentric video for embodied AI', 'bench', 'code', '2410.11623'),
   paper('safiron', 'Foundational guardrail via synthetic data (AuraGen, Safiron, Pre-Exec Bench)', 'rewards', 'code', '2510.09781'),
   paper('edit-r1-nft', 'UniWorld-V2: Edit-R1 with DiffusionNFT', 'diffusion', 'code', '2510.16888'),
-  paper('multi-turn-guide', 'A Practitioner\'s Guide to Multi-turn Agentic RL', 'rl', 'code', '2510.01132'),
+  paper('multi-turn-guide', "A Practitioner's Guide to Multi-turn Agentic RL", 'rl', 'code', '2510.01132'),
   paper('speechjudge', 'SpeechJudge: speech naturalness', 'rewards', 'code', '2511.07931'),
   paper('dexgen', 'DexterityGen', 'rl', 'paper', '2502.04307'),
   paper('nlu-ppo', 'NLU via PPO with LoRA', 'rl', 'code', '2410.11020'),

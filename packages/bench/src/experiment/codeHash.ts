@@ -26,8 +26,14 @@ export function codeHash(packages: readonly string[], experimentDir?: string): s
 
 export function packageVersions(packages: readonly string[]): Record<string, string> {
   const version = (file: string) => (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
-  const ours = [...new Set([...always, ...packages])].sort().map((name) => [`@plumbline/${name}`, version(join(packageDir(name), 'package.json'))]);
-  return { node: process.versions.node, '@tensorflow/tfjs-core': version(require.resolve('@tensorflow/tfjs-core/package.json')), ...Object.fromEntries(ours) };
+  const ours = [...new Set([...always, ...packages])]
+    .sort()
+    .map((name) => [`@plumbline/${name}`, version(join(packageDir(name), 'package.json'))]);
+  return {
+    node: process.versions.node,
+    '@tensorflow/tfjs-core': version(require.resolve('@tensorflow/tfjs-core/package.json')),
+    ...Object.fromEntries(ours),
+  };
 }
 
 const packageDir = (name: string) => (name === 'bench' ? benchDir() : dirname(require.resolve(`@plumbline/${name}/package.json`)));

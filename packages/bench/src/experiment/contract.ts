@@ -11,7 +11,10 @@ import type { BedMakers, Experiment, ExperimentResult, Progress } from './types.
  * @param dir  the experiment's folder
  * @param beds smaller test beds, where the real ones are not at hand
  */
-export function experimentContract(experiment: Experiment, { dir, beds }: { dir: string; beds?: Partial<BedMakers> }): { name: string; run(): Promise<void> }[] {
+export function experimentContract(
+  experiment: Experiment,
+  { dir, beds }: { dir: string; beds?: Partial<BedMakers> },
+): { name: string; run(): Promise<void> }[] {
   const inTemporary = async (f: (outDir: string) => Promise<void>) => {
     const outDir = mkdtempSync(join(tmpdir(), 'plumbline-experiment-'));
     try {
@@ -20,7 +23,8 @@ export function experimentContract(experiment: Experiment, { dir, beds }: { dir:
       rmSync(outDir, { recursive: true, force: true });
     }
   };
-  const once = (outDir: string, onProgress?: (p: Progress) => void) => runExperiment(experiment, { seeds: [0], quick: true, outDir, experimentDir: dir, beds, onProgress });
+  const once = (outDir: string, onProgress?: (p: Progress) => void) =>
+    runExperiment(experiment, { seeds: [0], quick: true, outDir, experimentDir: dir, beds, onProgress });
   const check = (condition: boolean, message: string) => {
     if (!condition) throw new Error(`experiment "${experiment.id}": ${message}`);
   };

@@ -39,6 +39,8 @@ export function parseConfig<C extends z.ZodType>(id: string, schema: C, given: R
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
   const known = schema instanceof z.ZodObject ? ` Keys: ${Object.keys(schema.shape).join(', ')}.` : '';
-  const issues = parsed.error.issues.map((issue) => (issue.path.length > 0 ? `${issue.path.join('.')}: ${issue.message}` : issue.message)).join('; ');
+  const issues = parsed.error.issues
+    .map((issue) => (issue.path.length > 0 ? `${issue.path.join('.')}: ${issue.message}` : issue.message))
+    .join('; ');
   throw new ConfigError(`config of "${id}": ${issues}.${known}`);
 }

@@ -84,11 +84,19 @@ describe('runExperiment', () => {
     const dir = outDir();
     const runs: number[] = [];
     const controller = new AbortController();
-    await expect(runExperiment(arithmetic(runs, { at: 1, controller }), { outDir: dir, seeds: 3, signal: controller.signal })).rejects.toThrow();
+    await expect(
+      runExperiment(arithmetic(runs, { at: 1, controller }), { outDir: dir, seeds: 3, signal: controller.signal }),
+    ).rejects.toThrow();
     const progress: Progress[] = [];
     const resumed = await runExperiment(arithmetic(runs), { outDir: dir, seeds: 3, onProgress: (p) => progress.push(p) });
     expect(runs).toEqual([0, 1, 1, 2]);
-    expect(progress.flatMap((p) => (p.kind === 'seed' ? [`${p.seed} ${p.state}`] : []))).toEqual(['0 kept', '1 started', '1 finished', '2 started', '2 finished']);
+    expect(progress.flatMap((p) => (p.kind === 'seed' ? [`${p.seed} ${p.state}`] : []))).toEqual([
+      '0 kept',
+      '1 started',
+      '1 finished',
+      '2 started',
+      '2 finished',
+    ]);
     const whole = await runExperiment(arithmetic(), { outDir: outDir(), seeds: 3 });
     expect(resumed.result.arms).toEqual(whole.result.arms);
   });
@@ -119,20 +127,35 @@ describe('runExperiment', () => {
   });
   it('says of one seed that its interval covers the units of one run', async () => {
     const { result } = await runExperiment(arithmetic(), { outDir: outDir(), seeds: 1 });
-    expect(result.claims[0]).toMatchObject({ verdict: 'undecided at this scale', unit: 'units', n: 3, why: expect.stringContaining('one training run') });
+    expect(result.claims[0]).toMatchObject({
+      verdict: 'undecided at this scale',
+      unit: 'units',
+      n: 3,
+      why: expect.stringContaining('one training run'),
+    });
   });
   it('names the arm and the metric that are missing or not finite', async () => {
     const broken = (arms: object): Experiment => ({ ...arithmetic(), run: async () => ({ arms, statistics: { s: 1 } }) as never });
     const run = (arms: object) => runExperiment(broken(arms), { outDir: outDir(), seeds: 1 });
     await expect(run({ a: { gold: 1, cost: 1 } })).rejects.toThrow('no arm "b"');
     await expect(run({ a: { gold: 1, cost: 1 }, b: { gold: 1 } })).rejects.toThrow('arm "b": the metric "cost" is missing');
-    await expect(run({ a: { gold: 1, cost: Number.NaN }, b: { gold: 1, cost: 1 } })).rejects.toThrow('arm "a": the metric "cost" holds a value that is not finite');
+    await expect(run({ a: { gold: 1, cost: Number.NaN }, b: { gold: 1, cost: 1 } })).rejects.toThrow(
+      'arm "a": the metric "cost" holds a value that is not finite',
+    );
     await expect(run({ a: { gold: 1, cost: 1, silver: 1 }, b: { gold: 1, cost: 1 } })).rejects.toThrow('"silver" is not declared');
   });
 });
 
 describe('judging', () => {
-  const seed = (n: number, a: number, b: number): StoredSeed => ({ seed: n, seconds: 1, backend: 'cpu', codeHash: '', arms: { a: { gold: a, cost: 1 }, b: { gold: b, cost: 1 } }, statistics: { s: 0.5 }, samples: [] });
+  const seed = (n: number, a: number, b: number): StoredSeed => ({
+    seed: n,
+    seconds: 1,
+    backend: 'cpu',
+    codeHash: '',
+    arms: { a: { gold: a, cost: 1 }, b: { gold: b, cost: 1 } },
+    statistics: { s: 0.5 },
+    samples: [],
+  });
   it('corrects by Holm within the experiment', () => {
     const experiment = { ...arithmetic(), claims: arithmetic().claims.slice(0, 2) };
     const seeds = [0.9, 1.1, 1, 0.8, 1.2].map((b, i) => seed(i, 0, b));
@@ -141,7 +164,10 @@ describe('judging', () => {
     expect(cost.adjustedP).toBe(1);
   });
   it('resamples units where the arms do not vary with the seed', () => {
-    const experiment = { ...arithmetic(), claims: [{ id: 'u', text: '', test: { metric: 'gold', better: 'b' as const, than: 'a' as const, resample: 'units' as const } }] };
+    const experiment = {
+      ...arithmetic(),
+      claims: [{ id: 'u', text: '', test: { metric: 'gold', better: 'b' as const, than: 'a' as const, resample: 'units' as const } }],
+    };
     const units = (shift: number) => Array.from({ length: 40 }, (_, i) => shift + (i % 3) * shift);
     const one: StoredSeed = { ...seed(0, 0, 0), arms: { a: { gold: units(0), cost: 1 }, b: { gold: units(1), cost: 1 } } };
     expect(judgeClaims(experiment, [one])[0]).toMatchObject({ verdict: 'holds', unit: 'units', n: 40 });
@@ -169,6 +195,8 @@ describe('the matrix', () => {
   });
   it('names a damaged result file', () => {
     writeFileSync(join(root, 'docs', 'par', 'result.json'), '{');
-    expect(() => reproductionMatrix({ implemented: new Map([['par', undefined]]), resultsDir: join(root, 'docs') })).toThrow(/result\.json: not JSON/);
+    expect(() => reproductionMatrix({ implemented: new Map([['par', undefined]]), resultsDir: join(root, 'docs') })).toThrow(
+      /result\.json: not JSON/,
+    );
   });
 });

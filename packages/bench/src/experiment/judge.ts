@@ -1,12 +1,28 @@
 /** From the seeds' outcomes to claims with verdicts. */
 import { rng } from '@plumbline/core';
-import { bootstrapInterval, type Estimate, holm, mean, pairedPower, standardDeviation, tInterval, unitsForPower, verdict } from '../metrics/index.js';
+import {
+  bootstrapInterval,
+  type Estimate,
+  holm,
+  mean,
+  pairedPower,
+  standardDeviation,
+  tInterval,
+  unitsForPower,
+  verdict,
+} from '../metrics/index.js';
 import type { ArmSummary, Claim, ClaimResult, Experiment, StoredSeed } from './types.js';
 
 /** Fewer seeds than this decide nothing. */
 export const minimumSeeds = 5;
 
-type Tested = { claim: Claim; estimate?: Estimate; unit: 'seeds' | 'units'; oriented?: { smallestEffect: number; margin?: number }; pilotSd?: number };
+type Tested = {
+  claim: Claim;
+  estimate?: Estimate;
+  unit: 'seeds' | 'units';
+  oriented?: { smallestEffect: number; margin?: number };
+  pilotSd?: number;
+};
 
 /**
  * Verdicts on all claims of one experiment, Holm's correction within them. Differences are oriented so that positive speaks for the claim: of a metric
@@ -25,7 +41,10 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
     const smallest = t.oriented?.smallestEffect;
     const ruled =
       estimate && unit === 'units' && !resamplesUnits(claim)
-        ? { verdict: 'undecided at this scale' as const, why: `one seed: the interval covers the ${estimate.n} units of one training run, not training itself` }
+        ? {
+            verdict: 'undecided at this scale' as const,
+            why: `one seed: the interval covers the ${estimate.n} units of one training run, not training itself`,
+          }
         : verdict(estimate, {
             smallestEffect: smallest || undefined,
             margin: t.oriented?.margin,
@@ -71,7 +90,10 @@ function test(experiment: Experiment, claim: Claim, seeds: readonly StoredSeed[]
   const a = seeds[0].arms[rule.better][rule.metric];
   const b = seeds[0].arms[rule.than][rule.metric];
   if (Array.isArray(a) && Array.isArray(b) && (rule.resample === 'units' || seeds.length === 1)) {
-    if (a.length !== b.length) throw new RangeError(`claim "${claim.id}": ${a.length} units of ${rule.metric} against ${b.length}; the arms must be measured on the same ones`);
+    if (a.length !== b.length)
+      throw new RangeError(
+        `claim "${claim.id}": ${a.length} units of ${rule.metric} against ${b.length}; the arms must be measured on the same ones`,
+      );
     const unitDifferences = Float64Array.from(a, (_, i) =>
       mean(seeds.map((s) => sign * ((s.arms[rule.better][rule.metric] as number[])[i] - (s.arms[rule.than][rule.metric] as number[])[i]))),
     );
@@ -83,7 +105,10 @@ function test(experiment: Experiment, claim: Claim, seeds: readonly StoredSeed[]
 export const meanOf = (value: number | readonly number[]) => (typeof value === 'number' ? value : mean(value));
 
 /** Mean of each arm's metrics over the seeds, with t intervals; one seed of many units has a bootstrap over them. */
-export function summarise(seeds: readonly StoredSeed[], pick: (seed: StoredSeed) => Record<string, number | number[]>): Record<string, ArmSummary> {
+export function summarise(
+  seeds: readonly StoredSeed[],
+  pick: (seed: StoredSeed) => Record<string, number | number[]>,
+): Record<string, ArmSummary> {
   return Object.fromEntries(
     Object.keys(pick(seeds[0])).map((name) => {
       const perSeed = seeds.map((s) => meanOf(pick(s)[name]));
@@ -94,7 +119,10 @@ export function summarise(seeds: readonly StoredSeed[], pick: (seed: StoredSeed)
         : seeds.length === 1 && Array.isArray(only) && only.length > 1
           ? bootstrapInterval(only, rng(0).fork('bootstrap', name))
           : tInterval(perSeed);
-      return [name, { mean: estimate.mean, ci95: [finite(estimate.low), finite(estimate.high)] as [number | null, number | null], perSeed }];
+      return [
+        name,
+        { mean: estimate.mean, ci95: [finite(estimate.low), finite(estimate.high)] as [number | null, number | null], perSeed },
+      ];
     }),
   );
 }

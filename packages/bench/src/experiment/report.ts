@@ -1,12 +1,25 @@
 /** The report page of an experiment: claims with their verdicts, arms, curves, texts, settings. */
 import { type MetricName, metrics as metricRecord } from '@plumbline/core';
 import { tInterval, type Verdict } from '../metrics/index.js';
-import { formatNumber, type Cell, type Column, type ReportPage, type Section, type Series, type Tone } from '../report/index.js';
+import { type Cell, type Column, formatNumber, type ReportPage, type Section, type Series, type Tone } from '../report/index.js';
 import type { ArmSummary, ClaimResult, Experiment, ExperimentResult, StoredSeed } from './types.js';
 
 type Logged = { step: number; [metric: string]: number };
-const usualCurves: readonly MetricName[] = ['reward/gold', 'reward/mean', 'policy/klSequence', 'policy/entropy', 'rewards/margin', 'rewards/accuracy', 'loss'];
-const tones: Record<Verdict, Tone> = { holds: 'good', 'does not hold': 'bad', 'undecided at this scale': 'neutral', 'not testable at this scale': 'neutral' };
+const usualCurves: readonly MetricName[] = [
+  'reward/gold',
+  'reward/mean',
+  'policy/klSequence',
+  'policy/entropy',
+  'rewards/margin',
+  'rewards/accuracy',
+  'loss',
+];
+const tones: Record<Verdict, Tone> = {
+  holds: 'good',
+  'does not hold': 'bad',
+  'undecided at this scale': 'neutral',
+  'not testable at this scale': 'neutral',
+};
 export const sourceWords = { code: "the authors' code", paper: "the paper's text", abstract: 'its abstract: our reconstruction' } as const;
 
 /** @param logsOf what an arm logged in a seed, in order */
@@ -26,13 +39,16 @@ export function experimentReport(
       claimsTable(result),
       ...differences(result),
       armsTable(experiment, result),
+      ...statisticsTable(result),
       ...curves(experiment, seeds, arms, logsOf),
       ...texts(seeds, arms),
       {
         kind: 'keyValues',
         title: 'Settings',
         entries: [
-          ...Object.entries(result.config).map(([key, value]) => [key, typeof value === 'object' ? JSON.stringify(value) : String(value)] as const),
+          ...Object.entries(result.config).map(
+            ([key, value]) => [key, typeof value === 'object' ? JSON.stringify(value) : String(value)] as const,
+          ),
           ['seeds', result.seeds.join(', ')],
           ...(result.pilotSeeds.length > 0 ? [['pilot seeds', result.pilotSeeds.join(', ')] as const] : []),
           ['backend', result.backend],
@@ -52,12 +68,15 @@ function summary(experiment: Experiment, result: ExperimentResult): string[] {
     const what = c.difference === null ? '' : ` (${measure(c)})`;
     return `${upper(c.verdict)}: ${lowerFirst(c.claim)}${what}.`;
   });
-  const few = !result.quick && result.seeds.length < 5 && result.claims.some((c) => c.unit === 'seeds' || c.verdict === 'undecided at this scale');
+  const few =
+    !result.quick && result.seeds.length < 5 && result.claims.some((c) => c.unit === 'seeds' || c.verdict === 'undecided at this scale');
   return [
     `${plural(experiment.arms.length, 'arm')} (${(experiment.arms as readonly string[]).join(', ')}) on the same ${plural(result.seeds.length, 'seed')}.`,
     ...sentences,
     ...(result.quick ? ['Warning: this is a two-step run for testing; its numbers say nothing about the paper.'] : []),
-    ...(few ? [`Warning: a verdict needs at least 5 seeds; ${plural(result.seeds.length, 'seed')} can only show which way it points.`] : []),
+    ...(few
+      ? [`Warning: a verdict needs at least 5 seeds; ${plural(result.seeds.length, 'seed')} can only show which way it points.`]
+      : []),
   ];
 }
 
@@ -68,7 +87,11 @@ const measure = (c: ClaimResult) =>
 const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 /** Leaves names that are written in capitals as they are. */
 const lowerFirst = (text: string) => (/^[A-Z][a-z]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text);
-const measured = (mean: number, [low, high]: readonly [number | null, number | null]) => ({ mean, low: low ?? -Infinity, high: high ?? Infinity });
+const measured = (mean: number, [low, high]: readonly [number | null, number | null]) => ({
+  mean,
+  low: low ?? -Infinity,
+  high: high ?? Infinity,
+});
 
 function claimsTable(result: ExperimentResult): Section {
   return {
@@ -80,20 +103,31 @@ function claimsTable(result: ExperimentResult): Section {
       { key: 'difference', label: 'Difference', signed: true, help: 'Positive speaks for the claim; with its 95% interval.' },
       { key: 'n', label: 'n', digits: 0, help: 'Units of the interval: seeds, or prompts where said.' },
       { key: 'p', label: 'p', digits: 3, help: "Two-sided, after Holm's correction within this paper." },
-      { key: 'smallest', label: 'Smallest effect', help: 'The smallest difference worth having, or the margin of "not worse", fixed before the counted seeds ran.' },
-      { key: 'power', label: 'Power', percent: true, help: "Probability of finding the smallest effect with these seeds, from the pilot's deviation." },
+      {
+        key: 'smallest',
+        label: 'Smallest effect',
+        help: 'The smallest difference worth having, or the margin of "not worse", fixed before the counted seeds ran.',
+      },
+      {
+        key: 'power',
+        label: 'Power',
+        percent: true,
+        help: "Probability of finding the smallest effect with these seeds, from the pilot's deviation.",
+      },
       { key: 'why', label: 'Why' },
     ],
-    rows: result.claims.map((c): Record<string, Cell> => ({
-      claim: c.claim,
-      verdict: { text: c.verdict, tone: tones[c.verdict] },
-      difference: c.difference === null ? null : measured(c.difference, c.ci95!),
-      n: c.n,
-      p: c.adjustedP,
-      smallest: c.smallestEffect ?? c.margin,
-      power: c.power,
-      why: c.why,
-    })),
+    rows: result.claims.map(
+      (c): Record<string, Cell> => ({
+        claim: c.claim,
+        verdict: { text: c.verdict, tone: tones[c.verdict] },
+        difference: c.difference === null ? null : measured(c.difference, c.ci95!),
+        n: c.n,
+        p: c.adjustedP,
+        smallest: c.smallestEffect ?? c.margin,
+        power: c.power,
+        why: c.why,
+      }),
+    ),
   };
 }
 
@@ -119,22 +153,57 @@ function armsTable(experiment: Experiment, result: ExperimentResult): Section {
   };
   const columns: Column[] = [
     { key: 'arm', label: 'Arm' },
-    ...names.map(([name, spec]): Column => ({ key: name, label: spaced(name), unit: spec.unit, digits: digits(name), help: `In ${spec.unit}; ${spec.better} is better.` })),
+    ...names.map(
+      ([name, spec]): Column => ({
+        key: name,
+        label: spaced(name),
+        unit: spec.unit,
+        digits: digits(name),
+        help: `In ${spec.unit}; ${spec.better} is better.`,
+      }),
+    ),
   ];
   const cell = (s: ArmSummary): Cell => (s.ci95[0] === null ? s.mean : measured(s.mean, s.ci95));
   return {
     kind: 'table',
     title: 'Arms',
     columns,
-    rows: (experiment.arms as readonly string[]).map((arm) => ({ arm, ...Object.fromEntries(names.map(([name]) => [name, cell(result.arms[arm][name])])) })),
-    note: result.seeds.length > 1 ? `Mean over ${plural(result.seeds.length, 'seed')}, with 95% t intervals.` : 'One seed; intervals are over the units of that seed.',
+    rows: (experiment.arms as readonly string[]).map((arm) => ({
+      arm,
+      ...Object.fromEntries(names.map(([name]) => [name, cell(result.arms[arm][name])])),
+    })),
+    note:
+      result.seeds.length > 1
+        ? `Mean over ${plural(result.seeds.length, 'seed')}, with 95% t intervals.`
+        : 'One seed; intervals are over the units of that seed.',
   };
+}
+
+function statisticsTable({ statistics }: ExperimentResult): Section[] {
+  const entries = Object.entries(statistics);
+  if (entries.length === 0) return [];
+  return [
+    {
+      kind: 'table',
+      title: 'Other measures',
+      columns: [
+        { key: 'name', label: 'Measure' },
+        { key: 'value', label: 'Value' },
+      ],
+      rows: entries.map(([name, s]) => ({ name: spaced(name), value: s.ci95[0] === null ? s.mean : measured(s.mean, s.ci95) })),
+    },
+  ];
 }
 
 /** goldReward as "gold reward". */
 const spaced = (name: string) => name.replaceAll(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`);
 
-function curves(experiment: Experiment, seeds: readonly StoredSeed[], arms: readonly string[], logsOf: (seed: number, arm: string) => readonly Logged[]): Section[] {
+function curves(
+  experiment: Experiment,
+  seeds: readonly StoredSeed[],
+  arms: readonly string[],
+  logsOf: (seed: number, arm: string) => readonly Logged[],
+): Section[] {
   const logs = new Map(arms.map((arm) => [arm, seeds.map(({ seed }) => logsOf(seed, arm))]));
   const blocks = (experiment.curves ?? usualCurves).flatMap((metric) => {
     const series: Series[] = arms
@@ -142,14 +211,25 @@ function curves(experiment: Experiment, seeds: readonly StoredSeed[], arms: read
       .filter(({ points }) => points.length > 1);
     if (series.length === 0) return [];
     const { unit, formula } = metricRecord[metric];
-    return [{ kind: 'lineChart' as const, title: metric, x: { label: 'step' }, y: { label: unit.length <= 24 ? unit : metric }, series, note: `${upper(formula)}.` }];
+    return [
+      {
+        kind: 'lineChart' as const,
+        title: metric,
+        x: { label: 'step' },
+        y: { label: unit.length <= 24 ? unit : metric },
+        series,
+        note: `${upper(formula)}.`,
+      },
+    ];
   });
   if (blocks.length === 0) return [];
   return [
     {
       kind: 'group',
       title: 'Over the steps',
-      paragraphs: [seeds.length > 1 ? `Means over ${plural(seeds.length, 'seed')}; bands are 95% t intervals over the seeds.` : 'One seed.'],
+      paragraphs: [
+        seeds.length > 1 ? `Means over ${plural(seeds.length, 'seed')}; bands are 95% t intervals over the seeds.` : 'One seed.',
+      ],
       blocks,
     },
   ];
@@ -157,7 +237,9 @@ function curves(experiment: Experiment, seeds: readonly StoredSeed[], arms: read
 
 /** Mean over the seeds, smoothed over the width of a fortieth of the run, so that noise does not hide the direction. */
 function averaged(runs: readonly (readonly Logged[])[], metric: string) {
-  const steps = [...new Set(runs.flatMap((run) => run.filter((row) => Number.isFinite(row[metric])).map((row) => row.step)))].sort((a, b) => a - b);
+  const steps = [...new Set(runs.flatMap((run) => run.filter((row) => Number.isFinite(row[metric])).map((row) => row.step)))].sort(
+    (a, b) => a - b,
+  );
   const wide = Math.max(1, Math.ceil(steps.length / 40));
   const points = [];
   for (let i = 0; i < steps.length; i += wide) {
@@ -181,11 +263,16 @@ function texts(seeds: readonly StoredSeed[], arms: readonly string[]): Section[]
     {
       kind: 'sideBySide',
       title: 'Texts',
-      paragraphs: [`Of seed ${seeds[0].seed}: the first sample of each arm for prompts that it was not trained on, not chosen. Words that differ from the first text are marked.`],
+      paragraphs: [
+        `Of seed ${seeds[0].seed}: the first sample of each arm for prompts that it was not trained on, not chosen. Words that differ from the first text are marked.`,
+      ],
       markDifferences: true,
       groups: samples.map(({ prompt, texts: own }) => ({
         prompt,
-        texts: [...Object.keys(own).filter((name) => !arms.includes(name)), ...arms.filter((arm) => arm in own)].map((name) => ({ label: name, text: own[name] })),
+        texts: [...Object.keys(own).filter((name) => !arms.includes(name)), ...arms.filter((arm) => arm in own)].map((name) => ({
+          label: name,
+          text: own[name],
+        })),
       })),
     },
   ];

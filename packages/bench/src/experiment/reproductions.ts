@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FormatError } from '@plumbline/core';
+import { type Paper, papers } from '../papers.js';
 import { formatNumber } from '../report/index.js';
-import { papers, type Paper } from '../papers.js';
 import { codeHash } from './codeHash.js';
 import { sourceWords } from './report.js';
 import type { ClaimResult, ExperimentResult } from './types.js';
@@ -22,7 +22,13 @@ export type MatrixRow = {
  *
  * @throws FormatError naming a result file that is damaged
  */
-export function reproductionMatrix({ implemented, resultsDir }: { implemented: ReadonlyMap<string, string | undefined>; resultsDir: string }): MatrixRow[] {
+export function reproductionMatrix({
+  implemented,
+  resultsDir,
+}: {
+  implemented: ReadonlyMap<string, string | undefined>;
+  resultsDir: string;
+}): MatrixRow[] {
   return papers.map((paper) => {
     const file = join(resultsDir, paper.id, 'result.json');
     if (!implemented.has(paper.id)) return { paper, implemented: false };
@@ -59,10 +65,24 @@ export function reproductionsMarkdown(rows: readonly MatrixRow[]): string {
     '',
     ...(done.length > 0 ? ['## Measured', '', ...done.flatMap(section)] : []),
     ...(waiting.length > 0
-      ? ['## Implemented, no stored result', '', '| paper | id | command |', '|---|---|---|', ...waiting.map(({ paper }) => `| ${link(paper)} | ${paper.id} | \`pnpm plumb reproduce ${paper.id}\` |`), '']
+      ? [
+          '## Implemented, no stored result',
+          '',
+          '| paper | id | command |',
+          '|---|---|---|',
+          ...waiting.map(({ paper }) => `| ${link(paper)} | ${paper.id} | \`pnpm plumb reproduce ${paper.id}\` |`),
+          '',
+        ]
       : []),
     ...(missing.length > 0
-      ? ['## Not yet implemented', '', '| paper | id | package | our account rests on |', '|---|---|---|---|', ...missing.map(({ paper }) => `| ${link(paper)} | ${paper.id} | ${paper.package} | ${sourceWords[paper.source]} |`), '']
+      ? [
+          '## Not yet implemented',
+          '',
+          '| paper | id | package | our account rests on |',
+          '|---|---|---|---|',
+          ...missing.map(({ paper }) => `| ${link(paper)} | ${paper.id} | ${paper.package} | ${sourceWords[paper.source]} |`),
+          '',
+        ]
       : []),
   ].join('\n');
 }
@@ -70,7 +90,7 @@ export function reproductionsMarkdown(rows: readonly MatrixRow[]): string {
 function section({ paper, result, fresh }: MatrixRow): string[] {
   const r = result!;
   return [
-    `### ${escape(paper.title)}`,
+    `### ${cellText(paper.title)}`,
     '',
     `\`${paper.id}\` · ${r.paper} · from ${sourceWords[paper.source]} · ${r.seeds.length} seeds, ${(r.seconds / r.seeds.length / 60).toFixed(1)} minutes each · ${r.backend} · ${r.date} · ${
       fresh ? 'code unchanged since' : '**the code has changed since**'
@@ -78,15 +98,18 @@ function section({ paper, result, fresh }: MatrixRow): string[] {
     '',
     '| what the paper claims | verdict here | difference [95% interval] | n | smallest effect | power |',
     '|---|---|---|---|---|---|',
-    ...r.claims.map((c) => `| ${escape(c.claim)} | ${c.verdict} | ${effect(c)} | ${c.n || ''} | ${c.smallestEffect ?? (c.margin === null ? '' : `margin ${c.margin}`)} | ${c.power === null ? '' : formatNumber(c.power, { percent: true })} |`),
+    ...r.claims.map(
+      (c) =>
+        `| ${cellText(c.claim)} | ${c.verdict} | ${effect(c)} | ${c.n || ''} | ${c.smallestEffect ?? (c.margin === null ? '' : `margin ${c.margin}`)} | ${c.power === null ? '' : formatNumber(c.power, { percent: true })} |`,
+    ),
     '',
     `Run it: \`${r.command}\``,
     '',
   ];
 }
 
-const link = (paper: Paper) => (paper.arxiv ? `[${escape(paper.title)}](https://arxiv.org/abs/${paper.arxiv})` : escape(paper.title));
-const escape = (text: string) => text.replaceAll('|', '\\|');
+const link = (paper: Paper) => (paper.arxiv ? `[${cellText(paper.title)}](https://arxiv.org/abs/${paper.arxiv})` : cellText(paper.title));
+const cellText = (text: string) => text.replaceAll('|', '\\|');
 const effect = (c: ClaimResult) =>
   c.difference === null
     ? ''

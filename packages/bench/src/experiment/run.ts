@@ -45,15 +45,39 @@ const firstPilotSeed = 1000;
  */
 export async function runExperiment(
   experiment: Experiment,
-  { seeds, pilot = 0, maximumSeeds = 20, config: given = {}, quick = false, outDir, experimentDir, storeDir, command, onProgress = () => {}, signal, beds }: RunOptions,
+  {
+    seeds,
+    pilot = 0,
+    maximumSeeds = 20,
+    config: given = {},
+    quick = false,
+    outDir,
+    experimentDir,
+    storeDir,
+    command,
+    onProgress = () => {},
+    signal,
+    beds,
+  }: RunOptions,
 ): Promise<{ result: ExperimentResult; dir: string; reportPath: string; resultPath: string }> {
-  const config = parseConfig(experiment.id, experiment.config, quick ? { ...experiment.quick, ...given } : given) as Record<string, unknown>;
+  const config = parseConfig(experiment.id, experiment.config, quick ? { ...experiment.quick, ...given } : given) as Record<
+    string,
+    unknown
+  >;
   const configHash = createHash('sha256').update(stableJson(config)).digest('hex').slice(0, 8);
   const dir = join(outDir, configHash);
   mkdirSync(dir, { recursive: true });
   await writeFileAtomic(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   const hash = codeHash(experiment.packages, experimentDir);
-  const settings = { experiment, config, dir, hash, onProgress, signal: signal ?? new AbortController().signal, makers: { ...makers, ...beds } };
+  const settings = {
+    experiment,
+    config,
+    dir,
+    hash,
+    onProgress,
+    signal: signal ?? new AbortController().signal,
+    makers: { ...makers, ...beds },
+  };
 
   const pilotSeeds = Array.from({ length: pilot }, (_, i) => firstPilotSeed + i);
   const pilotOutcomes = await runSeeds(settings, pilotSeeds, true);
@@ -87,7 +111,10 @@ export async function runExperiment(
   const resultPath = join(dir, 'result.json');
   const reportPath = join(dir, 'report.html');
   await writeFileAtomic(resultPath, json);
-  await writeFileAtomic(reportPath, reportPage(experimentReport(experiment, result, outcomes, (seed, arm) => readMetrics(join(dir, `seed-${seed}`, arm)))));
+  await writeFileAtomic(
+    reportPath,
+    reportPage(experimentReport(experiment, result, outcomes, (seed, arm) => readMetrics(join(dir, `seed-${seed}`, arm)))),
+  );
   if (storeDir) {
     mkdirSync(storeDir, { recursive: true });
     await writeFileAtomic(join(storeDir, 'result.json'), json);
@@ -98,7 +125,9 @@ export async function runExperiment(
 /** Enough seeds for every claim that names a smallest effect, from the pilot's deviations. */
 function plannedSeeds(experiment: Experiment, pilot: readonly StoredSeed[], maximum: number): number {
   if (pilot.length < 2) return minimumSeeds;
-  const needed = judgeClaims(experiment, pilot, pilot).map((claim) => (claim.smallestEffect === null ? 0 : (claim.seedsForPower ?? maximum)));
+  const needed = judgeClaims(experiment, pilot, pilot).map((claim) =>
+    claim.smallestEffect === null ? 0 : (claim.seedsForPower ?? maximum),
+  );
   return Math.min(maximum, Math.max(minimumSeeds, ...needed));
 }
 
@@ -140,7 +169,9 @@ function readKept(file: string, { hash, dir, onProgress }: Settings): StoredSeed
   try {
     stored = JSON.parse(readFileSync(file, 'utf8')) as StoredSeed;
   } catch (error) {
-    throw new CheckpointError(`${file} is damaged (${error instanceof Error ? error.message : error}); remove it to measure that seed again`);
+    throw new CheckpointError(
+      `${file} is damaged (${error instanceof Error ? error.message : error}); remove it to measure that seed again`,
+    );
   }
   if (stored.codeHash === hash && stored.backend === backendName()) return stored;
   const what = stored.codeHash === hash ? `on ${stored.backend}` : 'by other code';
@@ -155,7 +186,8 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
   // Work of other code or of another backend is no start to go on from.
   const marker = join(seedDir, 'code.json');
   const mark = JSON.stringify({ codeHash: hash, backend: backendName() });
-  if (existsSync(seedDir) && (!existsSync(marker) || readFileSync(marker, 'utf8') !== mark)) rmSync(seedDir, { recursive: true, force: true });
+  if (existsSync(seedDir) && (!existsSync(marker) || readFileSync(marker, 'utf8') !== mark))
+    rmSync(seedDir, { recursive: true, force: true });
   mkdirSync(seedDir, { recursive: true });
   await writeFileAtomic(marker, mark);
 
@@ -163,12 +195,11 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
   const start = async (name: string) => {
     const run = await openRun({
       dir: join(seedDir, name),
-      config: { ...config, experiment: experiment.id, run: name } as Parameters<typeof openRun>[0]['config'],
+      config: { ...config, experiment: experiment.id, run: name },
       seed,
       saveEvery: 20,
       signal,
-      resume: existsSync(join(seedDir, name)),
-      onLog: (step: number, metrics: Parameters<typeof run.log>[1]) => onProgress({ kind: 'step', seed, run: name, step, metrics }),
+      onLog: (step, metrics) => onProgress({ kind: 'step', seed, run: name, step, metrics }),
     });
     open.set(name, run);
     return run;
@@ -201,7 +232,11 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
 }
 
 type Outcome = Awaited<ReturnType<Experiment['run']>>;
-function checkedOutcome(experiment: Experiment, seed: number, { arms, statistics = {}, samples = [] }: Outcome): Pick<StoredSeed, 'arms' | 'statistics' | 'samples'> {
+function checkedOutcome(
+  experiment: Experiment,
+  seed: number,
+  { arms, statistics = {}, samples = [] }: Outcome,
+): Pick<StoredSeed, 'arms' | 'statistics' | 'samples'> {
   const wanted = Object.keys(experiment.metrics);
   const where = `experiment "${experiment.id}", seed ${seed}`;
   for (const arm of experiment.arms as readonly string[]) {
@@ -209,7 +244,8 @@ function checkedOutcome(experiment: Experiment, seed: number, { arms, statistics
     if (!got) throw new RangeError(`${where}: run() answered no arm "${arm}"`);
     for (const name of wanted) if (!(name in got)) throw new RangeError(`${where}, arm "${arm}": the metric "${name}" is missing`);
     for (const [name, value] of Object.entries(got) as [string, number | Float64Array][]) {
-      if (!wanted.includes(name)) throw new RangeError(`${where}, arm "${arm}": the metric "${name}" is not declared; there are ${wanted.join(', ')}`);
+      if (!wanted.includes(name))
+        throw new RangeError(`${where}, arm "${arm}": the metric "${name}" is not declared; there are ${wanted.join(', ')}`);
       const bad = typeof value === 'number' ? !Number.isFinite(value) : value.length === 0 || value.some((x) => !Number.isFinite(x));
       if (bad) throw new RangeError(`${where}, arm "${arm}": the metric "${name}" holds a value that is not finite, or none`);
     }
@@ -220,9 +256,14 @@ function checkedOutcome(experiment: Experiment, seed: number, { arms, statistics
   const listed = (values: Record<string, number | Float64Array>) =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, typeof value === 'number' ? value : Array.from(value)]));
   return {
-    arms: Object.fromEntries((Object.entries(arms) as [string, Record<string, number | Float64Array>][]).map(([arm, values]) => [arm, listed(values)])),
+    arms: Object.fromEntries(
+      (Object.entries(arms) as [string, Record<string, number | Float64Array>][]).map(([arm, values]) => [arm, listed(values)]),
+    ),
     statistics,
-    samples: samples.map(({ prompt, texts }) => ({ prompt, texts: Object.fromEntries(Object.entries(texts).filter((e): e is [string, string] => e[1] !== undefined)) })),
+    samples: samples.map(({ prompt, texts }) => ({
+      prompt,
+      texts: Object.fromEntries(Object.entries(texts).filter((e): e is [string, string] => e[1] !== undefined)),
+    })),
   };
 }
 
