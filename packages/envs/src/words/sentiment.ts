@@ -1,3 +1,4 @@
+/// <reference path="../vader-sentiment.d.ts" />
 import { type Candidate, type Decoder, encodeCompletion, encodePrompt, joinSequence, type RewardFunction, textOf } from '@plumbline/data';
 import vader from 'vader-sentiment';
 import { completionLogpSums } from './likelihood.js';
