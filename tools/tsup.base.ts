@@ -10,6 +10,7 @@ export const build = (entry: string[], more: Options = {}) =>
     splitting: true,
     sourcemap: true,
     target: 'node20',
+    external: [/^@plumbline\//], // tsup leaves out dependencies and peers, not optional dependencies
     esbuildOptions: (options) => {
       options.outbase = 'src';
     },

@@ -1,5 +1,5 @@
 /** What a model card says of a language model: bits per byte on held-out text, and whether its stories are made of words and sentences. */
-import { readCopy, type Rng } from '@plumbline/core';
+import { type Rng, readCopy } from '@plumbline/core';
 import { packSequences } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
@@ -36,12 +36,18 @@ export type StoryQuality = { stories: string[]; realWords: number; closedSentenc
  * Whole stories at temperature 1, from `openings` on: the share of their words that `isWord` knows, the share of sentences that end in a full
  * stop, question or exclamation mark (the last one of a story that ran out of context counts as open), and of stories that ended by themselves.
  */
-export async function sampleStories(decoder: LocalDecoder, openings: readonly string[], isWord: (word: string) => boolean, rng: Rng): Promise<StoryQuality> {
+export async function sampleStories(
+  decoder: LocalDecoder,
+  openings: readonly string[],
+  isWord: (word: string) => boolean,
+  rng: Rng,
+): Promise<StoryQuality> {
   const prompts = openings.map((opening) => decoder.tokenizer.encode(opening));
   const maxTokens = decoder.contextLength - Math.max(...prompts.map((ids) => ids.length));
   const samples = (await generate(decoder, prompts, { maxTokens, temperature: 1, rng })).map(([sample]) => sample);
   const words = samples.flatMap(({ text }, i) => {
-    const all = (openings[i] + text).slice(openings[i].length - (/[\p{L}']*$/u.exec(openings[i])?.[0].length ?? 0)).match(/[\p{L}']+/gu) ?? [];
+    const all =
+      (openings[i] + text).slice(openings[i].length - (/[\p{L}']*$/u.exec(openings[i])?.[0].length ?? 0)).match(/[\p{L}']+/gu) ?? [];
     return samples[i].finish === 'stop' ? all : all.slice(0, -1); // the last word may be cut
   });
   const sentences = samples.map(({ text }) => text.trim().match(/[^.!?]+([.!?]+["']?|$)/g) ?? []);

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { backendInfo, openRun, type Rng, rng as newRng } from '@plumbline/core';
+import { backendInfo, rng as newRng, openRun, type Rng } from '@plumbline/core';
 import type { Batches } from '@plumbline/data';
 import { characterNames, differentStories, wordsBed } from '@plumbline/envs';
 import {
@@ -25,15 +25,17 @@ import {
   trainSft,
 } from '@plumbline/models';
 import { englishWords, publicDomainProse } from './corpora.js';
-import { bitsPerByte, sampleStories, type StoryQuality, windowsOf } from './quality.js';
+import { bitsPerByte, type StoryQuality, sampleStories, windowsOf } from './quality.js';
 import type { Recipe, RecipeOptions, RecipeResult } from './recipe.js';
 
 const endOfText = '<|endoftext|>';
 const shape = { vocabSize: 2048, width: 128, layers: 4, heads: 4, mlpWidth: 352, contextLength: 128 };
-const settings = {
+export const settings = {
   stories: 40_000,
   heldOutStories: 1000,
   heldOutDocuments: 0.03,
+  /** More than the steps read: no window of prose is likely to come twice. */
+  proseBytes: 5e6,
   steps: 3000,
   storiesPerStep: 18,
   proseWindowsPerStep: 10,
@@ -80,9 +82,13 @@ export async function trainWords(config: typeof settings, { seed, out, runDir, s
     await trainSft(
       {
         steps: config.steps,
-        sequencesPerStep: config.storiesPerStep,
         learningRate: config.learningRate,
-        schedule: { kind: 'wsd', warmupSteps: config.warmupSteps, decaySteps: Math.round(config.steps * (1 - config.flatShare)), decay: 'cosine' },
+        schedule: {
+          kind: 'wsd',
+          warmupSteps: config.warmupSteps,
+          decaySteps: Math.round(config.steps * (1 - config.flatShare)),
+          decay: 'cosine',
+        },
         beta1: config.beta1,
         beta2: config.beta2,
         weightDecay: config.weightDecay,
@@ -102,7 +108,8 @@ export async function trainWords(config: typeof settings, { seed, out, runDir, s
   const card = await measure(saved, tokens, rng.fork('card'));
   onProgress?.({ stage: 'measuring', done: 1, total: 1, unit: 'models' });
   const sha256: Record<string, string> = {};
-  for (const file of ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']) sha256[file] = await sha256Of(join(out, file));
+  for (const file of ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'])
+    sha256[file] = await sha256Of(join(out, file));
   await writeFile(join(out, 'README.md'), modelCard(config, seed, card, sha256, trainingSeconds));
   await writeFile(join(out, 'sha256.json'), `${JSON.stringify(sha256, null, 2)}\n`);
   await rm(runDir, { recursive: true, force: true });
@@ -120,9 +127,21 @@ async function corpora(config: typeof settings, rng: Rng): Promise<Corpora> {
   return {
     stories: stories.slice(config.heldOutStories),
     heldOutStories: stories.slice(0, config.heldOutStories),
-    prose: Array.from(order.subarray(heldOut), (i) => documents[i]),
+    prose: upTo(
+      config.proseBytes,
+      Array.from(order.subarray(heldOut), (i) => documents[i]),
+    ),
     heldOutProse: Array.from(order.subarray(0, heldOut), (i) => documents[i]),
   };
+}
+
+/** Documents from the first on, until there are about so many bytes. */
+function upTo(bytes: number, documents: readonly string[]): string[] {
+  let left = bytes;
+  return documents.filter(({ length }) => {
+    left -= length;
+    return left + length > 0;
+  });
 }
 
 function bpe(text: Corpora): LocalTokenizer {
@@ -151,16 +170,26 @@ function mixed(config: typeof settings, tokens: Tokens, rng: Rng): Batches<SftBa
   const { steps } = config;
   const sequences = tokens.stories.map((ids) => ({ tokens: ids, completionStart: 0 }));
   const stories = sftBatches(sequences, { sequencesPerStep: config.storiesPerStep, steps, rng: rng.fork('stories') });
-  const prose = blockBatches(tokens.prose, { blockTokens: shape.contextLength, blocksPerStep: config.proseWindowsPerStep, steps, rng: rng.fork('prose') });
+  const prose = blockBatches(tokens.prose, {
+    blockTokens: shape.contextLength,
+    blocksPerStep: config.proseWindowsPerStep,
+    steps,
+    rng: rng.fork('prose'),
+  });
   const isProse = (step: number) => step % proseEvery === 0;
   return { steps, at: (step) => (isProse(step) ? prose.at(step) : stories.at(step - Math.ceil(step / proseEvery))) };
 }
 
-type Card = { measured: Record<string, number>; quality: StoryQuality; continuations: { prompt: string; completion: string; gold: number }[] };
+type Card = {
+  measured: Record<string, number>;
+  quality: StoryQuality;
+  continuations: { prompt: string; completion: string; gold: number }[];
+};
 
 async function measure(decoder: LocalDecoder, tokens: Tokens, rng: Rng): Promise<Card> {
   const dictionary = await englishWords();
-  const known = (word: string) => dictionary.has(word.toLowerCase()) || characterNames.includes(word) || ['a', 'i'].includes(word.toLowerCase());
+  const known = (word: string) =>
+    dictionary.has(word.toLowerCase()) || characterNames.includes(word) || ['a', 'i'].includes(word.toLowerCase());
   const bed = await wordsBed({ seed: 0, base: decoder });
   const quality = await sampleStories(decoder, bed.heldOutPrompts.slice(0, 200), known, rng.fork('stories'));
   const groups = await bed.sampleGroups({ prompts: bed.heldOutPrompts.slice(0, 128), n: 8, rng: rng.fork('groups') });
@@ -190,7 +219,13 @@ async function measure(decoder: LocalDecoder, tokens: Tokens, rng: Rng): Promise
   };
 }
 
-function modelCard(config: typeof settings, seed: number, { measured: m, quality, continuations }: Card, sha256: Record<string, string>, seconds: number): string {
+function modelCard(
+  config: typeof settings,
+  seed: number,
+  { measured: m, quality, continuations }: Card,
+  sha256: Record<string, string>,
+  seconds: number,
+): string {
   const backend = backendInfo();
   const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
   return `# words-1m

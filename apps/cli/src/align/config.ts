@@ -1,0 +1,37 @@
+/** The settings of `plumb align`: sized so that a model of a few hundred million parameters shows something on a laptop. */
+import { z } from 'zod';
+
+const training = (learningRate: number) => ({
+  steps: z.int().positive().default(24).describe('Optimizer updates'),
+  pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
+  learningRate: z.number().positive().default(learningRate).describe('Peak rate, after warm-up'),
+});
+
+export const AlignConfig = z.strictObject({
+  pairs: z.int().min(10).default(300).describe('Preference pairs that are used, of those that fit'),
+  heldOut: z.number().gt(0).lt(1).default(0.25).describe('Share of them, by prompt, that is kept for measuring'),
+  maxTokens: z.int().positive().default(256).describe('Longer pairs are left out, never cut'),
+  trainLayers: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Only the last so many layers and the head are trained; all by default up to 50 million parameters, else 8'),
+  pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
+  reward: z
+    .strictObject({
+      ...training(3e-5),
+      pooling: z.enum(['mean', 'last']).default('mean').describe('What the head reads: the mean over the completion, or its last token'),
+    })
+    .prefault({}),
+  dpo: z
+    .strictObject({ ...training(1e-5), beta: z.number().positive().default(0.1).describe('Pull towards the model as it was') })
+    .prefault({}),
+  samples: z
+    .strictObject({
+      prompts: z.int().min(0).default(6).describe('Held-out prompts that are answered before and after'),
+      maxTokens: z.int().positive().default(64).describe('Tokens of an answer'),
+      temperature: z.number().min(0).default(0.7).describe('0 is greedy'),
+    })
+    .prefault({}),
+});
+export type AlignConfig = z.infer<typeof AlignConfig>;

@@ -1,0 +1,197 @@
+/** The main job on a user's model and preference pairs: a reward model, DPO, and what both changed on pairs that were held out. */
+import { rng as newRng, type ParameterTree, parameterCount } from '@plumbline/core';
+import {
+  type EncodedPair,
+  encodePairs,
+  encodePrompt,
+  joinSequence,
+  type PreferenceRecord,
+  pairBatches,
+  rewardBatches,
+  splitRecords,
+  textOf,
+} from '@plumbline/data';
+import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
+import {
+  completionLogpsOf,
+  createScorer,
+  generate,
+  type LocalDecoder,
+  loadDecoder,
+  loadScorer,
+  saveDecoder,
+  saveScorer,
+} from '@plumbline/models';
+import { modelReward, rewardAccuracy, trainReward } from '@plumbline/rewards';
+import { progress } from '../progress.js';
+import { stages } from '../runs.js';
+import type { AlignConfig } from './config.js';
+
+export type AlignOutcome = {
+  seconds: number;
+  model: { name: string; parameters: number; trainedLayers: number; layers: number };
+  data: { read: number; skipped: number; tooLong: number; train: number; heldOut: number };
+  /** For each held-out pair: score of the chosen minus that of the rejected answer. */
+  reward: { before: number[]; after: number[] };
+  /** For each held-out pair: log-probability of the chosen minus that of the rejected answer, in nats. */
+  dpo: { before: number[]; after: number[] };
+  samples: { prompt: string; before: string; after: string; rewardBefore: number; rewardAfter: number }[];
+};
+export type AlignJob = {
+  config: AlignConfig;
+  model: string;
+  records: readonly PreferenceRecord[];
+  skipped: number;
+  seed: number;
+  dir: string;
+  signal: AbortSignal;
+};
+
+export async function runAlign({ config, model, records, skipped, seed, dir, signal }: AlignJob): Promise<AlignOutcome> {
+  const rng = newRng(seed);
+  const stage = stages({ dir, seed, config, signal });
+  const base = await loadDecoder(model);
+  const { tokenizer } = base;
+  const parameters = parameterCount(base.parameters).total;
+  const trainedLayers = Math.min(base.spec.layers, config.trainLayers ?? (parameters <= 50e6 ? base.spec.layers : 8));
+  const frozen = base.spec.layers - trainedLayers;
+
+  const maxTokens = Math.min(config.maxTokens, base.contextLength);
+  const shuffled = Array.from(rng.fork('records').permutation(records.length), (i) => records[i]);
+  const { pairs: fitting, dropped } = encodePairs(tokenizer, shuffled, { maxTokens });
+  const chosen = new Set(fitting.slice(0, config.pairs).map(({ id }) => id));
+  const used = shuffled.filter((record, i) => chosen.has(record.id ?? String(i)));
+  const [heldOutRecords, trainRecords] = splitRecords(used, config.heldOut, rng.fork('split'));
+  const encode = (some: readonly PreferenceRecord[]) => encodePairs(tokenizer, some, { maxTokens }).pairs;
+  const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
+
+  const newScorer = () => createScorer(base, { pooling: config.reward.pooling, rng: rng.fork('head') });
+  const scoresBefore = await stage.run('reward/before', async () => {
+    const untrained = newScorer();
+    const { margins } = await rewardAccuracy(untrained, heldOut, { signal });
+    untrained.dispose();
+    return margins;
+  });
+  const scorer = await stage.train({
+    name: 'reward',
+    label: 'Training the reward model',
+    steps: config.reward.steps,
+    train: async (run) => {
+      const made = newScorer();
+      freezeBelow(made.parameters, frozen);
+      const { steps, pairsPerStep, learningRate } = config.reward;
+      const batches = rewardBatches(train, { groupsPerStep: pairsPerStep, steps, rng: rng.fork('reward') });
+      await trainReward(
+        { steps, groupsPerMicroBatch: config.pairsPerMicroBatch, learningRate, schedule: warmUp(steps) },
+        { scorer: made, batches, run },
+      );
+      return made;
+    },
+    save: saveScorer,
+    load: (folder) => loadScorer(folder, { tokenizer }),
+  });
+  const scoresAfter = await stage.run('reward/after', async () => (await rewardAccuracy(scorer.model, heldOut, { signal })).margins);
+
+  const logpsBefore = await stage.run('dpo/before', () => logpMargins(base, heldOut, 'Reading the held-out pairs'));
+  const policy = await stage.train({
+    name: 'dpo',
+    label: 'Aligning by DPO',
+    steps: config.dpo.steps,
+    train: async (run) => {
+      const made = base.snapshot();
+      freezeBelow(made.parameters, frozen);
+      const { steps, pairsPerStep, learningRate, beta } = config.dpo;
+      const batches = pairBatches(train, { pairsPerStep, steps, rng: rng.fork('dpo') });
+      const settings = {
+        steps,
+        pairsPerStep,
+        pairsPerMicroBatch: largestDivisor(pairsPerStep, config.pairsPerMicroBatch),
+        learningRate,
+        schedule: warmUp(steps),
+      };
+      await trainPairs(settings, { policy: made, reference: base, batches, loss: withOptions(dpo, { beta }), run });
+      return made;
+    },
+    save: saveDecoder,
+    load: (folder) => loadDecoder(folder, { tokenizer }),
+  });
+  const logpsAfter = await stage.run('dpo/after', () => logpMargins(policy.model, heldOut, 'Reading them once more'));
+
+  const samples = await stage.run('samples', async () => {
+    const asked = heldOutRecords.slice(0, config.samples.prompts);
+    if (asked.length === 0) return [];
+    const answer = async (decoder: LocalDecoder, label: string) => {
+      const { maxTokens, temperature } = config.samples;
+      const bar = progress(label, asked.length, 'answers');
+      const prompts = asked.map(({ prompt }) => encodePrompt(tokenizer, prompt));
+      const fit = prompts.map((ids) => ids.subarray(0, decoder.contextLength - 1));
+      const answers = await generate(decoder, fit, {
+        maxTokens,
+        temperature,
+        rng: rng.fork('answers'),
+        signal,
+        onProgress: ({ finished }) => bar.update(finished),
+      });
+      bar.stop();
+      return answers.map(([{ text }]) => text);
+    };
+    const [before, after] = [await answer(base, 'Answers before'), await answer(policy.model, 'Answers after')];
+    const judged = (texts: string[]) =>
+      modelReward(scorer.model).score(
+        asked.map(({ prompt }, i) => ({
+          prompt,
+          completion: typeof prompt === 'string' ? texts[i] : [{ role: 'assistant', content: texts[i] }],
+        })),
+        { rng, signal },
+      );
+    const [scoreBefore, scoreAfter] = [await judged(before), await judged(after)];
+    return asked.map(({ prompt }, i) => ({
+      prompt: textOf(prompt),
+      before: before[i],
+      after: after[i],
+      rewardBefore: scoreBefore.scores[i],
+      rewardAfter: scoreAfter.scores[i],
+    }));
+  });
+
+  const parts = [scoresBefore, scorer, scoresAfter, logpsBefore, policy, logpsAfter, samples];
+  return {
+    seconds: parts.reduce((sum, part) => sum + part.seconds, 0),
+    model: { name: base.name, parameters, trainedLayers, layers: base.spec.layers },
+    data: { read: records.length, skipped, tooLong: dropped.length, train: train.length, heldOut: heldOut.length },
+    reward: { before: scoresBefore.value, after: scoresAfter.value },
+    dpo: { before: logpsBefore.value, after: logpsAfter.value },
+    samples: samples.value,
+  };
+
+  async function logpMargins(decoder: LocalDecoder, pairs: readonly EncodedPair[], label: string): Promise<number[]> {
+    const bar = progress(label, pairs.length, 'pairs');
+    const margins: number[] = [];
+    for (let from = 0; from < pairs.length && !signal.aborted; from += pairsAtOnce) {
+      const some = pairs.slice(from, from + pairsAtOnce);
+      const sides = some.flatMap(({ prompt, chosen, rejected }) => [joinSequence(prompt, chosen), joinSequence(prompt, rejected)]);
+      const sums = (await completionLogpsOf(decoder, sides)).map((logps) => logps.reduce((a, b) => a + b, 0));
+      some.forEach((_, i) => void margins.push(sums[2 * i] - sums[2 * i + 1]));
+      bar.update(margins.length);
+    }
+    bar.stop();
+    return margins;
+  }
+}
+
+/** Pairs read between two looks at the progress and the signal. */
+const pairsAtOnce = 16;
+const warmUp = (steps: number) => ({ kind: 'cosine', warmupSteps: Math.min(4, steps - 1) }) as const;
+
+/** Freezes the embeddings and the first `layers` layers; nothing below the first trained layer is then walked back through. */
+function freezeBelow(parameters: ParameterTree, layers: number): void {
+  if (layers === 0) return;
+  parameters.freeze(/embed_tokens/);
+  for (let layer = 0; layer < layers; layer++) parameters.freeze(new RegExp(`\\.layers\\.${layer}\\.`));
+}
+
+/** The largest divisor of `n` that is at most `most`. */
+function largestDivisor(n: number, most: number): number {
+  for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
+  return 1;
+}

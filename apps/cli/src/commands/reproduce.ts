@@ -1,0 +1,75 @@
+/** `plumb reproduce`: papers' experiments, claim by claim. */
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ExperimentResult, reproductionMatrix, reproductionsMarkdown, runExperiment } from '@plumbline/bench';
+import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
+import { experimentDir, experimentIds, loadExperiment } from '@plumbline/experiments';
+import pc from 'picocolors';
+import { type BackendFlags, startBackend } from '../backend.js';
+import { duration } from '../progress.js';
+import { parseSettings, wholeNumber } from '../settings.js';
+
+type ReproduceOptions = BackendFlags & { seeds?: string; quick?: boolean; store?: boolean; json?: boolean; out: string; set?: string[] };
+
+export async function reproduce(ids: readonly string[], options: ReproduceOptions): Promise<void> {
+  const found = await Promise.all(ids.map(async (id) => ({ experiment: await loadExperiment(id), dir: experimentDir(id) })));
+  const seeds = options.seeds === undefined ? undefined : wholeNumber('--seeds', options.seeds, 1);
+  if (options.store && seeds !== undefined && seeds < 5) throw new ConfigError(`--store keeps results of at least 5 seeds, not ${seeds}`);
+  await startBackend(options);
+  const signal = onInterrupt();
+  const results: ExperimentResult[] = [];
+  for (const { experiment, dir } of found) {
+    const started = Date.now();
+    const say = (line: string) => console.error(pc.dim(`  ${duration((Date.now() - started) / 1000).padStart(12)}  ${line}`));
+    console.error(`${pc.bold(experiment.id)}: ${experiment.arms.join(', ')}`);
+    let last = 0;
+    const { result, reportPath } = await runExperiment(experiment, {
+      ...(seeds !== undefined && { seeds }),
+      config: parseSettings(options.set ?? []),
+      quick: options.quick,
+      outDir: join(options.out, experiment.id),
+      experimentDir: dir,
+      ...(options.store && { storeDir: join(docsFolder(), 'reproductions', experiment.id) }),
+      command: `plumb reproduce ${experiment.id}${options.seeds ? ` --seeds ${options.seeds}` : ''}`,
+      signal,
+      onProgress(progress) {
+        if (progress.kind === 'message') say(`seed ${progress.seed}: ${progress.text}`);
+        else if (progress.kind === 'seed')
+          say(
+            `seed ${progress.seed}${progress.pilot ? ' (pilot)' : ''}, ${progress.index + 1} of ${progress.total}: ${progress.state}${progress.seconds ? ` after ${duration(progress.seconds)}` : ''}`,
+          );
+        else if (Date.now() - last > 5000) {
+          last = Date.now();
+          say(`seed ${progress.seed}, ${progress.run}: step ${progress.step + 1}`);
+        }
+      },
+    });
+    results.push(result);
+    if (!options.json) print(result, reportPath);
+  }
+  if (options.json) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
+  if (options.store) {
+    const implemented = new Map(experimentIds().map((id) => [id, experimentDir(id)]));
+    const matrix = reproductionMatrix({ implemented, resultsDir: join(docsFolder(), 'reproductions') });
+    await writeFileAtomic(join(docsFolder(), 'REPRODUCTIONS.md'), reproductionsMarkdown(matrix));
+  }
+}
+
+function print(result: ExperimentResult, reportPath: string): void {
+  console.log(`\n${pc.bold(result.title)} (${result.paper}${result.source ? `; our card rests on the ${result.source}` : ''})\n`);
+  for (const [arm, metrics] of Object.entries(result.arms)) {
+    const shown = Object.entries(metrics).map(
+      ([name, { mean, ci95 }]) =>
+        `${name} ${mean.toFixed(3)}${ci95[0] === null || ci95[1] === null ? '' : ` [${ci95[0].toFixed(3)}, ${ci95[1].toFixed(3)}]`}`,
+    );
+    console.log(`  ${arm.padEnd(18)} ${shown.join('   ')}`);
+  }
+  console.log();
+  for (const { claim, verdict, why } of result.claims) console.log(`  ${pc.bold(verdict)}: ${claim}\n    ${why}`);
+  console.log(
+    `\n${result.seeds.length} seed${result.seeds.length === 1 ? '' : 's'}, ${duration(result.seconds)} on ${result.backend}. Report: ${pc.cyan(resolve(reportPath))}`,
+  );
+}
+
+/** `docs` of the checkout that this tool was built in. */
+const docsFolder = () => join(dirname(fileURLToPath(import.meta.url)), '../../../docs');

@@ -1,0 +1,48 @@
+/** `plumb zoo`: the small models that ship, and the recipes that remake them. */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { ConfigError, onInterrupt } from '@plumbline/core';
+import { type BackendFlags, startBackend } from '../backend.js';
+import { duration, type Progress, progress } from '../progress.js';
+import { wholeNumber } from '../settings.js';
+import { recipes } from '../zoo/index.js';
+
+export async function list(): Promise<void> {
+  const folder = zooFolder();
+  for (const name of readdirSync(folder).filter((name) => existsSync(join(folder, name, 'config.json')))) {
+    const megabytes = statSync(join(folder, name, 'model.safetensors')).size / 1e6;
+    const about = readFileSync(join(folder, name, 'README.md'), 'utf8')
+      .split('\n')
+      .find((line) => line && !/^(#|---)/.test(line));
+    console.log(`zoo:${name.padEnd(12)} ${megabytes.toFixed(1)} MB  ${about ?? ''}`);
+  }
+}
+
+export async function train(name: string, options: BackendFlags & { seed: string; out?: string }): Promise<void> {
+  const recipe = Object.values(recipes).find((one) => one.name === name);
+  if (!recipe) throw new ConfigError(`no recipe for "${name}"; there are ${Object.keys(recipes).join(', ')}`);
+  const seed = wholeNumber('--seed', options.seed);
+  const backend = await startBackend(options);
+  const out = resolve(options.out ?? join(zooFolder(), name));
+  const signal = onInterrupt();
+  let shown: { stage: string; bar: Progress } | undefined;
+  const result = await recipe.train({
+    seed,
+    out,
+    runDir: resolve(`runs/zoo-${name}-seed${seed}-${backend.name}`),
+    signal,
+    onProgress: ({ stage, done, total, unit, note }) => {
+      if (shown?.stage !== stage) {
+        shown?.bar.stop();
+        shown = { stage, bar: progress(stage, total, unit) };
+      }
+      shown.bar.update(done, note);
+    },
+  });
+  shown?.bar.stop();
+  for (const [what, value] of Object.entries(result.measured)) console.log(`${what.padEnd(40)} ${value.toPrecision(4)}`);
+  console.log(`${duration(result.seconds)} on ${backend.name}; the model is in ${out}`);
+}
+
+const zooFolder = () => dirname(createRequire(import.meta.url).resolve('@plumbline/zoo/package.json'));

@@ -1,0 +1,36 @@
+/** What the user sees when a command cannot go on: one line for a mistake or a stop, the stack only for what is our own fault. */
+import { InterruptedError, PlumblineError } from '@plumbline/core';
+import pc from 'picocolors';
+import { ZodError, z } from 'zod';
+
+const systemErrors: Record<string, string> = {
+  ENOSPC: 'the disk is full',
+  EROFS: 'the disk is read-only',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ENOENT: 'there is no such file or folder',
+  ENOTDIR: 'part of the path is a file, not a folder',
+  EISDIR: 'it is a folder, not a file',
+};
+
+/** Prints `error` and returns the exit code: 130 after an interruption, else 1. */
+export function reportFailure(error: unknown): number {
+  if (error instanceof InterruptedError) {
+    console.error(pc.yellow(error.message));
+    return 130;
+  }
+  console.error(pc.red(`plumb: ${messageOf(error)}`));
+  return 1;
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof ZodError) return z.prettifyError(error).replaceAll('\n', ' ');
+  if (error instanceof PlumblineError || error instanceof RangeError) return error.message;
+  if (error instanceof Error) {
+    const { code, path, syscall } = error as NodeJS.ErrnoException;
+    const known = code && systemErrors[code];
+    if (known) return `${path ?? syscall ?? 'a file'}: ${known}`;
+    return error.stack ?? error.message;
+  }
+  return String(error);
+}

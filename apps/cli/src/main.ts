@@ -1,0 +1,97 @@
+/** `plumb`: one program, one file a command. Commands load their packages when they run, so that help is instant. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { reportFailure } from './failure.js';
+
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+const plumb = new Command('plumb')
+  .description('Reward models, direct alignment and online RL for language models')
+  .version(version)
+  .showHelpAfterError('(plumb --help lists the commands)')
+  .showSuggestionAfterError()
+  .exitOverride();
+
+const backendOptions = (command: Command): Command =>
+  command
+    .option('--backend <name>', 'native, wasm, webgpu, tensorflow or cpu; the fastest that works here by default ($PLUMB_BACKEND)')
+    .option('--threads <n>', 'threads of the native backend; all cores by default ($PLUMB_THREADS)');
+
+const configOptions = (command: Command): Command =>
+  command
+    .option('--config <file>', 'settings from a YAML file')
+    .option('--set <key=value...>', 'one setting, for instance --set grpo.steps=40');
+
+configOptions(
+  backendOptions(
+    plumb
+      .command('start')
+      .description('learn a reward from preferences, align a small language model to it, and report what happened')
+      .option('--seed <n>', 'seed of everything random', '0')
+      .option('--out <folder>', 'where run folders go', 'runs')
+      .option('--fresh', 'begin anew even if an interrupted run could be continued'),
+  ),
+)
+  .addHelpText('after', '\nExamples:\n  plumb start\n  plumb start --seed 1 --set dpo.steps=150\n  PLUMB_BACKEND=wasm plumb start')
+  .action(async (options) => (await import('./commands/start.js')).start(options));
+
+configOptions(
+  backendOptions(
+    plumb
+      .command('align')
+      .description('the same job on your model and your preference pairs: reward model, DPO, report')
+      .requiredOption(
+        '--model <folder>',
+        'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME',
+      )
+      .requiredOption('--dataset <file>', 'preference pairs: JSON lines with prompt, chosen, rejected (plain or messages), .gz too')
+      .option('--seed <n>', 'seed of everything random', '0')
+      .option('--out <folder>', 'where run folders go', 'runs')
+      .option('--fresh', 'begin anew even if an interrupted run could be continued'),
+  ),
+)
+  .addHelpText('after', '\nExample:\n  plumb align --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --set pairs=300')
+  .action(async (options) => (await import('./commands/align.js')).align(options));
+
+backendOptions(
+  plumb
+    .command('reproduce')
+    .description("run a paper's experiment: the method beside its baseline, claim by claim")
+    .argument('<id...>', 'experiments by id')
+    .option('--seeds <n>', 'how many seeds', '5')
+    .option('--quick', 'two steps an arm, to see that it runs')
+    .option('--store', 'keep the result under docs/reproductions and rewrite docs/REPRODUCTIONS.md')
+    .option('--json', 'print the result as JSON')
+    .option('--out <folder>', 'where run folders go', 'runs')
+    .option('--set <key=value...>', 'one setting of the experiment'),
+)
+  .addHelpText('after', '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json')
+  .action(async (ids, options) => (await import('./commands/reproduce.js')).reproduce(ids, options));
+
+backendOptions(
+  plumb
+    .command('doctor')
+    .description('what this machine has: backends, device, threads, and why each rung was taken or not')
+    .option('--json', 'as JSON'),
+).action(async (options) => (await import('./commands/doctor.js')).doctor(options));
+
+const zoo = plumb.command('zoo').description('the small models that ship with Plumbline');
+zoo
+  .command('list')
+  .description('what is there')
+  .action(async () => (await import('./commands/zoo.js')).list());
+backendOptions(
+  zoo
+    .command('train')
+    .description('remake a zoo model from its recipe')
+    .argument('<name>', 'for instance words-1m')
+    .option('--seed <n>', 'seed of everything random', '0')
+    .option('--out <folder>', 'where the model goes; its place in the zoo by default'),
+).action(async (name, options) => (await import('./commands/zoo.js')).train(name, options));
+
+try {
+  await plumb.parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else process.exitCode = reportFailure(error);
+}

@@ -1,0 +1,55 @@
+/** Progress of long work on standard error, with rate and time left: a bar on a terminal, a line now and then elsewhere. */
+import { type Options, SingleBar } from 'cli-progress';
+
+export interface Progress {
+  /** `note` is a short reading to show beside the bar, such as the loss. */
+  update(done: number, note?: string): void;
+  stop(): void;
+}
+
+/** @param unit what is counted: steps, prompts, texts */
+export function progress(label: string, total: number, unit: string): Progress {
+  const tty = process.stderr.isTTY === true;
+  const started = Date.now();
+  let first = 0; // done before this process: it does not count for the rate
+  let seen = false;
+  const reading = (done: number) => {
+    const seconds = (Date.now() - started) / 1000;
+    const rate = (done - first) / Math.max(seconds, 1e-3);
+    return { rate: rate.toPrecision(3), left: rate > 0 ? duration((total - done) / rate) : '?', spent: duration(seconds) };
+  };
+  const options: Options = {
+    stream: process.stderr,
+    noTTYOutput: true,
+    notTTYSchedule: 10_000,
+    hideCursor: true,
+    clearOnComplete: false,
+    barsize: 22,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    format: tty
+      ? `  ${label.padEnd(30)} {bar} {value}/{total} ${unit}  {rate}/s  {left} left  {note}`
+      : `  ${label.padEnd(30)} {value}/{total} ${unit}  {rate}/s  {left} left  {note}`,
+    fps: 5,
+  };
+  const bar = new SingleBar(options);
+  bar.start(total, 0, { ...reading(0), note: '' });
+  return {
+    update(done, note = '') {
+      if (!seen) {
+        seen = true;
+        if (done > 1) first = done - 1;
+      }
+      bar.update(done, { ...reading(done), note });
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+/** Seconds as a person says them: `8 s`, `2 min 5 s`, `1 h 3 min`. */
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
+}

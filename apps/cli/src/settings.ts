@@ -1,0 +1,80 @@
+/** Settings from a schema's defaults, a YAML file and `--set key=value`, later ones winning; a wrong key or value names itself. */
+import { readFileSync } from 'node:fs';
+import { ConfigError } from '@plumbline/core';
+import { parse as parseYaml } from 'yaml';
+import type { z } from 'zod';
+
+export type SettingSources = { config?: string; set?: readonly string[] };
+
+/** @throws ConfigError naming the key, what it held and what it may hold */
+export function readSettings<S extends z.ZodObject>(
+  schema: S,
+  { config, set = [] }: SettingSources,
+  preset: Record<string, unknown> = {},
+): z.infer<S> {
+  const settings: Record<string, unknown> = structuredClone(preset);
+  if (config) merge(settings, readYaml(config));
+  merge(settings, parseSettings(set));
+  const result = schema.safeParse(settings);
+  if (result.success) return result.data;
+  throw new ConfigError(result.error.issues.map((issue) => describe(issue, settings, schema)).join('; '));
+}
+
+/** The settings of `--set` flags: `['dpo.steps=40']` as `{ dpo: { steps: 40 } }`. Values are read as YAML. */
+export function parseSettings(set: readonly string[]): Record<string, unknown> {
+  const settings: Record<string, unknown> = {};
+  for (const one of set) {
+    const [, path, text] = /^([^=]+)=(.*)$/s.exec(one) ?? [];
+    if (path === undefined || text === undefined) throw new ConfigError(`--set ${one}: expected key=value, for instance grpo.steps=40`);
+    merge(settings, path.split('.').reduceRight<unknown>((value, key) => ({ [key]: value }), parseYaml(text)) as Record<string, unknown>);
+  }
+  return settings;
+}
+
+/** A whole number at least `least` from a flag. @throws ConfigError naming the flag and what it held */
+export function wholeNumber(flag: string, text: string, least = 0): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= Number.MAX_SAFE_INTEGER))
+    throw new ConfigError(`${flag} must be a whole number, ${least} or more, got "${text}"`);
+  return value;
+}
+
+function readYaml(path: string): Record<string, unknown> {
+  const value: unknown = parseYaml(readFileSync(path, 'utf8'));
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new ConfigError(`${path}: expected settings by name, found ${JSON.stringify(value)}`);
+  return value as Record<string, unknown>;
+}
+
+function merge(into: Record<string, unknown>, from: Record<string, unknown>): void {
+  for (const [key, value] of Object.entries(from)) {
+    const old = into[key];
+    if (isRecord(old) && isRecord(value)) merge(old, value);
+    else into[key] = value;
+  }
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function describe(issue: z.core.$ZodIssue, settings: unknown, schema: z.ZodObject): string {
+  const at = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const known = Object.keys(shapeAt(schema, issue.path)).join(', ');
+    return `${issue.keys.map((key) => `"${at ? `${at}.` : ''}${key}"`).join(', ')} is not a setting${at ? ` of ${at}` : ''}; there are ${known}`;
+  }
+  const held = issue.path.reduce<unknown>((value, key) => (isRecord(value) ? value[String(key)] : undefined), settings);
+  return `setting ${at} holds ${JSON.stringify(held)}: ${issue.message}`;
+}
+
+function shapeAt(schema: z.ZodObject, path: readonly PropertyKey[]): Record<string, unknown> {
+  let at: unknown = schema;
+  for (const key of path) at = unwrap((unwrap(at) as z.ZodObject).shape[String(key)]);
+  return (unwrap(at) as z.ZodObject).shape;
+}
+
+/** What stands inside `.default()` and the like. */
+function unwrap(schema: unknown): unknown {
+  let at = schema as { def?: { innerType?: unknown } };
+  while (at?.def?.innerType) at = at.def.innerType as typeof at;
+  return at;
+}
