@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Experiment, papers } from '@plumbline/bench';
+import { type Experiment, type MatrixRow, papers, reproductionMatrix } from '@plumbline/bench';
 import { ConfigError } from '@plumbline/core';
 
 /** The package's folder: the one above this file that has its package.json. */
@@ -55,3 +55,7 @@ function editDistance(a: string, b: string): number {
   }
   return row[b.length];
 }
+
+/** Every paper with what was measured, for `docs/REPRODUCTIONS.md`. @param resultsDir `docs/reproductions` */
+export const matrix = (resultsDir: string): MatrixRow[] =>
+  reproductionMatrix({ implemented: new Map(experimentIds().map((id) => [id, experimentDir(id)])), resultsDir });
