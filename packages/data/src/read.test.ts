@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import type { Message } from './interfaces.js';
 import { preferencesOfRow, promptOfRow, RowSkipped } from './read/rows.js';
 import { parseTranscript, renderTranscript } from './read/transcript.js';
 import { readJsonl, readPreferences, readPrompts } from './read.node.js';
@@ -170,7 +171,7 @@ describe('files', () => {
     const [factory, v1, llmbar, pandalm] = await Promise.all(
       ['llama-factory-dpo.jsonl', 'llama-factory-v1.jsonl', 'llmbar.jsonl', 'pandalm.jsonl'].map((name) => readPreferences(fixture(name))),
     );
-    expect(factory.records.map(({ prompt }) => (prompt as { role: string }[]).map(({ role }) => role).join())).toEqual([
+    expect(factory.records.map(({ prompt }) => (prompt as Message[]).map(({ role }) => role).join())).toEqual([
       'system,user',
       'user',
       'user',
