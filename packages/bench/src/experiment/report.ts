@@ -1,8 +1,8 @@
 /** The report page of an experiment: claims with their verdicts, arms, curves, texts, settings. */
 import { type MetricName, metrics as metricRecord } from '@plumbline/core';
 import { tInterval, type Verdict } from '../metrics/index.js';
-import { type Cell, type Column, formatNumber, type ReportPage, type Section, type Series, type Tone } from '../report/index.js';
-import type { ArmSummary, ClaimResult, Experiment, ExperimentResult, StoredSeed } from './types.js';
+import type { Cell, Column, ReportPage, Section, Series, Tone } from '../report/index.js';
+import type { ArmSummary, Experiment, ExperimentResult, StoredSeed } from './types.js';
 
 type Logged = { step: number; [metric: string]: number };
 const usualCurves: readonly MetricName[] = [
@@ -20,6 +20,13 @@ const tones: Record<Verdict, Tone> = {
   'undecided at this scale': 'neutral',
   'not testable at this scale': 'neutral',
 };
+const claimColors = {
+  holds: 'green',
+  'does not hold': 'red',
+  'undecided at this scale': 'grey',
+  'not testable at this scale': 'grey',
+} as const;
+const armColors = ['grey', 'blue', 'orange', 'magenta', 'green', 'teal', 'olive', 'red'] as const;
 export const sourceWords = { code: "the authors' code", paper: "the paper's text", abstract: 'its abstract: our reconstruction' } as const;
 
 /** @param logsOf what an arm logged in a seed, in order */
@@ -30,11 +37,15 @@ export function experimentReport(
   logsOf: (seed: number, arm: string) => readonly Logged[],
 ): ReportPage {
   const arms = experiment.arms as readonly string[];
-  const minutes = (result.seconds / 60 / result.seeds.length).toFixed(1);
   return {
     title: result.title,
-    subtitle: `${result.id} · ${result.paper}${result.source ? ` · from ${sourceWords[result.source]}` : ''} · ${plural(result.seeds.length, 'seed')}, ${minutes} minutes each · ${result.backend}`,
+    subtitle: `${result.id} · ${result.paper}${result.source ? ` · from ${sourceWords[result.source]}` : ''} · ${plural(result.seeds.length, 'seed')}, ${duration(result.seconds / result.seeds.length)} each · ${result.backend}`,
     paragraphs: summary(experiment, result),
+    // the baseline in grey; claims by their verdict
+    colors: {
+      ...Object.fromEntries(result.claims.map((c) => [c.id, claimColors[c.verdict]])),
+      ...Object.fromEntries(arms.map((arm, i) => [arm, armColors[i % armColors.length]])),
+    },
     sections: [
       claimsTable(result),
       ...differences(result),
@@ -64,10 +75,9 @@ export function experimentReport(
 const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
 function summary(experiment: Experiment, result: ExperimentResult): string[] {
-  const sentences = result.claims.map((c) => {
-    const what = c.difference === null ? '' : ` (${measure(c)})`;
-    return `${upper(c.verdict)}: ${lowerFirst(c.claim)}${what}.`;
-  });
+  const sentences = result.claims.map(
+    (c) => `${upper(c.verdict)}: ${lowerFirst(c.claim)} (${c.why}${c.n > 0 ? `; ${plural(c.n, c.unit.slice(0, -1))}` : ''}).`,
+  );
   const few =
     !result.quick && result.seeds.length < 5 && result.claims.some((c) => c.unit === 'seeds' || c.verdict === 'undecided at this scale');
   return [
@@ -80,10 +90,7 @@ function summary(experiment: Experiment, result: ExperimentResult): string[] {
   ];
 }
 
-const measure = (c: ClaimResult) =>
-  `${formatNumber(c.difference!, { signed: true })}${c.ci95?.[0] == null || c.ci95[1] === null ? ', no interval' : `, 95% interval [${formatNumber(c.ci95[0], { signed: true })}, ${formatNumber(c.ci95[1]!, { signed: true })}]`} over ${
-    c.unit === 'seeds' ? plural(c.n, 'seed') : plural(c.n, 'unit')
-  }`;
+const duration = (seconds: number) => (seconds < 90 ? plural(Math.round(seconds), 'second') : `${(seconds / 60).toFixed(1)} minutes`);
 const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 /** Leaves names that are written in capitals as they are. */
 const lowerFirst = (text: string) => (/^[A-Z][a-z]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text);
@@ -114,18 +121,16 @@ function claimsTable(result: ExperimentResult): Section {
         percent: true,
         help: "Probability of finding the smallest effect with these seeds, from the pilot's deviation.",
       },
-      { key: 'why', label: 'Why' },
     ],
     rows: result.claims.map(
       (c): Record<string, Cell> => ({
         claim: c.claim,
         verdict: { text: c.verdict, tone: tones[c.verdict] },
         difference: c.difference === null ? null : measured(c.difference, c.ci95!),
-        n: c.n,
-        p: c.adjustedP,
+        n: c.n > 0 ? c.n : null,
+        p: c.adjustedP === null ? null : c.adjustedP < 0.001 ? '< 0.001' : c.adjustedP,
         smallest: c.smallestEffect ?? c.margin,
         power: c.power,
-        why: c.why,
       }),
     ),
   };
@@ -190,13 +195,14 @@ function statisticsTable({ statistics }: ExperimentResult): Section[] {
         { key: 'name', label: 'Measure' },
         { key: 'value', label: 'Value' },
       ],
-      rows: entries.map(([name, s]) => ({ name: spaced(name), value: s.ci95[0] === null ? s.mean : measured(s.mean, s.ci95) })),
+      rows: entries.map(([name, s]) => ({ name: upper(spaced(name)), value: s.ci95[0] === null ? s.mean : measured(s.mean, s.ci95) })),
     },
   ];
 }
 
 /** goldReward as "gold reward". */
-const spaced = (name: string) => name.replaceAll(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`);
+const spaced = (name: string) =>
+  name === 'kl' ? 'KL' : name.replaceAll(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`);
 
 function curves(
   experiment: Experiment,

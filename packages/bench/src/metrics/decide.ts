@@ -118,4 +118,4 @@ export function verdict(
   };
 }
 
-const round = (x: number) => (Number.isFinite(x) ? String(Number(x.toPrecision(3))) : x > 0 ? '∞' : '−∞');
+const round = (x: number) => (Number.isFinite(x) ? String(Number(x.toPrecision(3))).replace('-', '−') : x > 0 ? '∞' : '−∞');

@@ -98,7 +98,7 @@ mark{background:var(--mark);color:inherit;border-radius:.15rem;padding:0 .05rem}
 .kv dd{margin:0;text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;min-width:0}
 footer{color:var(--muted);font-size:.88rem;padding-top:2rem;padding-bottom:2.5rem}
 footer code,.subtitle code{font-size:.95em;overflow-wrap:anywhere}
-@media (max-width:40rem){main,header,footer{padding-left:1rem;padding-right:1rem}header{padding-top:1.5rem}.wide{display:none!important}.narrow{display:block!important}figure{padding:.8rem .7rem .5rem}th,td{padding:.45rem .6rem}section{margin-top:2rem}.group{grid-template-columns:minmax(0,1fr)}}
+@media (max-width:40rem){main,header,footer{padding-left:1rem;padding-right:1rem}header{padding-top:1.5rem}.wide{display:none!important}.narrow{display:block!important}figure{padding:.8rem .7rem .5rem}th,td{padding:.45rem .6rem}section{margin-top:2rem}.tone{white-space:normal;border-radius:.6rem}.long{min-width:11rem}.group{grid-template-columns:minmax(0,1fr)}}
 @media print{body{background:#fff}button{display:none}figure,.textcard,tr{break-inside:avoid}}
 `.trim();
 
