@@ -1,2 +1,206 @@
 /** The fused kernels over the raw functions of @plumbline/native; called once, after its backend is registered. */
-export function registerNativeKernels(): void {}
+import { type NativeBackend, raw } from '@plumbline/native';
+import * as tf from '@tensorflow/tfjs-core';
+import type { AttentionAttrs } from './kernels/attention.js';
+import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
+import type { SegmentAttrs } from './kernels/rows.js';
+import type { TokenLogpsAttrs } from './kernels/tokenLogps.js';
+import type { AdamWStepAttrs, AdamWStepInputs } from './optimizers/adamW.js';
+
+type Info = tf.TensorInfo;
+type Inputs = Record<string, Info>;
+type Call<A> = { inputs: Inputs; attrs: A; make: Make; of: (x: Info) => Float32Array };
+/** A new float tensor whose contents are still to be written. */
+type Make = (shape: number[]) => { info: Info; values: Float32Array };
+/** The gradients that are needed, by input name, each made before the kernel runs. */
+type Wanted = { info: (name: string) => Info; values: (name: string) => Float32Array | null };
+
+const size = tf.util.sizeFromShape;
+
+function register<A>(kernelName: string, kernel: (call: Call<A>) => Info[]): void {
+  tf.registerKernel({
+    kernelName,
+    backendName: 'native',
+    kernelFunc: ({ inputs, attrs, backend }) => {
+      const native = backend as unknown as NativeBackend;
+      const of = (x: Info) => native.values(x) as Float32Array;
+      const make: Make = (shape) => {
+        const info = native.empty(shape, 'float32');
+        return { info, values: of(info) };
+      };
+      return kernel({ inputs: inputs as unknown as Inputs, attrs: attrs as unknown as A, make, of });
+    },
+  });
+}
+
+/** A backward kernel: `shapes` says how each gradient that may be asked for is shaped. */
+function registerGrad<A>(
+  name: string,
+  shapes: (inputs: Inputs, attrs: A) => Record<string, number[]>,
+  kernel: (call: Call<A> & { wanted: Wanted }) => void,
+): void {
+  register<{ attrs: A; needs: string[] }>(`${name}Grad`, ({ inputs, attrs: { attrs, needs }, make, of }) => {
+    const all = shapes(inputs, attrs);
+    const made = Object.fromEntries(needs.map((key) => [key, make(all[key])]));
+    kernel({ inputs, attrs, make, of, wanted: { info: (key) => made[key].info, values: (key) => made[key]?.values ?? null } });
+    return needs.map((key) => made[key].info);
+  });
+}
+
+export function registerNativeKernels(): void {
+  register<{ eps: number }>('RmsNorm', ({ inputs: { x, weight }, attrs, make, of }) => {
+    const [y, r] = [make(x.shape), make([...x.shape.slice(0, -1), 1])];
+    raw.rmsNorm(of(x), of(weight), attrs.eps, y.values, r.values);
+    return [y.info, r.info];
+  });
+  registerGrad('RmsNorm', ({ x, weight }) => ({ x: x.shape, weight: weight.shape }), ({ inputs, of, wanted }) =>
+    raw.rmsNormGrad(of(inputs['dy:y']), of(inputs.x), of(inputs.weight), of(inputs.r), wanted.values('x'), wanted.values('weight')),
+  );
+
+  register<{ eps: number }>('LayerNorm', ({ inputs: { x, weight, bias }, attrs, make, of }) => {
+    const rows = [...x.shape.slice(0, -1), 1];
+    const [y, mean, r] = [make(x.shape), make(rows), make(rows)];
+    raw.layerNorm(of(x), of(weight), of(bias), attrs.eps, y.values, mean.values, r.values);
+    return [y.info, mean.info, r.info];
+  });
+  registerGrad('LayerNorm', ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: weight.shape }), ({ inputs, of, wanted }) =>
+    raw.layerNormGrad(of(inputs['dy:y']), of(inputs.x), of(inputs.weight), of(inputs.mean), of(inputs.r), wanted.values('x'), wanted.values('weight'), wanted.values('bias')),
+  );
+
+  register<RotaryAttrs>('Rotary', ({ inputs: { x }, attrs, make, of }) => {
+    const y = make(x.shape);
+    turn(of(x), x.shape, attrs, false, y.values);
+    return [y.info];
+  });
+  registerGrad<RotaryAttrs>('Rotary', (inputs) => ({ x: inputs['dy:y'].shape }), ({ inputs, attrs, of, wanted }) =>
+    turn(of(inputs['dy:y']), inputs['dy:y'].shape, attrs, true, wanted.values('x')!),
+  );
+
+  register('SwiGlu', ({ inputs: { gate, up }, make, of }) => {
+    const y = make(gate.shape);
+    raw.swiGlu(of(gate), of(up), y.values);
+    return [y.info];
+  });
+  registerGrad('SwiGlu', ({ gate }) => ({ gate: gate.shape, up: gate.shape }), ({ inputs, of, wanted }) =>
+    raw.swiGluGrad(of(inputs['dy:y']), of(inputs.gate), of(inputs.up), wanted.values('gate'), wanted.values('up')),
+  );
+  register('GeluTanh', ({ inputs: { x }, make, of }) => {
+    const y = make(x.shape);
+    raw.geluTanh(of(x), y.values);
+    return [y.info];
+  });
+  registerGrad('GeluTanh', ({ x }) => ({ x: x.shape }), ({ inputs, of, wanted }) =>
+    raw.geluTanhGrad(of(inputs['dy:y']), of(inputs.x), wanted.values('x')!),
+  );
+
+  register<AttentionAttrs>('Attention', ({ inputs: { q, k, v }, attrs, make, of }) => {
+    const [y, lse] = [make(q.shape), make(q.shape.slice(0, 2))];
+    raw.attention(of(q), of(k), of(v), attentionShape(q, k, attrs), y.values, lse.values);
+    return [y.info, lse.info];
+  });
+  registerGrad<AttentionAttrs>('Attention', ({ q, k }) => ({ q: q.shape, k: k.shape, v: k.shape }), ({ inputs, attrs, of, wanted }) => {
+    const { q, k, v, y, lse } = inputs;
+    const to = [wanted.values('q'), wanted.values('k'), wanted.values('v')] as const;
+    raw.attentionGrad(of(inputs['dy:y']), of(q), of(k), of(v), of(y), of(lse), attentionShape(q, k, attrs), ...to);
+  });
+
+  register<TokenLogpsAttrs>('TokenLogps', ({ inputs, attrs, make, of }) => {
+    const n = attrs.targets.length;
+    const [logps, logZ] = [make([n]), make([n])];
+    const entropy = attrs.entropy ? make([n]) : null;
+    const squaredSum = attrs.squaredSum ? make([n]) : null;
+    raw.tokenLogps(tokenInputs(inputs, attrs, of), logps.values, logZ.values, entropy?.values ?? null, squaredSum?.values ?? null);
+    return [logps, entropy, squaredSum, logZ].flatMap((x) => (x ? [x.info] : []));
+  });
+  registerGrad<TokenLogpsAttrs>(
+    'TokenLogps',
+    ({ hidden, weight }) => ({ hidden: hidden.shape, weight: weight.shape, bias: [weight.shape[0]] }),
+    ({ inputs, attrs, of, wanted }) => {
+      const dy = (name: string) => (inputs[`dy:${name}`] ? of(inputs[`dy:${name}`]) : null);
+      raw.tokenLogpsGrad(
+        tokenInputs(inputs, attrs, of),
+        of(inputs.logZ),
+        { logps: dy('logps'), entropy: dy('entropy'), squaredSum: dy('squaredSum') },
+        { hidden: wanted.values('hidden'), weight: wanted.values('weight'), bias: wanted.values('bias') },
+      );
+    },
+  );
+
+  register('Linear', ({ inputs: { x, weight, bias }, make, of }) => {
+    const [m, k] = x.shape;
+    const n = weight.shape[0];
+    const y = make([m, n]);
+    raw.gemm(of(x), of(weight), y.values, { m, n, k, transB: true, bias: bias ? of(bias) : null });
+    return [y.info];
+  });
+  registerGrad('Linear', ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: [weight.shape[0]] }), ({ inputs, of, wanted }) => {
+    const [rows, width] = inputs.x.shape;
+    const out = inputs.weight.shape[0];
+    const dy = of(inputs['dy:y']);
+    const [dx, dWeight, dBias] = [wanted.values('x'), wanted.values('weight'), wanted.values('bias')];
+    if (dx) raw.gemm(dy, of(inputs.weight), dx, { m: rows, n: width, k: out });
+    if (dWeight) raw.gemm(dy, of(inputs.x), dWeight, { m: out, n: width, k: rows, transA: true });
+    if (dBias) raw.columnSums(dy, out, dBias);
+  });
+
+  register<{ ids: Int32Array }>('Embedding', ({ inputs: { weight }, attrs: { ids }, make, of }) => {
+    const y = make([ids.length, weight.shape[1]]);
+    raw.gatherRows(of(weight), ids, weight.shape[1], y.values);
+    return [y.info];
+  });
+  registerGrad<{ ids: Int32Array }>('Embedding', ({ weight }) => ({ weight: weight.shape }), ({ inputs, attrs, of, wanted }) =>
+    raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
+  );
+  register<{ rows: Int32Array }>('GatherRows', ({ inputs: { x }, attrs: { rows }, make, of }) => {
+    const y = make([rows.length, x.shape[1]]);
+    raw.gatherRows(of(x), rows, x.shape[1], y.values);
+    return [y.info];
+  });
+  registerGrad<{ rows: Int32Array; count?: number }>('GatherRows', (inputs, { count }) => ({ x: [count!, inputs['dy:y'].shape[1]] }), ({ inputs, attrs, of, wanted }) =>
+    raw.scatterRows(of(inputs['dy:y']), attrs.rows, inputs['dy:y'].shape[1], wanted.values('x')!),
+  );
+  for (const [name, mean] of [['SegmentMean', true], ['SegmentSum', false]] as const) {
+    register<SegmentAttrs>(name, ({ inputs: { x }, attrs: { cuSeqlens, mask }, make, of }) => {
+      const inner = x.shape.slice(1);
+      const y = make([cuSeqlens.length - 1, ...inner]);
+      raw.segmentReduce(of(x), cuSeqlens, size(inner), { mean, mask }, y.values);
+      return [y.info];
+    });
+    registerGrad<SegmentAttrs>(
+      name,
+      (inputs, { cuSeqlens }) => ({ x: [cuSeqlens[cuSeqlens.length - 1], ...inputs['dy:y'].shape.slice(1)] }),
+      ({ inputs, attrs: { cuSeqlens, mask }, of, wanted }) =>
+        raw.segmentReduceGrad(of(inputs['dy:y']), cuSeqlens, size(inputs['dy:y'].shape.slice(1)), { mean, mask }, wanted.values('x')!),
+    );
+  }
+
+  tf.registerKernel({
+    kernelName: 'AdamWStep',
+    backendName: 'native',
+    kernelFunc: (call) => {
+      const { values, grads, m, v } = call.inputs as unknown as AdamWStepInputs;
+      const { learningRate, gradScale, beta1, beta2, eps, decays, steps } = call.attrs as unknown as AdamWStepAttrs;
+      const native = call.backend as unknown as NativeBackend;
+      const of = (x: Info) => native.values(x) as Float32Array;
+      for (const step of new Set(steps)) {
+        const now = [...steps.keys()].filter((i) => steps[i] === step); // one call, unless a parameter came later
+        const pick = (xs: Info[]) => now.map((i) => of(xs[i]));
+        raw.adamW(pick(values), pick(grads), pick(m), pick(v), { learningRate, gradScale, beta1, beta2, eps, decays: now.map((i) => decays[i]), step });
+      }
+      return [];
+    },
+  });
+}
+
+function turn(x: Float32Array, [tokens, heads, headDim]: number[], attrs: RotaryAttrs, inverse: boolean, y: Float32Array): void {
+  const { cos, sin } = rotaryTables(attrs);
+  raw.rotary(x, cos, sin, { tokens, heads, headDim, inverse }, y);
+}
+
+function attentionShape(q: Info, k: Info, { cuSeqlens, prefixOf, causal, scale, window, softcap }: AttentionAttrs): raw.AttentionShape {
+  return { cuSeqlens, prefixOf, heads: q.shape[1], kvHeads: k.shape[1], headDim: q.shape[2], causal, scale, window, softcap };
+}
+
+function tokenInputs({ hidden, weight, bias }: Inputs, { targets, temperature, softcap }: TokenLogpsAttrs, of: (x: Info) => Float32Array): raw.TokenLogpsInputs {
+  return { hidden: of(hidden), weight: of(weight), bias: bias ? of(bias) : null, targets, d: hidden.shape[1], temperature, softcap };
+}

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 type F32 = Float32Array;
 type Any = Float32Array | Int32Array | Uint8Array;
+type Mask = Uint8Array | null;
 
 /** The functions of `build/plumbline.node`, in the order of their arguments in src/cc/addon.cc. */
 export interface Addon {
@@ -36,6 +37,35 @@ export interface Addon {
   adamW(
     params: readonly F32[], grads: readonly F32[], ms: readonly F32[], vs: readonly F32[], decays: Float64Array, beta1: number, beta2: number, eps: number, learningRate: number, scale: number, correction1: number, correction2: number,
   ): void; // biome-ignore format: one line a function
+  rmsNorm(x: F32, weight: F32, y: F32, r: F32, rows: number, n: number, eps: number): void;
+  rmsNormGrad(dy: F32, x: F32, weight: F32, r: F32, dx: F32 | null, dWeight: F32 | null, rows: number, n: number): void;
+  layerNorm(x: F32, weight: F32, bias: F32, y: F32, mean: F32, r: F32, rows: number, n: number, eps: number): void;
+  layerNormGrad(
+    dy: F32, x: F32, weight: F32, mean: F32, r: F32, dx: F32 | null, dWeight: F32 | null, dBias: F32 | null, rows: number, n: number,
+  ): void; // biome-ignore format: one line a function
+  rotary(x: F32, cos: F32, sin: F32, y: F32, tokens: number, heads: number, headDim: number, inverse: boolean): void;
+  swiGlu(gate: F32, up: F32, y: F32, n: number): void;
+  swiGluGrad(dy: F32, gate: F32, up: F32, dGate: F32 | null, dUp: F32 | null, n: number): void;
+  geluGrad(dy: F32, x: F32, dx: F32, n: number): void;
+  attention(
+    q: F32, k: F32, v: F32, cuSeqlens: Int32Array, prefixOf: Int32Array | null, heads: number, kvHeads: number, headDim: number, causal: boolean, scale: number, window: number, softcap: number, y: F32, lse: F32,
+  ): void; // biome-ignore format: one line a function
+  attentionGrad(
+    q: F32, k: F32, v: F32, cuSeqlens: Int32Array, prefixOf: Int32Array | null, heads: number, kvHeads: number, headDim: number, causal: boolean, scale: number, window: number, softcap: number,
+    dy: F32, y: F32, lse: F32, dq: F32 | null, dk: F32 | null, dv: F32 | null,
+  ): void; // biome-ignore format: one line a function
+  attentionDecode(
+    q: F32, k: F32, v: F32, slots: Int32Array, lengths: Int32Array, y: F32, rows: number, heads: number, kvHeads: number, headDim: number, slotStride: number, tokenStride: number, headStride: number, window: number, scale: number, softcap: number,
+  ): void; // biome-ignore format: one line a function
+  tokenLogps(
+    hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number, logps: F32, lse: F32, entropy: F32 | null, squaredSum: F32 | null,
+  ): void; // biome-ignore format: one line a function
+  tokenLogpsGrad(
+    hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number,
+    lse: F32, dLogps: F32 | null, dEntropy: F32 | null, dSquaredSum: F32 | null, dHidden: F32 | null, dWeight: F32 | null, dBias: F32 | null,
+  ): void; // biome-ignore format: one line a function
+  segmentReduce(x: F32, cuSeqlens: Int32Array, mask: Mask, y: F32, d: number, mean: boolean): void;
+  segmentReduceGrad(dy: F32, cuSeqlens: Int32Array, mask: Mask, dx: F32, d: number, mean: boolean): void;
 }
 
 export type Availability = { ok: true; simd: string; threads: number } | { ok: false; why: string };

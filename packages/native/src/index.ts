@@ -64,3 +64,4 @@ export function poolStats(): PoolStats | null {
 export { type Availability, buildNative, nativeAvailable, setThreads, simdLevel } from './addon.js';
 export { NativeBackend } from './backend.js';
 export type { PoolStats } from './pool.js';
+export * as raw from './raw.js';

@@ -50,6 +50,17 @@ struct Attention {
   float scale, softcap;  // softcap 0: none
 };
 
+/** One query a row against its part of a cache: keys of row i at k + slots[i]·slotStride + t·tokenStride + head·headStride, t < lengths[i]. */
+struct Decode {
+  const float *q, *k, *v;
+  const int32_t *slots, *lengths;
+  int64_t rows;
+  int heads, kvHeads, headDim;
+  int64_t slotStride, tokenStride, headStride;
+  int window;
+  float scale, softcap;
+};
+
 struct TokenLogps {
   int64_t n, d, v;
   const float *hidden, *weight, *bias;  // bias or null
@@ -90,18 +101,19 @@ struct Kernels {
   void (*rmsNormGrad)(const float* dy, const float* x, const float* w, const float* r, float* dx, float* dw, int64_t rows, int64_t n);
   void (*layerNorm)(const float* x, const float* w, const float* b, float* y, float* mean, float* r, int64_t rows, int64_t n, float eps);
   void (*layerNormGrad)(const float* dy, const float* x, const float* w, const float* mean, const float* r, float* dx, float* dw, float* db, int64_t rows, int64_t n);
-  void (*rotary)(const float* x, const int32_t* positions, const float* inverseFrequencies, float* y, int64_t tokens, int64_t heads, int64_t headDim, int64_t rotated, float scale, bool inverse);
+  /** cos, sin [tokens, headDim / 2]; halves are paired; `inverse` turns back */
+  void (*rotary)(const float* x, const float* cos, const float* sin, float* y, int64_t tokens, int64_t heads, int64_t headDim, bool inverse);
   void (*swiGlu)(const float* gate, const float* up, float* y, int64_t n);
   void (*swiGluGrad)(const float* dy, const float* gate, const float* up, float* dGate, float* dUp, int64_t n);
   void (*geluGrad)(const float* dy, const float* x, float* dx, int64_t n);
   void (*attention)(const Attention& a, float* y, float* lse);
   void (*attentionGrad)(const Attention& a, const float* dy, const float* y, const float* lse, float* dq, float* dk, float* dv);
-  void (*attentionDecode)(const float* q, const float* kCache, const float* vCache, const int32_t* rows, const int32_t* lengths, float* y, int64_t n, int heads, int kvHeads, int headDim, int64_t rowStride, int64_t tokenStride, int64_t headStride, int window, float scale, float softcap);
+  void (*attentionDecode)(const Decode& d, float* y);
   void (*tokenLogps)(const TokenLogps& t, float* logps, float* lse, float* entropy, float* squaredSum);
-  void (*tokenLogpsGrad)(const TokenLogps& t, const float* lse, const float* entropy, const float* squaredSum, const float* dLogps, const float* dEntropy, const float* dSquaredSum, float* dHidden, float* dWeight, float* dBias);
-  /** mode 0 sum, 1 mean; mask or null; x [tokens, d] -> y [segments, d] */
-  void (*segmentReduce)(const float* x, const int32_t* cuSeqlens, const uint8_t* mask, float* y, int64_t segments, int64_t d, int mode);
-  void (*segmentReduceGrad)(const float* dy, const int32_t* cuSeqlens, const uint8_t* mask, float* dx, int64_t tokens, int64_t segments, int64_t d, int mode);
+  void (*tokenLogpsGrad)(const TokenLogps& t, const float* lse, const float* dLogps, const float* dEntropy, const float* dSquaredSum, float* dHidden, float* dWeight, float* dBias);
+  /** mask or null; x [tokens, d] -> y [segments, d] */
+  void (*segmentReduce)(const float* x, const int32_t* cuSeqlens, const uint8_t* mask, float* y, int64_t segments, int64_t d, bool mean);
+  void (*segmentReduceGrad)(const float* dy, const int32_t* cuSeqlens, const uint8_t* mask, float* dx, int64_t segments, int64_t d, bool mean);
 };
 
 #define PLUMB_DECLARE(isa)            \

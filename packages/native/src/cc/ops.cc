@@ -291,13 +291,18 @@ void reduceAs(const float* x, float* y, int64_t outer, int64_t n, int64_t inner,
     for (; j < end; j += 4 * W) {
       const int lanes = (int)imin(4 * W, end - j);
       vf acc[4] = {R::start(), R::start(), R::start(), R::start()};
-      const float* p = x + (o * n + r0) * inner + j;
-      if (lanes == 4 * W) {
-        for (int64_t r = r0; r < r1; r++, p += inner)
-          for (int q = 0; q < 4; q++) acc[q] = R::step(acc[q], load(p + q * W));
-      } else {
-        for (int64_t r = r0; r < r1; r++, p += inner)
-          for (int q = 0; q * W < lanes; q++) acc[q] = R::step(acc[q], loadn(p + q * W, lanes - q * W < W ? lanes - q * W : W));
+      for (int64_t r = r0; r < r1;) {  // chains of 32 rows, then their sums
+        const int64_t stop = imin(r1, r + 32);
+        vf c[4] = {R::start(), R::start(), R::start(), R::start()};
+        const float* p = x + (o * n + r) * inner + j;
+        if (lanes == 4 * W) {
+          for (; r < stop; r++, p += inner)
+            for (int q = 0; q < 4; q++) c[q] = R::step(c[q], load(p + q * W));
+        } else {
+          for (; r < stop; r++, p += inner)
+            for (int q = 0; q * W < lanes; q++) c[q] = R::step(c[q], loadn(p + q * W, lanes - q * W < W ? lanes - q * W : W));
+        }
+        for (int q = 0; q < 4; q++) acc[q] = R::join(acc[q], c[q]);
       }
       for (int q = 0; q * W < lanes; q++) storen(d + j + q * W, acc[q] * s, lanes - q * W < W ? lanes - q * W : W);
     }
