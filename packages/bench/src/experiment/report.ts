@@ -128,7 +128,7 @@ function claimsTable(result: ExperimentResult): Section {
         verdict: { text: c.verdict, tone: tones[c.verdict] },
         difference: c.difference === null ? null : measured(c.difference, c.ci95!),
         n: c.n > 0 ? c.n : null,
-        p: c.adjustedP === null ? null : c.adjustedP < 0.001 ? '< 0.001' : c.adjustedP,
+        p: c.adjustedP === null ? null : c.adjustedP < 0.001 ? '<\u00a00.001' : c.adjustedP,
         smallest: c.smallestEffect ?? c.margin,
         power: c.power,
       }),
@@ -161,7 +161,7 @@ function armsTable(experiment: Experiment, result: ExperimentResult): Section {
     ...names.map(
       ([name, spec]): Column => ({
         key: name,
-        label: spaced(name),
+        label: upper(spaced(name)),
         unit: spec.unit,
         digits: digits(name),
         help: `In ${spec.unit}; ${spec.better} is better.`,

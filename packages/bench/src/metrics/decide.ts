@@ -111,11 +111,12 @@ export function verdict(
     };
   const p = adjustedP ?? estimate.p;
   if (estimate.low > 0 && (p === undefined || p <= alpha))
-    return { verdict: 'holds', why: `${interval} lies above 0${p === undefined ? '' : `, p = ${round(p)} after Holm's correction`}` };
+    return { verdict: 'holds', why: `${interval} lies above 0${p === undefined ? '' : `, ${shownP(p)} after Holm's correction`}` };
   return {
     verdict: 'undecided at this scale',
-    why: estimate.low > 0 ? `${interval} lies above 0, but p = ${round(p!)} after Holm's correction` : `${interval} contains 0`,
+    why: estimate.low > 0 ? `${interval} lies above 0, but ${shownP(p!)} after Holm's correction` : `${interval} contains 0`,
   };
 }
 
+const shownP = (p: number) => (p < 0.001 ? 'p < 0.001' : `p = ${round(p)}`);
 const round = (x: number) => (Number.isFinite(x) ? String(Number(x.toPrecision(3))).replace('-', '−') : x > 0 ? '∞' : '−∞');
