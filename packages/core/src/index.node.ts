@@ -5,15 +5,25 @@ export { backendInfo, describeBackends, initBackend } from './backends.node.js';
 
 // Tape, kernels, reading
 
-export type { AttentionAttrs, Kernel, KernelDefinition, RotaryAttrs, SegmentAttrs, TokenLogpsAttrs } from './index.js';
+export type {
+  AttentionAttrs,
+  CachedAttentionAttrs,
+  Kernel,
+  KernelDefinition,
+  RotaryAttrs,
+  SegmentAttrs,
+  TokenLogpsAttrs,
+} from './index.js';
 export {
   attention,
+  cachedAttention,
   checkpoint,
   defineKernel,
   embedding,
   gatherRows,
   geluTanh,
   gradients,
+  hostValues,
   layerNorm,
   linear,
   logSigmoid,
