@@ -1,7 +1,6 @@
-import { ShapeError } from '@plumbline/core';
+import { cachedAttention, hostValues, ShapeError } from '@plumbline/core';
 import type { KvCache } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { cachedAttention } from './cachedAttention.js';
 
 export type CacheShape = {
   layers: number;
@@ -37,8 +36,8 @@ export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim,
 
   return {
     append(layer, rows, k, v) {
-      const kData = k.dataSync() as Float32Array; // synchronous by contract, and on these backends a view or a copy of host memory
-      const vData = v.dataSync() as Float32Array;
+      const kData = hostValues(k);
+      const vData = hostValues(v);
       const length = lengths[layer];
       for (let i = 0; i < rows.length; i++) {
         const row = rows[i];
