@@ -29,8 +29,9 @@ import { bitsPerByte, type StoryQuality, sampleStories, windowsOf } from './qual
 import type { Recipe, RecipeOptions, RecipeResult } from './recipe.js';
 
 const endOfText = '<|endoftext|>';
-const shape = { vocabSize: 2048, width: 128, layers: 4, heads: 4, mlpWidth: 352, contextLength: 128 };
+export type WordsConfig = typeof settings;
 export const settings = {
+  shape: { vocabSize: 2048, width: 128, layers: 4, heads: 4, mlpWidth: 352, contextLength: 128 },
   stories: 40_000,
   heldOutStories: 1000,
   heldOutDocuments: 0.03,
@@ -45,6 +46,8 @@ export const settings = {
   beta1: 0.9,
   beta2: 0.98,
   weightDecay: 0.05,
+  /** How much the card samples. */
+  measured: { stories: 200, prompts: 128, samplesPerPrompt: 8 },
 };
 /** Every fourth step reads prose. */
 const proseEvery = 4;
@@ -55,20 +58,34 @@ export const words1m: Recipe = {
   train: (options) => trainWords(settings, options),
 };
 
-export async function trainWords(config: typeof settings, { seed, out, runDir, signal, onProgress }: RecipeOptions): Promise<RecipeResult> {
+/** What comes from a registry. */
+export type Sources = { prose: readonly string[]; dictionary: ReadonlySet<string> };
+const fetchSources = async (): Promise<Sources> => ({ prose: await publicDomainProse(), dictionary: await englishWords() });
+
+/**
+ * Text, tokenizer, training, float16 files, and the model card with what was measured of those files. Stopped by `signal`, it throws an
+ * InterruptedError once it has saved; called again with the same `runDir`, it goes on.
+ */
+export async function trainWords(
+  config: WordsConfig,
+  { seed, out, runDir, signal, onProgress }: RecipeOptions,
+  sources: () => Promise<Sources> = fetchSources,
+): Promise<RecipeResult> {
   const started = Date.now();
+  const { shape } = config;
   const rng = newRng(seed);
   onProgress?.({ stage: 'text', done: 0, total: 1, unit: 'corpora' });
-  const text = await corpora(config, newRng(0)); // the same text for every seed: seeds differ in weights and batches
-  const tokenizer = bpe(text);
-  const tokens = encodeAll(text, tokenizer);
+  const { prose, dictionary } = await sources();
+  const text = corpora(config, prose, newRng(0)); // the same text for every seed: seeds differ in weights and batches
+  const tokenizer = bpe(config, text);
+  const tokens = encodeAll(config, text, tokenizer);
   onProgress?.({ stage: 'text', done: 1, total: 1, unit: 'corpora' });
 
   const decoder = createDecoder(decoderSpec(shape), { tokenizer, name: 'words-1m', rng: rng.fork('weights') });
-  let last = started;
+  let last = 0;
   const run = await openRun({
     dir: runDir,
-    config: { recipe: 'words-1m', ...shape, ...config },
+    config: { recipe: 'words-1m', ...config },
     seed,
     saveEvery: 250,
     signal,
@@ -105,7 +122,7 @@ export async function trainWords(config: typeof settings, { seed, out, runDir, s
   decoder.dispose();
   onProgress?.({ stage: 'measuring', done: 0, total: 1, unit: 'models' });
   const saved = await loadDecoder(out); // what ships is what is measured: float16
-  const card = await measure(saved, tokens, rng.fork('card'));
+  const card = await measure(saved, tokens, dictionary, config.measured, rng.fork('card'));
   onProgress?.({ stage: 'measuring', done: 1, total: 1, unit: 'models' });
   const sha256: Record<string, string> = {};
   for (const file of ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'])
@@ -119,9 +136,8 @@ export async function trainWords(config: typeof settings, { seed, out, runDir, s
 type Corpora = { stories: string[]; heldOutStories: string[]; prose: string[]; heldOutProse: string[] };
 type Tokens = { stories: Int32Array[]; heldOutStories: Int32Array[]; prose: Int32Array; heldOutProse: Int32Array[] };
 
-async function corpora(config: typeof settings, rng: Rng): Promise<Corpora> {
+function corpora(config: WordsConfig, documents: readonly string[], rng: Rng): Corpora {
   const stories = differentStories(rng.fork('stories'), config.stories);
-  const documents = await publicDomainProse();
   const order = rng.fork('documents').permutation(documents.length);
   const heldOut = Math.ceil(documents.length * config.heldOutDocuments);
   return {
@@ -144,12 +160,12 @@ function upTo(bytes: number, documents: readonly string[]): string[] {
   });
 }
 
-function bpe(text: Corpora): LocalTokenizer {
+function bpe({ shape }: WordsConfig, text: Corpora): LocalTokenizer {
   const json = trainByteBpe([...text.stories, ...text.prose], { vocabSize: shape.vocabSize, specialTokens: [endOfText] });
   return tokenizerFromJson(json, { name: 'words-1m', eos_token: endOfText, model_max_length: shape.contextLength });
 }
 
-function encodeAll(text: Corpora, tokenizer: LocalTokenizer): Tokens {
+function encodeAll({ shape }: WordsConfig, text: Corpora, tokenizer: LocalTokenizer): Tokens {
   const closed = (document: string) => Int32Array.of(...tokenizer.encode(document), tokenizer.eosId!);
   const prose = text.prose.map((document) => tokenizer.encode(`${document}${endOfText}`));
   const joined = new Int32Array(prose.reduce((sum, { length }) => sum + length, 0));
@@ -166,8 +182,8 @@ function encodeAll(text: Corpora, tokenizer: LocalTokenizer): Tokens {
   };
 }
 
-function mixed(config: typeof settings, tokens: Tokens, rng: Rng): Batches<SftBatch> {
-  const { steps } = config;
+function mixed(config: WordsConfig, tokens: Tokens, rng: Rng): Batches<SftBatch> {
+  const { steps, shape } = config;
   const sequences = tokens.stories.map((ids) => ({ tokens: ids, completionStart: 0 }));
   const stories = sftBatches(sequences, { sequencesPerStep: config.storiesPerStep, steps, rng: rng.fork('stories') });
   const prose = blockBatches(tokens.prose, {
@@ -186,13 +202,22 @@ type Card = {
   continuations: { prompt: string; completion: string; gold: number }[];
 };
 
-async function measure(decoder: LocalDecoder, tokens: Tokens, rng: Rng): Promise<Card> {
-  const dictionary = await englishWords();
+async function measure(
+  decoder: LocalDecoder,
+  tokens: Tokens,
+  dictionary: ReadonlySet<string>,
+  sizes: WordsConfig['measured'],
+  rng: Rng,
+): Promise<Card> {
   const known = (word: string) =>
     dictionary.has(word.toLowerCase()) || characterNames.includes(word) || ['a', 'i'].includes(word.toLowerCase());
   const bed = await wordsBed({ seed: 0, base: decoder });
-  const quality = await sampleStories(decoder, bed.heldOutPrompts.slice(0, 200), known, rng.fork('stories'));
-  const groups = await bed.sampleGroups({ prompts: bed.heldOutPrompts.slice(0, 128), n: 8, rng: rng.fork('groups') });
+  const quality = await sampleStories(decoder, bed.heldOutPrompts.slice(0, sizes.stories), known, rng.fork('stories'));
+  const groups = await bed.sampleGroups({
+    prompts: bed.heldOutPrompts.slice(0, sizes.prompts),
+    n: sizes.samplesPerPrompt,
+    rng: rng.fork('groups'),
+  });
   const all = (name: string) => groups.flatMap(({ components }) => [...components[name]]);
   const gold = groups.flatMap(({ scores }) => [...scores]);
   const nll = all('nll').sort((a, b) => a - b);
@@ -208,7 +233,7 @@ async function measure(decoder: LocalDecoder, tokens: Tokens, rng: Rng): Promise
       goldDeviation: deviation(gold),
       rawSentimentMean: mean(all('raw')),
       rawSentimentDeviation: deviation(all('raw')),
-      bestOf8ByGold: mean(best),
+      bestByGold: mean(best),
       guardFailures: 1 - mean(all('fluent')),
       nllMean: mean(nll),
       nllQuantile95: nll[Math.floor(nll.length * 0.95)],
@@ -220,12 +245,13 @@ async function measure(decoder: LocalDecoder, tokens: Tokens, rng: Rng): Promise
 }
 
 function modelCard(
-  config: typeof settings,
+  config: WordsConfig,
   seed: number,
   { measured: m, quality, continuations }: Card,
   sha256: Record<string, string>,
   seconds: number,
 ): string {
+  const { shape } = config;
   const backend = backendInfo();
   const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
   return `# words-1m
@@ -245,12 +271,12 @@ Of the float16 weights in this folder. The first token of a text is not predicte
 |---|---|
 | bits per byte, ${config.heldOutStories.toLocaleString('en')} held-out stories | ${m.storiesBitsPerByte.toFixed(3)} |
 | bits per byte, held-out prose (${percent(config.heldOutDocuments)} of the documents, windows of ${shape.contextLength} tokens) | ${m.proseBitsPerByte.toFixed(3)} |
-| 200 stories at temperature 1: words in a dictionary of 275,000 or names | ${percent(m.realWords)} |
+| ${config.measured.stories} stories at temperature 1: words in a dictionary of 275,000 or names | ${percent(m.realWords)} |
 | sentences that are closed | ${percent(m.closedSentences)} |
 | stories that end by themselves within the context | ${percent(m.finishedStories)} |
-| words bed, 128 held-out openings with 8 samples each: VADER mean and deviation | ${m.rawSentimentMean.toFixed(2)}, ${m.rawSentimentDeviation.toFixed(2)} |
+| words bed, ${config.measured.prompts} held-out openings with ${config.measured.samplesPerPrompt} samples each: VADER mean and deviation | ${m.rawSentimentMean.toFixed(2)}, ${m.rawSentimentDeviation.toFixed(2)} |
 | gold (guarded) mean and deviation | ${m.goldMean.toFixed(2)}, ${m.goldDeviation.toFixed(2)} |
-| gold of the best of 8 by gold | ${m.bestOf8ByGold.toFixed(2)} |
+| gold of the best of ${config.measured.samplesPerPrompt} by gold | ${m.bestByGold.toFixed(2)} |
 | samples that fail the guard | ${percent(m.guardFailures)} |
 | nats per token of its own samples: mean, 95% quantile | ${m.nllMean.toFixed(2)}, ${m.nllQuantile95.toFixed(2)} |
 
