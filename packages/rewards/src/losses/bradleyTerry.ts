@@ -40,7 +40,7 @@ export function bradleyTerryLoss(
     const d = margin ? tf.sub(gap, margin) : gap;
     const kept = tf.mul(tf.sub(1, labelSmoothing), logSigmoid(d));
     const flipped = tf.mul(labelSmoothing, logSigmoid(tf.neg(d)));
-    const plain: tf.Tensor1D = tf.neg(labelSmoothing === 0 ? kept : tf.add(kept, flipped));
+    const plain: tf.Tensor1D = tf.neg(tf.add(kept, flipped));
     const loss: tf.Tensor1D = weight ? tf.mul(weight, plain) : plain;
     const centring = tf.mul(centerCoefficient, tf.square(tf.add(chosen, rejected)));
     const norm = tf.mul(normCoefficient, tf.add(tf.square(chosen), tf.square(rejected)));
