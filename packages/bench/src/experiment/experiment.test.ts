@@ -86,7 +86,7 @@ describe('runExperiment', () => {
     const controller = new AbortController();
     await expect(
       runExperiment(arithmetic(runs, { at: 1, controller }), { outDir: dir, seeds: 3, signal: controller.signal }),
-    ).rejects.toThrow();
+    ).rejects.toThrow('stopped in seed 1; the same command goes on from there');
     const progress: Progress[] = [];
     const resumed = await runExperiment(arithmetic(runs), { outDir: dir, seeds: 3, onProgress: (p) => progress.push(p) });
     expect(runs).toEqual([0, 1, 1, 2]);

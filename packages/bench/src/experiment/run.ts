@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { backendInfo, CheckpointError, InterruptedError, openRun, rng, writeFileAtomic } from '@plumbline/core';
+import { backendInfo, CheckpointError, FileError, InterruptedError, openRun, rng, writeFileAtomic } from '@plumbline/core';
 import { wordsBed } from '@plumbline/envs';
 import { papers } from '../papers.js';
 import { reportPage } from '../report/index.js';
@@ -66,7 +66,7 @@ export async function runExperiment(
   >;
   const configHash = createHash('sha256').update(stableJson(config)).digest('hex').slice(0, 8);
   const dir = join(outDir, configHash);
-  mkdirSync(dir, { recursive: true });
+  makeFolder(dir);
   await writeFileAtomic(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   const hash = codeHash(experiment.packages, experimentDir);
   const settings = {
@@ -116,7 +116,7 @@ export async function runExperiment(
     reportPage(experimentReport(experiment, result, outcomes, (seed, arm) => readMetrics(join(dir, `seed-${seed}`, arm)))),
   );
   if (storeDir) {
-    mkdirSync(storeDir, { recursive: true });
+    makeFolder(storeDir);
     await writeFileAtomic(join(storeDir, 'result.json'), json);
   }
   return { result, dir, reportPath, resultPath };
@@ -188,7 +188,7 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
   const mark = JSON.stringify({ codeHash: hash, backend: backendName() });
   if (existsSync(seedDir) && (!existsSync(marker) || readFileSync(marker, 'utf8') !== mark))
     rmSync(seedDir, { recursive: true, force: true });
-  mkdirSync(seedDir, { recursive: true });
+  makeFolder(seedDir);
   await writeFileAtomic(marker, mark);
 
   const open = new Map<string, Awaited<ReturnType<typeof openRun>>>();
@@ -217,7 +217,7 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
       bed: (name) => (opened[name] ??= makers[name]({ seed, ...(typeof config.model === 'string' && { model: config.model }) })),
       say: (text) => onProgress({ kind: 'message', seed, text }),
     });
-    if (signal.aborted) throw new InterruptedError(`stopped in seed ${seed}; the same command goes on from there`);
+    signal.throwIfAborted();
     return {
       seed,
       seconds: (performance.now() - started) / 1000,
@@ -225,6 +225,10 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
       codeHash: hash,
       ...checkedOutcome(experiment, seed, outcome),
     };
+  } catch (error) {
+    // sampling stops with an error of its own
+    if (!signal.aborted || error instanceof InterruptedError) throw error;
+    throw new InterruptedError(`stopped in seed ${seed}; the same command goes on from there`, { cause: error });
   } finally {
     for (const run of open.values()) await run.close();
     for (const bed of Object.values(opened)) (await bed.catch(() => undefined))?.base.parameters.dispose();
@@ -265,6 +269,16 @@ function checkedOutcome(
       texts: Object.fromEntries(Object.entries(texts).filter((e): e is [string, string] => e[1] !== undefined)),
     })),
   };
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw new FileError(`cannot make the folder ${path}: ${(error as NodeJS.ErrnoException).code ?? error}; choose another with --out`, {
+      cause: error,
+    });
+  }
 }
 
 /** What a run logged, from its metrics.jsonl files; empty where there is none. */
