@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   adafactor,
   adagrad,
@@ -10,6 +10,7 @@ import {
   adamW,
   createParameters,
   ema,
+  initBackend,
   lion,
   memoryRun,
   openRun,
@@ -18,6 +19,7 @@ import {
   rng,
   sgd,
 } from '../index.node.js';
+import { backendsHere } from '../testing/backends.js';
 import type { Optimizer, Parameter, ParameterTree, Rng, Run, Saved } from '../types.js';
 import { type ContractCase, checkpointableContract, optimizerContract, parameterTreeContract, rngContract, runContract } from './index.js';
 
@@ -28,8 +30,10 @@ const tree = () =>
     scale: { shape: [], data: Float32Array.of(3) },
   });
 
+const { present } = await backendsHere();
 const keeps = (name: string, cases: ContractCase[]) =>
-  describe(name, () => {
+  describe.each(present)(`${name} on %s`, (backend) => {
+    beforeAll(async () => void (await initBackend({ backend })));
     for (const { name: sentence, run } of cases) it(sentence, run);
   });
 

@@ -45,7 +45,7 @@ try {
     process.stdout.write(`step ${step}\n`);
     await saveIfAborted(run, step + 1, state);
     if ((step + 1) % run.saveEvery === 0) await run.save(step + 1, state);
-    await new Promise((done) => setTimeout(done, 2));
+    await new Promise((done) => setTimeout(done, 8));
   }
   const { tensors } = await policy.save();
   process.stdout.write(`end ${JSON.stringify(Object.values(tensors).map(({ data }) => [...data]))}\n`);
