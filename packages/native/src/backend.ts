@@ -35,11 +35,15 @@ export class NativeBackend extends MathBackendCPU {
     return this.data as unknown as Storage;
   }
 
-  /** A copy of `values` in memory of our own. Strings are kept as they are. */
-  private own(values: BackendValues | number[], dtype: tf.DataType): TensorData {
+  /**
+   * A copy of `values` in memory of our own; from the pool where asked. Strings are kept as they are.
+   * What the CPU backend's kernels make is never pooled: they go on reading intermediate results that they have freed.
+   */
+  private own(values: BackendValues | number[], dtype: tf.DataType, pooled: boolean): TensorData {
     if (dtype === 'string' || dtype === 'complex64') return { values: values as BackendValues, dtype, refCount: 1 };
     const source = values as ArrayLike<number>;
-    if (dtype === 'bool') return { values: Uint8Array.from(source), dtype, refCount: 1 };
+    if (dtype === 'bool') return { values: new Uint8Array(source), dtype, refCount: 1 };
+    if (!pooled) return { values: dtype === 'int32' ? new Int32Array(source) : new Float32Array(source), dtype, refCount: 1 };
     const copy = dtype === 'int32' ? this.pool.take('int32', source.length) : this.pool.take('float32', source.length);
     copy.set(source);
     return { values: copy, dtype, refCount: 1, pooled: true };
@@ -52,11 +56,17 @@ export class NativeBackend extends MathBackendCPU {
   }
 
   override write(values: BackendValues, _shape: number[], dtype: tf.DataType): DataId {
-    return this.add(values == null ? { dtype, refCount: 1 } : this.own(values, dtype));
+    return this.add(values == null ? { dtype, refCount: 1 } : this.own(values, dtype, true));
+  }
+
+  override makeTensorInfo(shape: number[], dtype: tf.DataType, values?: BackendValues | string[]): tf.TensorInfo {
+    const strings = dtype === 'string' && values && values.length > 0 && typeof values[0] === 'string';
+    const data = strings ? (values as string[]).map((s) => tf.util.encodeString(s)) : (values as BackendValues | undefined);
+    return { dataId: this.add(data == null ? { dtype, refCount: 1 } : this.own(data, dtype, false)), shape, dtype };
   }
 
   override move(dataId: DataId, values: BackendValues, _shape: number[], dtype: tf.DataType, refCount: number): void {
-    this.storage.set(dataId, { ...(values == null ? { dtype } : this.own(values, dtype)), refCount });
+    this.storage.set(dataId, { ...(values == null ? { dtype } : this.own(values, dtype, true)), refCount });
   }
 
   override readSync(dataId: DataId): BackendValues {

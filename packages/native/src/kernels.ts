@@ -382,6 +382,7 @@ for (const name of unaryOps) {
   };
 }
 for (const name of binaryOps) {
+  if (name === 'FloorDiv') continue; // tfjs gives int32
   kernels[name] = ({ inputs, backend }) => {
     const [a, b] = name === 'EluGrad' ? [inputs.dy, inputs.y] : name === 'Prelu' ? [inputs.x, inputs.alpha] : [inputs.a, inputs.b];
     return isFloat(a, b) ? binary(backend, binaryIndex(name), a, b) : undefined;

@@ -253,7 +253,7 @@ FN(gather) {  // x, ids, y, outer, n, count, inner
   for (int64_t i = 0; i < count; i++)
     if (ids[i] < 0 || ids[i] >= n) {
       char message[120];
-      snprintf(message, sizeof message, "gather: index %d at place %lld is outside [0, %lld)", ids[i], (long long)i, (long long)n);
+      snprintf(message, sizeof message, "GatherV2: the index value %d is not in [0, %lld]", ids[i], (long long)n - 1);  // tfjs's words
       napi_throw_range_error(env, nullptr, message);
       return nullptr;
     }

@@ -54,7 +54,7 @@ void unary(int op, const float* x, float* y, int64_t n, float p0, float p1) {
     case kRelu6: return map(x, y, n, [=](vf a) { return sel(a <= 0.f, zero, sel(a > 6.f, set1(6.f), a)); });
     case kSoftplus: return map(x, y, n, [](vf a) { return vsoftplus(a); });
     case kReciprocal: return map(x, y, n, [](vf a) { return 1.f / a; });
-    case kSign: return map(x, y, n, [=](vf a) { return sel(a > 0.f, one, sel(a < 0.f, -one, sel(a == 0.f, zero, nan))); });
+    case kSign: return map(x, y, n, [=](vf a) { return sel(a > 0.f, one, sel(a < 0.f, -one, zero)); });  // NaN gives 0, as in tfjs
     case kFloor: return map(x, y, n, [](vf a) { return vfloor(a); });
     case kCeil: return map(x, y, n, [](vf a) { return -vfloor(-a); });
     case kRound: return map(x, y, n, [](vf a) { return vround(a); });
