@@ -291,6 +291,9 @@ describe('a training process', () => {
       config: false,
       silent: true,
       clean: true,
+      esbuildOptions: (options) => {
+        options.conditions = ['plumbline-source']; // as the tests themselves: nothing has to be built first
+      },
     });
     script = join(outDir, readdirSync(outDir).find((name) => name.startsWith('smallTraining') && name.endsWith('js'))!);
     const whole = join(folder, 'whole');
@@ -301,8 +304,12 @@ describe('a training process', () => {
     expect(uninterrupted.metrics.trim().split('\n')).toHaveLength(steps);
   });
 
+  const env = { ...process.env, PLUMB_BACKEND: 'cpu' };
   const launch = (at: string) =>
-    spawn(process.execPath, [script, at, String(steps)], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PLUMB_BACKEND: '' } });
+    spawn(process.execPath, [script, at, String(steps)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env,
+    });
 
   /** Waits for the process; `onStep` is called at each step that it prints. */
   function finish(
@@ -366,6 +373,7 @@ describe('a training process', () => {
     mkdirSync(full);
     const child = spawn('bash', ['-c', `trap '' XFSZ; ulimit -f 1; exec "$0" "$@"`, process.execPath, script, full, String(steps)], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env,
     });
     const { code, errors } = await finish(child);
     expect(code).toBe(1);
