@@ -52,7 +52,7 @@ describe('trainSft', () => {
       const policy = tinyDecoder(shape);
       const controller = new AbortController();
       const run = memoryRun({ seed: 1, saveEvery: 100, signal: controller.signal });
-      const batches = batchesOf(8, seed);
+      const batches = sftBatches(sequences, { sequencesPerStep: 2, steps: 8, rng: rng(seed) });
       if (stopAfter !== undefined) {
         const stopping = {
           ...batches,
