@@ -138,7 +138,7 @@ export function wasmRung(locate: (setWasmPaths: (folder: string) => void) => voi
       if (!mended) {
         mended = true;
         locate(module.setWasmPaths);
-        const { mendWasm } = await import('./wasm.js');
+        const { mendWasm } = await import('./wasm/mend.js');
         mendWasm();
       }
       await makeCurrent('wasm');

@@ -116,6 +116,9 @@ function guardKernels(): void {
       const x = (inputs as tf.NamedTensorMap)[key] as TensorInternals | null | undefined;
       if (x?.isDisposedInternal) refuseFreed(name, x);
     }
+    // tfjs cannot save an input that is absent, and of all recorded kernels only this one has such: a scale of 1 in its place.
+    if (name === tf.FusedBatchNorm && !(inputs as tf.NamedTensorMap).scale && target.isTapeOn())
+      inputs = { ...inputs, scale: tf.onesLike((inputs as tf.NamedTensorMap).mean) } as tf.NamedTensorMap;
     return run.call(target, name, inputs, attrs);
   };
   guarded.guarded = true;

@@ -92,7 +92,8 @@ byOutput(tf.Reciprocal, (y) => tf.neg(tf.square(y)));
 byOutput(tf.Relu, (y) => gate(tf.greater(y, 0)));
 byOutput(tf.Rsqrt, (y) => tf.mul(tf.mul(tf.square(y), y), -0.5));
 byOutput(tf.Sigmoid, (y) => tf.mul(y, tf.sub(1, y)));
-byOutput(tf.Sqrt, (y) => tf.div(0.5, y));
+// 0 at 0, where the slope is infinite: so that the norm of a zero vector, and its square under this root, has gradient 0 and not NaN.
+byOutput(tf.Sqrt, (y) => tf.where(tf.greater(y, 0), tf.div(0.5, y), tf.zerosLike(y)));
 byOutput(tf.Tanh, (y) => tf.sub(1, tf.square(y)));
 
 gradient(tf.Neg, {}, (dy) => ({ x: () => tf.neg(dy) }));

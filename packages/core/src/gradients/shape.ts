@@ -51,8 +51,9 @@ gradient<Strided>(tf.StridedSlice, { saves: ['x'], shapesOnly: true }, (dy, [x],
   x: () => {
     const { begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask } = attrs;
     // Where each entry came from: the same slice of the entries' own numbers.
-    const places = tf.stridedSlice(tf.reshape(tf.range(0, x.size, 1, 'int32'), x.shape), begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask);
-    return tf.reshape(tf.unsortedSegmentSum(tf.reshape(dy, [-1]), tf.reshape(places, [-1]) as tf.Tensor1D, x.size), x.shape);
+    const numbers = tf.reshape(tf.range(0, x.size), x.shape); // as floats: wasm's kernel takes nothing else
+    const places = tf.stridedSlice(numbers, begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask);
+    return tf.reshape(tf.unsortedSegmentSum(tf.reshape(dy, [-1]), tf.cast(tf.reshape(places, [-1]), 'int32') as tf.Tensor1D, x.size), x.shape);
   },
 }));
 gradient<{ axis: number }>(tf.Concat, { savesAll: true, shapesOnly: true }, (dy, saved, { axis }) => {

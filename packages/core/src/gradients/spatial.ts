@@ -41,8 +41,40 @@ gradient<Conv>(tf.Conv3D, { saves: ['x', 'filter'] }, (dy, [x, filter], { stride
 type Pool = { filterSize: number | number[]; strides: number | number[]; pad: unknown; dimRoundingMode?: string };
 gradient<Pool>(tf.MaxPool, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({ x: () => run(tf.MaxPoolGrad, { dy, input: x, output: y }, { ...attrs }) }));
 gradient<Pool>(tf.MaxPool3D, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({ x: () => run(tf.MaxPool3DGrad, { dy, input: x, output: y }, { ...attrs }) }));
-gradient<Pool>(tf.AvgPool, { saves: ['x'] }, (dy, [x], attrs) => ({ x: () => run(tf.AvgPoolGrad, { dy, input: x }, { ...attrs }) }));
-gradient<Pool>(tf.AvgPool3D, { saves: ['x'] }, (dy, [x], attrs) => ({ x: () => run(tf.AvgPool3DGrad, { dy, input: x }, { ...attrs }) }));
+// A window that reaches over the edge is averaged over the entries that are there, which tfjs's backward kernel forgets: dy is
+// scaled beforehand by the window's size over their number.
+gradient<Pool>(tf.AvgPool, { saves: ['x'] }, (dy, [x], attrs) => ({
+  x: () => {
+    const { filterSize, strides, pad, dimRoundingMode } = attrs;
+    const shape = x.shape as [number, number, number, number];
+    const info = tf.backend_util.computePool2DInfo(shape, filterSize as number, strides as number, 1, pad as 'same', dimRoundingMode as 'floor');
+    const rows = shares(info.outHeight, info.strideHeight, info.padInfo.top, info.filterHeight, info.inHeight);
+    const columns = shares(info.outWidth, info.strideWidth, info.padInfo.left, info.filterWidth, info.inWidth);
+    const scale = tf.mul(tf.tensor(rows, [1, rows.length, 1, 1]), tf.tensor(columns, [1, 1, columns.length, 1]));
+    return run(tf.AvgPoolGrad, { dy: tf.mul(dy, scale), input: x }, { ...attrs });
+  },
+}));
+gradient<Pool>(tf.AvgPool3D, { saves: ['x'] }, (dy, [x], attrs) => ({
+  x: () => {
+    const { filterSize, strides, pad, dimRoundingMode } = attrs;
+    const shape = x.shape as [number, number, number, number, number];
+    const info = tf.backend_util.computePool3DInfo(shape, filterSize as number, strides as number, 1, pad as 'same', dimRoundingMode as 'floor');
+    const depths = shares(info.outDepth, info.strideDepth, info.padInfo.front, info.filterDepth, info.inDepth);
+    const rows = shares(info.outHeight, info.strideHeight, info.padInfo.top, info.filterHeight, info.inHeight);
+    const columns = shares(info.outWidth, info.strideWidth, info.padInfo.left, info.filterWidth, info.inWidth);
+    const plane = tf.mul(tf.tensor(rows, [1, 1, rows.length, 1, 1]), tf.tensor(columns, [1, 1, 1, columns.length, 1]));
+    const scale = tf.mul(tf.tensor(depths, [1, depths.length, 1, 1, 1]), plane);
+    return run(tf.AvgPool3DGrad, { dy: tf.mul(dy, scale), input: x }, { ...attrs });
+  },
+}));
+
+/** Along one axis, for each window: its size over the number of its entries that are inside. */
+function shares(windows: number, stride: number, before: number, window: number, inside: number): number[] {
+  return Array.from({ length: windows }, (_, i) => {
+    const from = i * stride - before;
+    return window / (Math.min(from + window, inside) - Math.max(from, 0));
+  });
+}
 
 gradient(tf.ResizeBilinear, { saves: ['images'] }, (dy, [images], attrs) => ({ images: () => run(tf.ResizeBilinearGrad, { dy, images }, attrs) }));
 gradient(tf.ResizeNearestNeighbor, { saves: ['images'] }, (dy, [images], attrs) => ({ images: () => run(tf.ResizeNearestNeighborGrad, { dy, images }, attrs) }));
