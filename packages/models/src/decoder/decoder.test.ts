@@ -27,7 +27,10 @@ describe('completionLogps', () => {
   it('gives completions that share their prompt what they have apart, and the same gradients', async () => {
     const decoder = tinyDecoder();
     const of = (batch: PackedBatch) => {
-      const { loss, grads } = gradients(() => ({ loss: tf.sum(decoder.completionLogps(batch).tokens) as tf.Scalar }), decoder.parameters.trainable());
+      const { loss, grads } = gradients(
+        () => ({ loss: tf.sum(decoder.completionLogps(batch).tokens) as tf.Scalar }),
+        decoder.parameters.trainable(),
+      );
       return { loss, grads: [...grads.values()] };
     };
     const a = decoder.completionLogps(shared);
@@ -47,7 +50,10 @@ describe('completionLogps', () => {
     const none = packSequences([{ tokens: ids(1, 2), completionStart: 2, row: 0 }]);
     const { tokens, sums, lengths } = decoder.completionLogps(none);
     expect([tokens.shape, await readCopy(sums), await readCopy(lengths)]).toEqual([[0], Float32Array.of(0), Float32Array.of(0)]);
-    const { grads, loss } = gradients(() => ({ loss: tf.sum(decoder.completionLogps(none).sums) as tf.Scalar }), decoder.parameters.trainable());
+    const { grads, loss } = gradients(
+      () => ({ loss: tf.sum(decoder.completionLogps(none).sums) as tf.Scalar }),
+      decoder.parameters.trainable(),
+    );
     expect([(await readCopy(loss))[0], grads.size]).toEqual([0, 0]);
   });
 
@@ -86,7 +92,9 @@ describe('a decoder', () => {
     expect(() => createDecoder(spec, { tokenizer: plainTokenizer(5), weights })).toThrow(
       /"model.embed_tokens.weight" \[5,4\] is missing.*"model.norm.weight" is \[5\], not \[4\]|and \d+ more/s,
     );
-    expect(() => createDecoder(spec, { tokenizer: plainTokenizer(6), weights })).toThrow(/tokenizer has 6 tokens and the model's vocabulary 5/);
+    expect(() => createDecoder(spec, { tokenizer: plainTokenizer(6), weights })).toThrow(
+      /tokenizer has 6 tokens and the model's vocabulary 5/,
+    );
   });
 });
 
@@ -104,7 +112,9 @@ describe('specFromConfig', () => {
   it('refuses what it does not know, naming it', () => {
     expect(() => specFromConfig({ ...llama, model_type: 'mamba' })).toThrow(/model_type is "mamba"; supported are/);
     expect(() => specFromConfig({ ...llama, hidden_act: 'relu' })).toThrow(/hidden_act is "relu"/);
-    expect(() => specFromConfig({ ...llama, rope_scaling: { rope_type: 'yarn' } })).toThrow(/rope_type is "yarn"; supported are "default" and "llama3"/);
+    expect(() => specFromConfig({ ...llama, rope_scaling: { rope_type: 'yarn' } })).toThrow(
+      /rope_type is "yarn"; supported are "default" and "llama3"/,
+    );
     expect(() => specFromConfig({ ...llama, vocab_size: undefined })).toThrow(/vocab_size must be a number, found nothing/);
   });
 });

@@ -21,6 +21,17 @@ describe('generate', () => {
     expect(alone[0]).toEqual(together[0]);
   });
 
+  it('gives 32 prompts of very different lengths the tokens and log-probabilities that each has alone, to the bit', async () => {
+    const many = Array.from({ length: 32 }, (_, i) => Int32Array.from({ length: 1 + ((i * 7) % 40) }, (_, t) => (i * 5 + t * 3) % 23));
+    const options = { maxTokens: 9, stopIds: [0], rng: rng(11) };
+    const together = await generate(decoder, many, { ...options, maxRows: 13 });
+    for (const i of [0, 5, 17, 31]) {
+      const before = many.map((prompt, j) => (j === i ? prompt : Int32Array.of(1)));
+      const [other] = (await generate(decoder, before, options)).slice(i);
+      expect(other).toEqual(together[i]);
+    }
+  });
+
   it('draws its samples apart from each other, and others with another seed', async () => {
     const [samples] = tokensOf(await generate(decoder, [prompts[0]], { n: 6, maxTokens: 10, rng: rng(1) }));
     expect(new Set(samples.map(String)).size).toBeGreaterThan(3);

@@ -1,0 +1,53 @@
+/** The decoder on backends other than the one this machine would choose. */
+import { describeBackends, initBackend, readCopy, rng } from '@plumbline/core';
+import { packSequences } from '@plumbline/data';
+import { decoderContract, kvCacheContract } from '@plumbline/data/contract';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { generate } from '../generation/generate.js';
+import { ownFixture, readJson, readTensors } from '../testing/fixtures.node.js';
+import { plainTokenizer } from '../testing/plainTokenizer.js';
+import { tinyDecoder } from '../testing/tinyDecoder.js';
+import { createKvCache } from './cache.js';
+import { createDecoder } from './decoder.js';
+import { specFromConfig } from './spec.js';
+
+const here = new Set((await describeBackends()).map(({ name }) => name));
+
+describe.each(['cpu', 'wasm', 'native'].filter((name) => here.has(name)))('the decoder on %s', (backend) => {
+  let missing = '';
+  beforeAll(async () => {
+    missing = await initBackend({ backend }).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+  });
+
+  it.for([...decoderContract(() => tinyDecoder()), ...kvCacheContract(createKvCache)])('$name', async ({ run }, { skip }) => {
+    skip(missing !== '', missing);
+    await run();
+  });
+
+  it('gives transformers logits and greedy continuation', async ({ skip }) => {
+    skip(missing !== '', missing);
+    const spec = specFromConfig(readJson(ownFixture('llama/config.json')));
+    const decoder = createDecoder(spec, {
+      tokenizer: plainTokenizer(spec.vocabSize),
+      weights: readTensors(ownFixture('llama/model.safetensors')),
+    });
+    const { sequences, greedy } = readJson<{ sequences: Record<string, number[]>; greedy: { prompt: number[]; continuation: number[] } }>(
+      ownFixture('llama/io.json'),
+    );
+    const hidden = decoder.hidden(packSequences([{ tokens: Int32Array.from(sequences.len65), completionStart: 0, row: 0 }]));
+    const expected = readTensors(ownFixture('llama/io.safetensors'))['len65.logits'].data;
+    (await readCopy(decoder.logits(hidden))).forEach(
+      (x, i) => void expect(Math.abs(x - expected[i]) / (1 + Math.abs(expected[i]))).toBeLessThan(1e-4),
+    );
+    const [[sample]] = await generate(decoder, [Int32Array.from(greedy.prompt)], {
+      maxTokens: greedy.continuation.length,
+      temperature: 0,
+      stopIds: [],
+      rng: rng(0),
+    });
+    expect([...sample.tokens]).toEqual(greedy.continuation);
+  });
+});
