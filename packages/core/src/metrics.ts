@@ -112,7 +112,7 @@ export const metrics = {
   'reward/abstained': { unit: 'share', formula: 'share of completions that the reward function would not score', healthy: 'near 0' },
   'policy/kl': {
     unit: 'nats/token',
-    formula: 'mean estimated KL(policy || reference) of a completion token',
+    formula: 'mean estimated KL(policy, reference) of a completion token',
     healthy: 'grows slowly',
     trl: 'kl',
   },
