@@ -31,7 +31,7 @@ export const metrics = {
   tokens: { unit: 'tokens', formula: 'tokens of the step', healthy: 'as configured', trl: 'num_tokens' },
   accuracy: {
     unit: 'share',
-    formula: 'share of pairs or tokens that come out right; ties count half',
+    formula: 'share of pairs or tokens that come out right; a tie counts as wrong',
     healthy: 'rises above 0.5 (pairs) and stays below 1 on held-out data',
     trl: 'mean_token_accuracy',
   },

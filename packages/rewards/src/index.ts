@@ -2,6 +2,8 @@
 
 // Rewards and judges made of others
 export { batched, cached, debiased, pairwiseFromPointwise, pointwiseFromPairwise, rewardFromText, weightedSum } from './adapters.js';
+// Ensembles
+export { averageWeights } from './ensemble.js';
 // Losses
 export type { BradleyTerryLoss, BradleyTerryOptions, PairScores } from './losses/bradleyTerry.js';
 export { bradleyTerryLoss } from './losses/bradleyTerry.js';
