@@ -6,7 +6,7 @@ export function fixturePath(name: string): string | undefined {
   const shared = process.env.PLUMB_SHARED
     ? new URL(`file://${process.env.PLUMB_SHARED}/`)
     : new URL('../../../../../shared/', import.meta.url);
-  const copied = new URL(`../../test/fixtures/${name.split('/').pop()}`, import.meta.url);
+  const copied = new URL(`../../test/fixtures/${name}`, import.meta.url);
   return [copied, new URL(`fixtures/${name}`, shared)].find((url) => existsSync(url))?.pathname;
 }
 

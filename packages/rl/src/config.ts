@@ -1,0 +1,109 @@
+import { ConfigError, ScheduleConfig } from '@plumbline/core';
+import { z } from 'zod';
+
+const singleName = (given: unknown) => (typeof given === 'string' ? { kind: given } : given);
+
+/** How rewards become advantages: a name, or an object with its settings. */
+export const AdvantageConfig = z.preprocess(
+  singleName,
+  z.discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('group'),
+      scale: z.enum(['group', 'batch', 'none']).default('group').describe('Deviation to divide by; none is Dr. GRPO'),
+      ddof: z
+        .union([z.literal(0), z.literal(1)])
+        .default(1)
+        .describe("1 is the sample's deviation, 0 the population's"),
+      eps: z.number().min(0).default(1e-4).describe('Added to the deviation'),
+    }),
+    z.strictObject({ kind: z.literal('rloo'), normalize: z.boolean().default(false).describe('Whiten over the batch') }),
+    z.strictObject({ kind: z.literal('remax') }),
+    z.strictObject({
+      kind: z.literal('reinforce'),
+      baseline: z.enum(['none', 'batchMean', 'ema']).default('batchMean').describe('What is subtracted'),
+    }),
+    z.strictObject({ kind: z.literal('opo') }),
+    z.strictObject({ kind: z.literal('passK'), scale: z.boolean().default(false).describe("Divide by the group's deviation") }),
+    z.strictObject({ kind: z.literal('gpg') }),
+  ]),
+);
+export type AdvantageConfig = z.infer<typeof AdvantageConfig>;
+
+const lossNames = ['grpo', 'bnpo', 'dr_grpo', 'dapo', 'luspo', 'cispo', 'sapo', 'vespo', 'gmpo', 'reinforce', 'rloo'] as const;
+
+export const PolicyTrainConfig = z
+  .strictObject({
+    steps: z.int().positive().describe('Batches of prompts: each is sampled, scored and learned from'),
+    promptsPerStep: z.int().positive().default(16).describe('Prompts of a batch'),
+    samplesPerPrompt: z.int().positive().default(8).describe('Completions of each prompt: the group (GRPO uses 64 at 7B, TRL 8)'),
+    maxTokens: z.int().positive().default(256).describe('Tokens of a completion at most'),
+    temperature: z.number().positive().default(1).describe('Of sampling; the log-probabilities of training are at the same temperature'),
+    topP: z.number().positive().max(1).default(1).describe('Share of probability that is sampled from'),
+    topK: z.int().min(0).default(0).describe('Likeliest tokens that are sampled from; 0 is all'),
+    minP: z.number().min(0).lt(1).default(0).describe('Share of the likeliest token that a token must reach'),
+    advantage: AdvantageConfig.default({ kind: 'group', scale: 'group', ddof: 1, eps: 1e-4 }).describe('How rewards become advantages'),
+    loss: z.enum(lossNames).default('grpo').describe('Policy loss'),
+    lossOptions: z.record(z.string(), z.unknown()).default({}).describe("The loss's own options, such as epsilon"),
+    aggregation: z
+      .enum(['token-mean', 'seq-mean-token-mean', 'seq-mean-token-sum', 'seq-mean-token-sum-norm', 'local-token-mean'])
+      .optional()
+      .describe("How tokens are added up, if not as the loss's paper does"),
+    klCoef: z.number().min(0).default(0.04).describe('Weight of the KL to the reference (DeepSeekMath 0.04); 0 needs no reference'),
+    klIn: z.enum(['loss', 'reward']).default('loss').describe('Per token in the loss, or subtracted from the reward of the sequence'),
+    klEstimator: z.enum(['k1', 'k2', 'k3', 'k3+']).optional().describe('k3 in the loss and k1 in the reward, unless given'),
+    klTarget: z.number().positive().optional().describe('Nats per sequence that the KL weight is steered to'),
+    klHorizon: z.number().positive().default(10_000).describe('Samples over which it is steered'),
+    biasCorrectedKl: z.boolean().default(false).describe('Multiply the KL term of the loss by the ratio'),
+    epochs: z.int().positive().default(1).describe('Passes over each batch of samples'),
+    miniBatches: z.int().positive().default(1).describe('Updates of each pass'),
+    tokensPerMicroBatch: z
+      .int()
+      .positive()
+      .default(8192)
+      .describe('Prompt and completion tokens in memory at once; lower it when memory runs out'),
+    maskTruncated: z.boolean().default(false).describe('Leave completions that did not end by themselves out of the loss'),
+    missingEosPenalty: z.number().min(0).default(0).describe('Subtracted from their score'),
+    topEntropyQuantile: z
+      .number()
+      .positive()
+      .max(1)
+      .default(1)
+      .describe('Share of the tokens, those of highest entropy, that keep their loss'),
+    entropyCoef: z.number().default(0).describe('Weight of the entropy bonus'),
+    samplingCorrection: z
+      .strictObject({
+        mode: z
+          .enum(['token_truncate', 'token_mask', 'sequence_truncate', 'sequence_mask'])
+          .default('sequence_mask')
+          .describe('Per token or sequence, clipped or dropped'),
+        min: z.number().min(0).default(0).describe('Lower bound of the weight'),
+        max: z.number().positive().default(3).describe('Upper bound of the weight'),
+      })
+      .optional()
+      .describe("Weigh tokens by the trainer's over the sampler's probability"),
+    learningRate: z.number().positive().default(1e-6).describe('Peak rate, after warm-up; small decoders take 1e-4 and more'),
+    schedule: ScheduleConfig.default({ kind: 'constant', warmupSteps: 0 }).describe('Course of the learning rate, over updates'),
+    maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
+    beta1: z.number().min(0).lt(1).default(0.9).describe('AdamW: decay of the mean of the gradients'),
+    beta2: z.number().min(0).lt(1).default(0.999).describe('AdamW: decay of the mean of their squares'),
+    eps: z.number().positive().default(1e-8).describe('AdamW: added to the root of the second moment'),
+    weightDecay: z.number().min(0).default(0).describe('AdamW: decoupled weight decay, on matrices only'),
+    evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
+  })
+  .refine((c) => c.samplesPerPrompt > 1 || ['remax', 'reinforce'].includes(c.advantage.kind), {
+    path: ['samplesPerPrompt'],
+    error: 'must be at least 2: this advantage compares the samples of a prompt',
+  })
+  .refine((c) => (c.promptsPerStep * c.samplesPerPrompt) % c.miniBatches === 0, {
+    path: ['miniBatches'],
+    error: 'must divide promptsPerStep * samplesPerPrompt',
+  })
+  .refine((c) => c.klTarget === undefined || c.klCoef > 0, { path: ['klTarget'], error: 'steers klCoef, which is 0' });
+export type PolicyTrainConfig = z.infer<typeof PolicyTrainConfig>;
+
+/** @throws ConfigError naming each field, what it held and what it may hold */
+export function parsePolicyConfig(settings: z.input<typeof PolicyTrainConfig>): PolicyTrainConfig {
+  const parsed = PolicyTrainConfig.safeParse(settings);
+  if (!parsed.success) throw new ConfigError(`trainPolicy: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}

@@ -1,0 +1,43 @@
+/** Online reinforcement learning for language models: advantages, policy losses, rollouts, and one trainer that takes any of them. */
+
+// Advantages
+export {
+  emaBaseline,
+  gpgAdvantages,
+  opoAdvantages,
+  optimalTokenBaseline,
+  passKAdvantages,
+  reinforceAdvantages,
+  remaxAdvantages,
+  rlooAdvantages,
+} from './advantages/baselines.js';
+export {
+  type GroupAdvantageOptions,
+  gdpoAdvantages,
+  groupAdvantages,
+  groupsWithoutDeviation,
+  weightedRewards,
+} from './advantages/group.js';
+export { discountedReturns, gae, reinforcePlusPlus, vtrace, whiten } from './advantages/temporal.js';
+// Aggregation, KL and rewards
+export { type Aggregation, aggregate, type StepCounts } from './aggregate.js';
+export { AdvantageConfig, PolicyTrainConfig } from './config.js';
+export type { Experience, Reward } from './experience.js';
+export { type KlController, type KlEstimator, klController, klEstimate, klValue } from './kl.js';
+// Policy losses
+export { type CispoOptions, cispoLoss } from './losses/cispo.js';
+export { type ClippedOptions, clippedPolicyLoss } from './losses/clipped.js';
+export { clipCovCandidates, clipCovLoss, klCovLoss, tokenCovariance } from './losses/covariance.js';
+export { type GmpoOptions, gmpoLoss } from './losses/gmpo.js';
+export { type PolicyLossName, policyLoss, policyLosses } from './losses/index.js';
+export { type RatioLevel, ratioOf } from './losses/ratio.js';
+export { reinforceLoss } from './losses/reinforce.js';
+export { type SapoOptions, sapoLoss } from './losses/sapo.js';
+export type { PolicyLoss, PolicyLossSpec, TokenLosses } from './losses/types.js';
+export { clippedValueLoss, klPenaltyLoss } from './losses/value.js';
+export { type VespoOptions, vespoLoss } from './losses/vespo.js';
+export { adaptEntropyCoef, entropyThreshold, offPolicyMask, type SamplingCorrection, samplingWeights } from './masks.js';
+export { missingEosPenalty, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
+// Rollouts and trainer
+export { type RolloutOptions, type RolloutSample, rollout } from './rollout.js';
+export { type PolicyTraining, trainPolicy } from './trainPolicy.js';
