@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { unshare } from '../parameters.js';
 import type { Optimizer, Parameter } from '../types.js';
+import './adamWStepCpu.js';
 import {
   checkApply,
   checkRange,
