@@ -233,7 +233,9 @@ function shape(
     ...(references.every((x) => x !== undefined) && { references: references.map((x) => Float32Array.from(x!)) }),
   });
   const result = new Float64Array(rewards.length).fill(Number.NaN);
-  kept.forEach((row, i) => void (result[row] = shaped[i]));
+  kept.forEach((row, i) => {
+    result[row] = shaped[i];
+  });
   return result;
 }
 

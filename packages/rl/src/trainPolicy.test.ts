@@ -192,7 +192,10 @@ describe('trainPolicy', () => {
       {
         reward: {
           name: 'rank',
-          scoreGroup: async (group) => (sizes.push(group.length), { scores: Float32Array.from(group, (_, i) => i) }),
+          scoreGroup: async (group) => {
+            sizes.push(group.length);
+            return { scores: Float32Array.from(group, (_, i) => i) };
+          },
         },
       },
     );
@@ -377,7 +380,9 @@ describe.skipIf(!llamaPath)(
           expect(Math.abs(ours.learningRate! - mean('learning_rate'))).toBeLessThan(1e-9);
           expect(Math.abs(ours.loss! - mean('loss')) / (1 + Math.abs(mean('loss'))), `loss of step ${i}`).toBeLessThan(relative);
           expect(Math.abs(ours.gradNorm! - mean('grad_norm')) / (1 + mean('grad_norm')), `grad norm of step ${i}`).toBeLessThan(relative);
-          expect(Math.abs(ours['policy/entropy']! - mean('entropy')) / 5, `entropy of step ${i}`).toBeLessThan(1e-3);
+          // with accumulation TRL's is a mean of micro-batch means
+          if (config.gradient_accumulation_steps === 1)
+            expect(Math.abs(ours['policy/entropy']! - mean('entropy')) / 5, `entropy of step ${i}`).toBeLessThan(1e-3);
           if ('kl' in theirs[0] && !isRloo && !config.use_bias_correction_kl)
             expect(Math.abs(ours['policy/kl']! - mean('kl'))).toBeLessThan(1e-3);
         });

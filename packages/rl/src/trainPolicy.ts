@@ -235,21 +235,20 @@ function microsOf({ samples, oldLogps, entropies }: Experience, config: PolicyTr
   const batches = microBatches(samples, active, config.tokensPerMicroBatch);
   return batches.map((indices) => {
     const flat = (f: (i: number) => ArrayLike<number>) => indices.flatMap((i) => Array.from(f(i)));
-    const weights = flat((i) => new Float32Array(samples[i].tokens.length).fill(1));
-    if (threshold !== undefined) flat((i) => entropies![i]).forEach((h, t) => void (weights[t] *= h >= threshold ? 1 : 0));
-    if (config.samplingCorrection) {
-      const seqIds = flat((i) => new Int32Array(samples[i].tokens.length).fill(i));
-      samplingWeights(
-        flat((i) => oldLogps![i]),
-        flat((i) => samples[i].samplingLogps),
-        seqIds,
-        config.samplingCorrection,
-      ).forEach((w, t) => void (weights[t] *= w));
-    }
+    const ones = flat((i) => new Float32Array(samples[i].tokens.length).fill(1));
+    const kept = threshold === undefined ? ones : flat((i) => entropies![i].map((h) => (h >= threshold ? 1 : 0)));
+    const corrections = config.samplingCorrection
+      ? samplingWeights(
+          flat((i) => oldLogps![i]),
+          flat((i) => samples[i].samplingLogps),
+          flat((i) => new Int32Array(samples[i].tokens.length).fill(i)),
+          config.samplingCorrection,
+        )
+      : ones;
     return {
       indices,
-      mask: new Float32Array(weights.length).fill(1),
-      ...((threshold !== undefined || config.samplingCorrection) && { weights: Float32Array.from(weights) }),
+      mask: Float32Array.from(ones),
+      ...((threshold !== undefined || config.samplingCorrection) && { weights: Float32Array.from(kept, (m, t) => m * corrections[t]) }),
       counts: { tokensInStep, sequencesInStep: active.length, sequences: indices.length, microBatches: batches.length },
     };
   });

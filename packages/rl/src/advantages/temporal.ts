@@ -104,5 +104,8 @@ export function reinforcePlusPlus(tokenRewards: readonly ArrayLike<number>[], { 
   const returns = tokenRewards.map((own) => discountedReturns(own, gamma));
   const flat = whiten(returns.flatMap((own) => Array.from(own)));
   let at = 0;
-  return returns.map((own) => flat.slice(at, (at += own.length)));
+  return returns.map((own) => {
+    at += own.length;
+    return flat.slice(at - own.length, at);
+  });
 }

@@ -85,10 +85,10 @@ describe.skipIf(!grpoPath)(`grpo.json${why(grpoPath)}`, () => {
       const rest = tokensOf({ logps, oldLogps, advantages: inputs.advantages, mask });
       const entropies = cut(inputs.entropy).flat();
       const active = mask.flat();
-      const weights = active.map(() => 1);
+      let weights = active.map(() => 1);
       if ((config.top_entropy_quantile ?? 1) < 1) {
         const threshold = entropyThreshold(entropies, active, config.top_entropy_quantile!);
-        entropies.forEach((h, i) => void (weights[i] *= h >= threshold ? 1 : 0));
+        weights = weights.map((w, i) => (entropies[i] >= threshold ? w : 0));
       }
       if (config.off_policy_mask_threshold != null) {
         const from = config.sampling_logps ? cut(inputs.sampling) : oldLogps;
@@ -97,7 +97,8 @@ describe.skipIf(!grpoPath)(`grpo.json${why(grpoPath)}`, () => {
           return row.reduce((sum, x, t) => sum + mask[i][t] * (from[i][t] - x), 0) / Math.max(1, n);
         });
         const kept = offPolicyMask(drift, inputs.advantages, config.off_policy_mask_threshold);
-        logps.flatMap((row, i) => row.map(() => kept[i])).forEach((m, i) => void (weights[i] *= m));
+        const keptTokens = logps.flatMap((row, i) => row.map(() => kept[i]));
+        weights = weights.map((w, i) => w * keptTokens[i]);
       }
       const spec = policyLoss(config.loss_type);
       const tokensInStep = active.reduce((a, b) => a + b, 0);
