@@ -3,6 +3,7 @@
 // Decoders
 export { type CacheShape, createKvCache } from './decoder/cache.js';
 export { createDecoder, type DecoderSource, type DecoderWeights, type LocalDecoder, predictingRows } from './decoder/decoder.js';
+export { parameterShapes } from './decoder/layout.js';
 export {
   configFromSpec,
   type DecoderShape,
@@ -10,7 +11,6 @@ export {
   decoderSpec,
   inverseFrequencies,
   type Llama3Rope,
-  parameterShapes,
   specFromConfig,
 } from './decoder/spec.js';
 // Files

@@ -2,6 +2,7 @@
 
 export { type CacheShape, createKvCache } from './decoder/cache.js';
 export { createDecoder, type DecoderSource, type DecoderWeights, type LocalDecoder, predictingRows } from './decoder/decoder.js';
+export { parameterShapes } from './decoder/layout.js';
 export {
   configFromSpec,
   type DecoderShape,
@@ -9,7 +10,6 @@ export {
   decoderSpec,
   inverseFrequencies,
   type Llama3Rope,
-  parameterShapes,
   specFromConfig,
 } from './decoder/spec.js';
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';

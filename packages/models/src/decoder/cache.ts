@@ -12,6 +12,8 @@ export type CacheShape = {
   headDim: number;
   /** Of the scores, before the softmax. */
   scale: number;
+  /** Scores become `softcap · tanh(score / softcap)`. */
+  softcap?: number;
   /** Tokens that a query of a layer sees, itself included; 0 is all. */
   windows?: readonly number[];
 };
@@ -27,7 +29,7 @@ export function createKvCache(shape: CacheShape): KvCache {
   return ['cpu', 'native', 'wasm'].includes(tf.getBackend()) ? hostCache(shape) : tensorCache(shape);
 }
 
-export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
+export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim, scale, softcap, windows }: CacheShape): KvCache {
   const width = kvHeads * headDim;
   const room = () => Array.from({ length: layers }, () => new Float32Array(capacity * maxTokens * width));
   let keys = room();
@@ -48,7 +50,16 @@ export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim,
       }
     },
     attend(layer, rows, q) {
-      const attrs = { keys: keys[layer], values: values[layer], rows, lengths: visible(rows, lengths[layer]), maxTokens, kvHeads, scale };
+      const attrs = {
+        keys: keys[layer],
+        values: values[layer],
+        rows,
+        lengths: visible(rows, lengths[layer]),
+        maxTokens,
+        kvHeads,
+        scale,
+        softcap,
+      };
       return cachedAttention({ q }, { ...attrs, window: windows?.[layer] ?? 0 }).y;
     },
     share(from, to) {
@@ -77,7 +88,7 @@ export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim,
  * The same through tensor ops. Keys are rotated already, so their order does not matter: each append adds columns for all rows, masked
  * where a row has no token, and attention is one batched product over the columns.
  */
-export function tensorCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, windows }: CacheShape): KvCache {
+export function tensorCache({ layers, rows: capacity, maxTokens, heads, kvHeads, headDim, scale, softcap, windows }: CacheShape): KvCache {
   type Column = Int32Array; // position in its row, or -1, for each row
   const store = Array.from({ length: layers }, () => ({
     keys: undefined as tf.Tensor4D | undefined, // [rows, kvHeads, columns, headDim]
@@ -136,7 +147,8 @@ export function tensorCache({ layers, rows: capacity, maxTokens, heads, kvHeads,
         const values = tf.reshape(tf.gather(at.values!, index), [n * kvHeads, c, headDim]);
         const queries = tf.reshape(q, [n * kvHeads, heads / kvHeads, headDim]);
         const scores = tf.reshape(tf.mul(tf.matMul(queries, keys, false, true), scale), [n, heads, c]);
-        const weights = tf.softmax(tf.add(scores, tf.tensor3d(mask, [n, 1, c])), -1);
+        const capped = softcap === undefined ? scores : tf.mul(tf.tanh(tf.div(scores, softcap)), softcap);
+        const weights = tf.softmax(tf.add(capped, tf.tensor3d(mask, [n, 1, c])), -1);
         const mixed = tf.matMul(tf.reshape(weights, [n * kvHeads, heads / kvHeads, c]), values);
         return tf.reshape(mixed, [n, heads, headDim]);
       });

@@ -1,25 +1,21 @@
 import {
   attention,
   ConfigError,
-  checkpoint,
   createParameters,
-  embedding,
   gatherRows,
   linear,
-  type Parameter,
   type ParameterTree,
   type Rng,
-  rmsNorm,
-  rotary,
   ShapeError,
   segmentSum,
-  swiGlu,
   tokenLogps,
 } from '@plumbline/core';
 import type { CompletionLogps, Decoder, KvCache, PackedBatch, Tokenizer } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
+import { type Attend, backboneOf } from './backbone.js';
 import { createKvCache } from './cache.js';
-import { type DecoderSpec, inverseFrequencies, parameterShapes } from './spec.js';
+import { parameterShapes } from './layout.js';
+import type { DecoderSpec } from './spec.js';
 
 /** A decoder in this process: trainable, and able to generate. */
 export interface LocalDecoder extends Decoder {
@@ -45,11 +41,11 @@ export type DecoderSource = {
 } & ({ rng: Rng } | { weights: DecoderWeights } | { parameters: ParameterTree });
 
 /**
- * A decoder of the Llama family, with new weights drawn from `rng`, or with given ones.
+ * A decoder with new weights drawn from `rng`, or with given ones.
  *
- * Pre-norm blocks of rotary grouped-query attention and SwiGLU (Touvron et al. 2023, arXiv:2302.13971; Ainslie et al. 2023,
- * arXiv:2305.13245). Parameters have Hugging Face's names. New weights are N(0, 0.02), those that write into the residual stream
- * divided by sqrt(2 · layers) (GPT-2), norms 1, biases 0.
+ * Pre-norm blocks; in the Llama family of rotary grouped-query attention and SwiGLU (Touvron et al. 2023, arXiv:2302.13971; Ainslie et
+ * al. 2023, arXiv:2305.13245). Parameters have Hugging Face's names. New weights are N(0, 0.02), those that write into the residual stream
+ * divided by sqrt(2 · layers) (GPT-2), norms the identity, biases 0.
  *
  * @throws ConfigError where weights are missing, unknown or misshapen (all are listed), or the tokenizer has more tokens than the model
  */
@@ -72,75 +68,16 @@ function decoderOf(
   parameters: ParameterTree,
   { tokenizer, name = spec.family, checkpointLayers = false }: Omit<DecoderSource, 'rng'>,
 ): LocalDecoder {
-  const weight = (name: string) => parameters.get(name) as Parameter;
-  const bias = (has: boolean | undefined, name: string) => (has ? weight(name) : undefined);
-  const layers = Array.from({ length: spec.layers }, (_, layer) => {
-    const at = `model.layers.${layer}`;
-    const projection = (module: string, biased: boolean | undefined) => ({
-      weight: weight(`${at}.${module}.weight`),
-      bias: bias(biased, `${at}.${module}.bias`),
-    });
-    return {
-      inputNorm: weight(`${at}.input_layernorm.weight`),
-      q: projection('self_attn.q_proj', !!spec.attentionBias),
-      k: projection('self_attn.k_proj', !!spec.attentionBias),
-      v: projection('self_attn.v_proj', !!spec.attentionBias),
-      o: projection('self_attn.o_proj', spec.attentionBias === 'all'),
-      qNorm: bias(spec.qkNorm, `${at}.self_attn.q_norm.weight`),
-      kNorm: bias(spec.qkNorm, `${at}.self_attn.k_norm.weight`),
-      mlpNorm: weight(`${at}.post_attention_layernorm.weight`),
-      gate: projection('mlp.gate_proj', spec.mlpBias),
-      up: projection('mlp.up_proj', spec.mlpBias),
-      down: projection('mlp.down_proj', spec.mlpBias),
-      window: spec.windows?.[layer] || undefined,
-    };
-  });
-  type Layer = (typeof layers)[number];
-  const embeddings = weight('model.embed_tokens.weight');
-  const finalNorm = weight('model.norm.weight');
-  const head = spec.tiedEmbeddings ? embeddings : weight('lm_head.weight');
-  const frequencies = inverseFrequencies(spec);
-  const scale = 1 / Math.sqrt(spec.headDim);
-  const eps = spec.rmsNormEps;
-
-  const norm = <T extends tf.Tensor>(x: T, weight: Parameter): T => rmsNorm({ x, weight: weight.value as tf.Tensor1D }, { eps }).y as T;
-  const project = (x: tf.Tensor2D, p: Layer['q']): tf.Tensor2D =>
-    linear({ x, weight: p.weight.value as tf.Tensor2D, ...(p.bias && { bias: p.bias.value as tf.Tensor1D }) }, {}).y;
-  const split = (x: tf.Tensor2D, heads: number): tf.Tensor3D => tf.reshape(x, [-1, heads, spec.headDim]);
-  const rotate = (x: tf.Tensor3D, positions: Int32Array, headNorm?: Parameter): tf.Tensor3D =>
-    rotary({ x: headNorm ? norm(x, headNorm) : x }, { positions, inverseFrequencies: frequencies }).y;
-
-  /** [tokens, width] -> [tokens, width]; `attend` is what tells training from generation. */
-  type Attend = (q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, layer: number) => tf.Tensor3D;
-  const block = (x: tf.Tensor2D, index: number, positions: Int32Array, attend: Attend): tf.Tensor2D =>
-    tf.tidy(() => {
-      const layer = layers[index];
-      const h = norm(x, layer.inputNorm);
-      const q = rotate(split(project(h, layer.q), spec.heads), positions, layer.qNorm);
-      const k = rotate(split(project(h, layer.k), spec.kvHeads), positions, layer.kNorm);
-      const v = split(project(h, layer.v), spec.kvHeads);
-      const mixed = tf.reshape(attend(q, k, v, index), [-1, spec.heads * spec.headDim]) as tf.Tensor2D;
-      const middle: tf.Tensor2D = tf.add(x, project(mixed, layer.o));
-      const g = norm(middle, layer.mlpNorm);
-      const inner = swiGlu({ gate: project(g, layer.gate), up: project(g, layer.up) }, {}).y;
-      return tf.add(middle, project(inner, layer.down)) as tf.Tensor2D;
-    });
-  const run = (tokens: Int32Array, positions: Int32Array, attend: Attend, recompute = false): tf.Tensor2D =>
-    tf.tidy(() => {
-      let x: tf.Tensor2D = embedding({ weight: embeddings.value as tf.Tensor2D }, { ids: tokens }).y;
-      for (let index = 0; index < spec.layers; index++) {
-        const next = recompute
-          ? checkpoint((x) => block(x as tf.Tensor2D, index, positions, attend), x)
-          : block(x, index, positions, attend);
-        x.dispose(); // spent: where it is needed for the backward pass, the tape has its own reference
-        x = next;
-      }
-      return x;
-    });
+  const { run, finalNorm, head } = backboneOf(spec, parameters);
+  const scale = spec.attentionScale ?? 1 / Math.sqrt(spec.headDim);
+  const { attentionSoftcap, logitSoftcap } = spec;
   const packed =
-    (batch: PackedBatch): Attend =>
+    ({ cuSeqlens, prefixOf }: PackedBatch): Attend =>
     (q, k, v, layer) =>
-      attention({ q, k, v }, { cuSeqlens: batch.cuSeqlens, causal: true, scale, window: layers[layer].window, prefixOf: batch.prefixOf }).y;
+      attention(
+        { q, k, v },
+        { cuSeqlens, causal: true, scale, window: spec.windows?.[layer] || undefined, softcap: attentionSoftcap, prefixOf },
+      ).y;
 
   const decoder: LocalDecoder = {
     name,
@@ -152,7 +89,7 @@ function decoderOf(
     snapshot: () => decoderOf(spec, parameters.snapshot(), { tokenizer, name, checkpointLayers } as Omit<DecoderSource, 'rng'>),
     hidden(batch) {
       checkBatch(batch, spec, name);
-      return tf.tidy(() => norm(run(batch.tokens, batch.positions, packed(batch), checkpointLayers), finalNorm));
+      return tf.tidy(() => finalNorm(run(batch.tokens, batch.positions, packed(batch), { checkpointLayers })));
     },
     completionLogps(batch, { temperature, entropy, squaredSum } = {}) {
       checkBatch(batch, spec, name);
@@ -160,9 +97,12 @@ function decoderOf(
       return tf.tidy(() => {
         const lengths = tf.tensor1d(Float32Array.from({ length: cuSeqlens.length - 1 }, (_, s) => cuSeqlens[s + 1] - cuSeqlens[s]));
         if (rows.length === 0) return { tokens: tf.tensor1d([]), sums: tf.zerosLike(lengths), lengths };
-        const last = run(batch.tokens, batch.positions, packed(batch), checkpointLayers);
-        const hidden = norm(gatherRows({ x: last }, { rows }).y, finalNorm);
-        const out = tokenLogps({ hidden, weight: head.value as tf.Tensor2D }, { targets, temperature, entropy, squaredSum });
+        const last = run(batch.tokens, batch.positions, packed(batch), { checkpointLayers });
+        const hidden = finalNorm(gatherRows({ x: last }, { rows }).y);
+        const out = tokenLogps(
+          { hidden, weight: head.value as tf.Tensor2D },
+          { targets, temperature, softcap: logitSoftcap, entropy, squaredSum },
+        );
         return {
           tokens: out.logps,
           sums: segmentSum({ x: out.logps }, { cuSeqlens }).y,
@@ -172,7 +112,11 @@ function decoderOf(
         } as CompletionLogps;
       });
     },
-    logits: (hidden) => linear({ x: hidden, weight: head.value as tf.Tensor2D }, {}).y,
+    logits: (hidden) =>
+      tf.tidy(() => {
+        const logits = linear({ x: hidden, weight: head.value as tf.Tensor2D }, {}).y;
+        return logitSoftcap === undefined ? logits : tf.mul(tf.tanh(tf.div(logits, logitSoftcap)), logitSoftcap);
+      }),
     cache: ({ rows, maxTokens }) =>
       createKvCache({
         layers: spec.layers,
@@ -182,6 +126,7 @@ function decoderOf(
         kvHeads: spec.kvHeads,
         headDim: spec.headDim,
         scale,
+        softcap: attentionSoftcap,
         windows: spec.windows,
       }),
     prefill(batch, rows, cache) {
@@ -195,7 +140,7 @@ function decoderOf(
           cache.append(layer, rowOfToken, k, v);
           return attend(q, k, v, layer);
         });
-        return norm(gatherRows({ x }, { rows: batch.cuSeqlens.slice(1).map((end) => end - 1) }).y, finalNorm);
+        return finalNorm(gatherRows({ x }, { rows: batch.cuSeqlens.slice(1).map((end) => end - 1) }).y);
       });
     },
     decode(tokens, positions, rows, cache) {
@@ -204,7 +149,7 @@ function decoderOf(
           cache.append(layer, rows, k, v);
           return cache.attend(layer, rows, q);
         });
-        return norm(x, finalNorm);
+        return finalNorm(x);
       });
     },
     dispose: () => parameters.dispose(),
@@ -264,8 +209,9 @@ function newWeights(spec: DecoderSpec, rng: Rng): DecoderWeights {
   return Object.fromEntries(
     Object.entries(parameterShapes(spec)).map(([name, shape]) => {
       const size = shape.reduce((a, b) => a * b, 1);
-      if (shape.length === 1) return [name, { shape, data: new Float32Array(size).fill(name.endsWith('bias') ? 0 : 1) }];
-      const residual = /(o_proj|down_proj)\.weight$/.test(name);
+      if (shape.length === 1)
+        return [name, { shape, data: new Float32Array(size).fill(name.endsWith('bias') || spec.family === 'gemma2' ? 0 : 1) }];
+      const residual = /(o_proj|down_proj|c_proj)\.weight$/.test(name);
       const scale = residual ? deviation / Math.sqrt(2 * spec.layers) : deviation;
       return [
         name,
@@ -289,8 +235,9 @@ function fitted(spec: DecoderSpec, weights: DecoderWeights, name: string): Decod
     if (!found) problems.push(`"${key}" [${shape}] is missing`);
     else if (found.shape.join() !== shape.join()) problems.push(`"${key}" is [${found.shape}], not [${shape}]`);
   }
-  // Tied models often repeat the embedding as their head, and old files carry rotary tables.
-  const spare = (key: string) => key.endsWith('rotary_emb.inv_freq') || (spec.tiedEmbeddings && key === 'lm_head.weight');
+  // Tied models often repeat the embedding as their head, and old files carry rotary tables and masks.
+  const spare = (key: string) =>
+    /rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$/.test(key) || (spec.tiedEmbeddings && key === 'lm_head.weight');
   for (const key of Object.keys(weights))
     if (!(key in shapes) && !spare(key))
       problems.push(`"${key}" [${weights[key].shape}] is not part of a ${spec.family} of this configuration`);

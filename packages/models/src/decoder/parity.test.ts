@@ -16,7 +16,7 @@ type Io = {
   greedy: { prompt: number[]; continuation: number[] };
 };
 
-const shared = ['llama_llama3_rope', 'qwen2', 'qwen3', 'mistral'];
+const shared = ['llama_llama3_rope', 'qwen2', 'qwen3', 'mistral', 'gemma2', 'phi3', 'gpt2'];
 describe('llama against transformers', () => parity((file) => ownFixture(`llama/${file}`)));
 describe.skipIf(!sharedFolder).each(shared)(`%s against transformers${whySkipped}`, (name) => {
   if (sharedFolder) parity((file) => sharedFixture(`models/${name}/${file}`));

@@ -4,12 +4,13 @@ import { ConfigError } from '@plumbline/core';
 export type Llama3Rope = { factor: number; lowFreqFactor: number; highFreqFactor: number; originalContextLength: number };
 
 /**
- * All that tells one decoder of the Llama family from another. `hfConfig` and `specFromConfig` translate from and to `config.json`.
+ * All that tells one decoder from another. `specFromConfig` and `configFromSpec` translate from and to `config.json`; a family's own wiring and
+ * names are in layout.ts.
  *
  * Grouped key-value heads: `heads` is a multiple of `kvHeads`. `windows[layer]` is how many tokens a query sees, itself included; 0 is all.
  */
 export type DecoderSpec = {
-  family: 'llama' | 'mistral' | 'qwen2' | 'qwen3';
+  family: keyof typeof families;
   vocabSize: number;
   width: number;
   layers: number;
@@ -18,8 +19,10 @@ export type DecoderSpec = {
   headDim: number;
   mlpWidth: number;
   contextLength: number;
+  /** Rotary embeddings' base; 0 for learned positions (GPT-2). */
   ropeTheta: number;
   ropeScaling?: Llama3Rope;
+  /** Of RMSNorm, or of GPT-2's LayerNorm. */
   rmsNormEps: number;
   tiedEmbeddings: boolean;
   /** Biases on the query, key and value projections (Qwen2), and on the output projection too (`all`). */
@@ -28,6 +31,11 @@ export type DecoderSpec = {
   /** RMSNorm over each query and key head before the rotation (Qwen3). */
   qkNorm?: boolean;
   windows?: readonly number[];
+  /** What multiplies `q·k`, where it is not 1 / sqrt(headDim). */
+  attentionScale?: number;
+  /** Scores and logits become `cap · tanh(x / cap)` (Gemma 2). */
+  attentionSoftcap?: number;
+  logitSoftcap?: number;
   /** Standard deviation of the first weights. */
   initializerRange?: number;
 };
@@ -56,6 +64,9 @@ const families = {
   mistral: 'MistralForCausalLM',
   qwen2: 'Qwen2ForCausalLM',
   qwen3: 'Qwen3ForCausalLM',
+  gemma2: 'Gemma2ForCausalLM',
+  phi3: 'Phi3ForCausalLM',
+  gpt2: 'GPT2LMHeadModel',
 } as const;
 
 /**
@@ -65,17 +76,45 @@ const families = {
  */
 export function specFromConfig(config: Record<string, unknown>, name = 'config.json'): DecoderSpec {
   const family = config.model_type;
-  if (typeof family !== 'string' || !(family in families)) {
+  if (typeof family !== 'string' || !Object.hasOwn(families, family)) {
     throw new ConfigError(`${name}: model_type is ${JSON.stringify(family)}; supported are ${Object.keys(families).join(', ')}`);
   }
-  const number = (key: string, fallback?: number): number => {
-    const value = config[key] ?? fallback;
-    if (typeof value !== 'number' || !Number.isFinite(value))
-      throw new ConfigError(`${name}: ${key} must be a number, found ${value === undefined ? 'nothing' : JSON.stringify(value)}`);
-    return value;
+  const read = reader(config, name);
+  return checked(
+    family === 'gpt2' ? gpt2Spec(read) : llamaSpec(family as Exclude<DecoderSpec['family'], 'gpt2'>, config, read, name),
+    name,
+  );
+}
+
+type Reader = { number(key: string, fallback?: number): number; oneOf(key: string, allowed: readonly unknown[], fallback: unknown): void };
+
+function reader(config: Record<string, unknown>, name: string): Reader {
+  return {
+    number(key, fallback) {
+      const value = config[key] ?? fallback;
+      if (typeof value !== 'number' || !Number.isFinite(value))
+        throw new ConfigError(`${name}: ${key} must be a number, found ${value === undefined ? 'nothing' : JSON.stringify(value)}`);
+      return value;
+    },
+    oneOf(key, allowed, fallback) {
+      const value = config[key] ?? fallback;
+      if (!allowed.includes(value))
+        throw new ConfigError(
+          `${name}: ${key} is ${JSON.stringify(value)}; supported is ${allowed.map((x) => JSON.stringify(x)).join(' or ')}`,
+        );
+    },
   };
-  const act = config.hidden_act ?? 'silu';
-  if (act !== 'silu') throw new ConfigError(`${name}: hidden_act is ${JSON.stringify(act)}; supported is "silu"`);
+}
+
+function llamaSpec(
+  family: Exclude<DecoderSpec['family'], 'gpt2'>,
+  config: Record<string, unknown>,
+  { number, oneOf }: Reader,
+  name: string,
+): DecoderSpec {
+  const gemma = family === 'gemma2';
+  if (gemma) oneOf('hidden_activation', ['gelu_pytorch_tanh'], 'gelu_pytorch_tanh');
+  else oneOf('hidden_act', ['silu'], 'silu');
   const layers = number('num_hidden_layers');
   const heads = number('num_attention_heads');
   const width = number('hidden_size');
@@ -83,35 +122,79 @@ export function specFromConfig(config: Record<string, unknown>, name = 'config.j
     string,
     unknown
   >;
-  const bias = config.attention_bias === true;
-  return checked(
-    {
-      family: family as DecoderSpec['family'],
-      vocabSize: number('vocab_size'),
-      width,
-      layers,
-      heads,
-      kvHeads: number('num_key_value_heads', heads),
-      headDim: number('head_dim', width / heads),
-      mlpWidth: number('intermediate_size'),
-      contextLength: number('max_position_embeddings', 2048),
-      ropeTheta: typeof rope.rope_theta === 'number' ? rope.rope_theta : 10_000,
-      ropeScaling: ropeScaling(rope, name),
-      rmsNormEps: number('rms_norm_eps', 1e-6),
-      tiedEmbeddings: config.tie_word_embeddings === true,
-      attentionBias: family === 'qwen2' ? 'qkv' : bias ? 'all' : undefined,
-      mlpBias: config.mlp_bias === true,
-      qkNorm: family === 'qwen3',
-      windows: windows(config, family, layers),
-      initializerRange: number('initializer_range', 0.02),
-    },
-    name,
-  );
+  const partial = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  if (partial !== 1) throw new ConfigError(`${name}: partial_rotary_factor is ${JSON.stringify(partial)}; supported is 1`);
+  const bias = config.attention_bias === true ? 'all' : undefined;
+  return {
+    family,
+    vocabSize: number('vocab_size'),
+    width,
+    layers,
+    heads,
+    kvHeads: number('num_key_value_heads', heads),
+    headDim: number('head_dim', gemma ? 256 : width / heads),
+    mlpWidth: number('intermediate_size'),
+    contextLength: number('max_position_embeddings', 2048),
+    ropeTheta: typeof rope.rope_theta === 'number' ? rope.rope_theta : 10_000,
+    ropeScaling: ropeScaling(rope, name),
+    rmsNormEps: number('rms_norm_eps', 1e-6),
+    tiedEmbeddings: (config.tie_word_embeddings ?? gemma) === true,
+    attentionBias: family === 'qwen2' ? 'qkv' : bias,
+    mlpBias: config.mlp_bias === true,
+    qkNorm: family === 'qwen3',
+    windows: windows(config, family, layers),
+    ...(gemma && {
+      attentionScale: number('query_pre_attn_scalar', 256) ** -0.5,
+      attentionSoftcap: config.attn_logit_softcapping === null ? undefined : number('attn_logit_softcapping', 50),
+      logitSoftcap: config.final_logit_softcapping === null ? undefined : number('final_logit_softcapping', 30),
+    }),
+    initializerRange: number('initializer_range', 0.02),
+  };
+}
+
+function gpt2Spec({ number, oneOf }: Reader): DecoderSpec {
+  oneOf('activation_function', ['gelu_new', 'gelu_pytorch_tanh'], 'gelu_new');
+  oneOf('scale_attn_weights', [true], true);
+  oneOf('scale_attn_by_inverse_layer_idx', [false], false);
+  oneOf('tie_word_embeddings', [true], true);
+  const width = number('n_embd');
+  const heads = number('n_head');
+  return {
+    family: 'gpt2',
+    vocabSize: number('vocab_size'),
+    width,
+    layers: number('n_layer'),
+    heads,
+    kvHeads: heads,
+    headDim: width / heads,
+    mlpWidth: number('n_inner', 4 * width),
+    contextLength: number('n_positions', 1024),
+    ropeTheta: 0,
+    rmsNormEps: number('layer_norm_epsilon', 1e-5),
+    tiedEmbeddings: true,
+    initializerRange: number('initializer_range', 0.02),
+  };
 }
 
 /** The `config.json` of a spec, in the form of transformers 5 with the keys that transformers 4 reads beside it. */
 export function configFromSpec(spec: DecoderSpec, ids: { bosId?: number; eosId?: number; padId?: number } = {}): Record<string, unknown> {
+  return {
+    architectures: [families[spec.family]],
+    model_type: spec.family,
+    vocab_size: spec.vocabSize,
+    ...(spec.family === 'gpt2' ? gpt2Config(spec) : llamaConfig(spec)),
+    tie_word_embeddings: spec.tiedEmbeddings,
+    initializer_range: spec.initializerRange ?? 0.02,
+    bos_token_id: ids.bosId ?? null,
+    eos_token_id: ids.eosId ?? null,
+    pad_token_id: ids.padId ?? null,
+    torch_dtype: 'float32',
+  };
+}
+
+function llamaConfig(spec: DecoderSpec): Record<string, unknown> {
   const { ropeScaling } = spec;
+  const gemma = spec.family === 'gemma2';
   const scaling = ropeScaling && {
     rope_type: 'llama3',
     factor: ropeScaling.factor,
@@ -121,9 +204,6 @@ export function configFromSpec(spec: DecoderSpec, ids: { bosId?: number; eosId?:
   };
   const window = spec.windows?.find((w) => w > 0);
   return {
-    architectures: [families[spec.family]],
-    model_type: spec.family,
-    vocab_size: spec.vocabSize,
     hidden_size: spec.width,
     num_hidden_layers: spec.layers,
     num_attention_heads: spec.heads,
@@ -135,8 +215,7 @@ export function configFromSpec(spec: DecoderSpec, ids: { bosId?: number; eosId?:
     rope_theta: spec.ropeTheta,
     ...(scaling && { rope_scaling: scaling }),
     rope_parameters: { rope_type: 'default', ...scaling, rope_theta: spec.ropeTheta },
-    tie_word_embeddings: spec.tiedEmbeddings,
-    hidden_act: 'silu',
+    ...(gemma ? { hidden_activation: 'gelu_pytorch_tanh' } : { hidden_act: 'silu' }),
     attention_bias: spec.attentionBias === 'all',
     mlp_bias: spec.mlpBias === true,
     ...(window && {
@@ -144,43 +223,24 @@ export function configFromSpec(spec: DecoderSpec, ids: { bosId?: number; eosId?:
       use_sliding_window: true,
       layer_types: spec.windows!.map((w) => (w > 0 ? 'sliding_attention' : 'full_attention')),
     }),
-    initializer_range: spec.initializerRange ?? 0.02,
-    bos_token_id: ids.bosId ?? null,
-    eos_token_id: ids.eosId ?? null,
-    pad_token_id: ids.padId ?? null,
-    torch_dtype: 'float32',
+    ...(gemma && {
+      query_pre_attn_scalar: Math.round((spec.attentionScale ?? spec.headDim ** -0.5) ** -2 * 1e6) / 1e6,
+      attn_logit_softcapping: spec.attentionSoftcap ?? null,
+      final_logit_softcapping: spec.logitSoftcap ?? null,
+    }),
   };
 }
 
-/** Name and shape of every weight, in Hugging Face's names and order. */
-export function parameterShapes(spec: DecoderSpec): Record<string, readonly number[]> {
-  const { width, mlpWidth } = spec;
-  const q = spec.heads * spec.headDim;
-  const kv = spec.kvHeads * spec.headDim;
-  const shapes: Record<string, readonly number[]> = { 'model.embed_tokens.weight': [spec.vocabSize, width] };
-  for (let layer = 0; layer < spec.layers; layer++) {
-    const at = `model.layers.${layer}`;
-    shapes[`${at}.input_layernorm.weight`] = [width];
-    const project = (name: string, out: number, input: number, bias: boolean) => {
-      shapes[`${at}.${name}.weight`] = [out, input];
-      if (bias) shapes[`${at}.${name}.bias`] = [out];
-    };
-    project('self_attn.q_proj', q, width, spec.attentionBias !== undefined);
-    project('self_attn.k_proj', kv, width, spec.attentionBias !== undefined);
-    project('self_attn.v_proj', kv, width, spec.attentionBias !== undefined);
-    project('self_attn.o_proj', width, q, spec.attentionBias === 'all');
-    if (spec.qkNorm) {
-      shapes[`${at}.self_attn.q_norm.weight`] = [spec.headDim];
-      shapes[`${at}.self_attn.k_norm.weight`] = [spec.headDim];
-    }
-    shapes[`${at}.post_attention_layernorm.weight`] = [width];
-    project('mlp.gate_proj', mlpWidth, width, spec.mlpBias === true);
-    project('mlp.up_proj', mlpWidth, width, spec.mlpBias === true);
-    project('mlp.down_proj', width, mlpWidth, spec.mlpBias === true);
-  }
-  shapes['model.norm.weight'] = [width];
-  if (!spec.tiedEmbeddings) shapes['lm_head.weight'] = [spec.vocabSize, width];
-  return shapes;
+function gpt2Config(spec: DecoderSpec): Record<string, unknown> {
+  return {
+    n_embd: spec.width,
+    n_layer: spec.layers,
+    n_head: spec.heads,
+    n_inner: spec.mlpWidth,
+    n_positions: spec.contextLength,
+    layer_norm_epsilon: spec.rmsNormEps,
+    activation_function: 'gelu_new',
+  };
 }
 
 /** Rotary angle per position of each pair of dimensions, [headDim / 2]. Llama 3's scaling as in transformers' `_compute_llama3_parameters`. */
@@ -221,8 +281,10 @@ function windows(config: Record<string, unknown>, family: string, layers: number
   const window = config.sliding_window;
   if (typeof window !== 'number' || (family.startsWith('qwen') && config.use_sliding_window !== true)) return undefined;
   const types = config.layer_types as string[] | undefined;
-  const full = family.startsWith('qwen') ? Number(config.max_window_layers ?? layers) : 0; // Qwen: the first layers see everything
-  return Array.from({ length: layers }, (_, l) => ((types ? types[l] === 'sliding_attention' : l >= full) ? window : 0));
+  // Without a list: Qwen's first layers see everything, every other layer of Gemma 2 does.
+  const full = family.startsWith('qwen') ? Number(config.max_window_layers ?? layers) : 0;
+  const sliding = (l: number) => (types ? types[l] === 'sliding_attention' : family === 'gemma2' ? l % 2 === 0 : l >= full);
+  return Array.from({ length: layers }, (_, l) => (sliding(l) ? window : 0));
 }
 
 function checked(spec: DecoderSpec, name: string): DecoderSpec {
@@ -233,7 +295,8 @@ function checked(spec: DecoderSpec, name: string): DecoderSpec {
   }
   if (spec.heads % spec.kvHeads !== 0)
     throw new ConfigError(`${name}: heads (${spec.heads}) must be a multiple of kvHeads (${spec.kvHeads})`);
-  if (spec.headDim % 2 !== 0) throw new ConfigError(`${name}: headDim must be even for rotary embeddings, got ${spec.headDim}`);
+  if (spec.ropeTheta > 0 && spec.headDim % 2 !== 0)
+    throw new ConfigError(`${name}: headDim must be even for rotary embeddings, got ${spec.headDim}`);
   // What is absent or off is left out, so that equal models have equal specs.
   return Object.fromEntries(
     Object.entries(spec).filter(([key, value]) => key === 'tiedEmbeddings' || (value !== undefined && value !== false)),

@@ -4,7 +4,8 @@ import { basename, dirname, extname, join, resolve } from 'node:path';
 import { ConfigError, FormatError, readSafetensors, type Safetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
-import { type DecoderSpec, parameterShapes, specFromConfig } from '../decoder/spec.js';
+import { parameterShapes } from '../decoder/layout.js';
+import { type DecoderSpec, specFromConfig } from '../decoder/spec.js';
 import { createScorer, headName, type LocalScorer, type Pooling } from '../scorer/scorer.js';
 import { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from '../tokenizers/tokenizer.js';
 import { loadGguf } from './gguf.node.js';
@@ -133,13 +134,11 @@ const zooNames = (zoo: string): string[] => readdirSync(zoo).filter((name) => ex
 
 function readWeights(file: Safetensors, spec: DecoderSpec): DecoderWeights {
   const wanted = parameterShapes(spec);
-  // Everything that is there and belongs to a decoder, so that what is spare or misshapen is named with the rest.
-  const names = file.names.filter((name) => name !== headName);
-  return Object.fromEntries(
-    names
-      .filter((name) => name in wanted || name.startsWith('model.'))
-      .map((name) => [name, { shape: file.entry(name).shape, data: file.floats(name) }]),
-  );
+  // GPT-2's oldest files lack the prefix. What is there beyond the wanted is named if it looks like a part of the backbone.
+  const prefix = spec.family === 'gpt2' ? 'transformer.' : 'model.';
+  const parameterOf = (name: string) => (`${prefix}${name}` in wanted ? `${prefix}${name}` : name);
+  const used = file.names.filter((name) => parameterOf(name) in wanted || name.startsWith(prefix));
+  return Object.fromEntries(used.map((name) => [parameterOf(name), { shape: file.entry(name).shape, data: file.floats(name) }]));
 }
 
 function readConfig(folder: string): Record<string, unknown> {

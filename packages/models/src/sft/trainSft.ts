@@ -86,4 +86,4 @@ function parse(config: SftConfig): z.infer<typeof SftConfig> {
 }
 
 /** Norm weights and biases are not decayed (transformers' rule). */
-const isMatrix = (name: string): boolean => !/norm|bias/.test(name);
+const isMatrix = (name: string): boolean => !/norm|bias|\bln_/.test(name);

@@ -1,0 +1,118 @@
+import {
+  checkpoint,
+  embedding,
+  geluTanh,
+  layerNorm,
+  linear,
+  type Parameter,
+  type ParameterTree,
+  rmsNorm,
+  rotary,
+  swiGlu,
+} from '@plumbline/core';
+import * as tf from '@tensorflow/tfjs-core';
+import { layoutOf, type Norm, type Projection } from './layout.js';
+import { type DecoderSpec, inverseFrequencies } from './spec.js';
+
+/** Mixes the tokens of one layer: what tells training from generation. `q` [tokens, heads, headDim], `k` and `v` [tokens, kvHeads, headDim]. */
+export type Attend = (q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, layer: number) => tf.Tensor3D;
+
+export type Backbone = {
+  /** [tokens] -> [tokens, width], before the final norm. The caller owns it. */
+  run(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: { checkpointLayers: boolean }): tf.Tensor2D;
+  finalNorm(x: tf.Tensor2D): tf.Tensor2D;
+  /** The language head, [vocabulary, width]. */
+  readonly head: Parameter;
+};
+
+/** The layers of a decoder over its parameters. */
+export function backboneOf(spec: DecoderSpec, parameters: ParameterTree): Backbone {
+  const { heads, kvHeads, headDim, rmsNormEps: eps } = spec;
+  const layout = layoutOf(spec);
+  const parameter = (name: string) => parameters.get(name) as Parameter;
+  const gemma = spec.family === 'gemma2';
+
+  const normOf = ({ weight, bias }: Norm): (<T extends tf.Tensor>(x: T) => T) => {
+    const w = parameter(weight);
+    if (bias) {
+      const b = parameter(bias);
+      return <T extends tf.Tensor>(x: T) => layerNorm({ x, weight: w.value, bias: b.value }, { eps }).y as T;
+    }
+    const scale = gemma ? () => tf.add(w.value, 1) : () => w.value; // Gemma multiplies by 1 + weight
+    return <T extends tf.Tensor>(x: T) => rmsNorm({ x, weight: scale() }, { eps }).y as T;
+  };
+  /** Each part of the outputs, [tokens, part]. */
+  const projectionOf = ({ weight, bias, outputs, transposed }: Projection): ((x: tf.Tensor2D) => tf.Tensor2D[]) => {
+    const w = parameter(weight);
+    const b = bias === undefined ? undefined : parameter(bias);
+    return (x) => {
+      const matrix = w.value as tf.Tensor2D;
+      const y = transposed
+        ? (tf.add(tf.matMul(x, matrix), b!.value) as tf.Tensor2D)
+        : linear({ x, weight: matrix, ...(b && { bias: b.value as tf.Tensor1D }) }, {}).y;
+      return outputs.length === 1 ? [y] : tf.split(y, [...outputs], 1);
+    };
+  };
+  const all = (projections: Projection[]) => {
+    const each = projections.map(projectionOf);
+    return (x: tf.Tensor2D) => each.flatMap((project) => project(x));
+  };
+  const layers = layout.layers.map((layer) => ({
+    attentionNorm: normOf(layer.attentionNorm),
+    qkv: all(layer.qkv),
+    qNorm: layer.qNorm && normOf(layer.qNorm),
+    kNorm: layer.kNorm && normOf(layer.kNorm),
+    o: projectionOf(layer.o),
+    afterAttention: layer.afterAttention && normOf(layer.afterAttention),
+    mlpNorm: normOf(layer.mlpNorm),
+    up: all(layer.up),
+    down: projectionOf(layer.down),
+    afterMlp: layer.afterMlp && normOf(layer.afterMlp),
+  }));
+  const embeddings = parameter(layout.embeddings);
+  const learnedPositions = layout.positions === undefined ? undefined : parameter(layout.positions);
+  const frequencies = inverseFrequencies(spec);
+
+  const split = (x: tf.Tensor2D, count: number): tf.Tensor3D => tf.reshape(x, [-1, count, headDim]);
+  const rotate = (x: tf.Tensor3D, positions: Int32Array): tf.Tensor3D =>
+    learnedPositions ? x : rotary({ x }, { positions, inverseFrequencies: frequencies }).y;
+  /** SwiGLU of gate and up; Gemma's gate is a GELU; GPT-2 has no gate. */
+  const activate = ([gate, up]: tf.Tensor2D[]): tf.Tensor2D => {
+    if (gemma) return tf.mul(geluTanh({ x: gate }, {}).y, up);
+    return up ? swiGlu({ gate, up }, {}).y : (geluTanh({ x: gate }, {}).y as tf.Tensor2D);
+  };
+
+  /** `x + attention(norm(x))`, then `x + mlp(norm(x))`. */
+  const block = (x: tf.Tensor2D, index: number, positions: Int32Array, attend: Attend): tf.Tensor2D =>
+    tf.tidy(() => {
+      const layer = layers[index];
+      const [queries, keys, values] = layer.qkv(layer.attentionNorm(x));
+      const [q, k, v] = [split(queries, heads), split(keys, kvHeads), split(values, kvHeads)];
+      const mixed = attend(rotate(layer.qNorm?.(q) ?? q, positions), rotate(layer.kNorm?.(k) ?? k, positions), v, index);
+      const [attended] = layer.o(tf.reshape(mixed, [-1, heads * headDim]));
+      const middle: tf.Tensor2D = tf.add(x, layer.afterAttention?.(attended) ?? attended);
+      const [mlp] = layer.down(activate(layer.up(layer.mlpNorm(middle))));
+      return tf.add(middle, layer.afterMlp?.(mlp) ?? mlp) as tf.Tensor2D;
+    });
+  const embed = (tokens: Int32Array, positions: Int32Array): tf.Tensor2D => {
+    const x = embedding({ weight: embeddings.value as tf.Tensor2D }, { ids: tokens }).y;
+    if (gemma) return tf.mul(x, Math.sqrt(spec.width));
+    return learnedPositions ? tf.add(x, embedding({ weight: learnedPositions.value as tf.Tensor2D }, { ids: positions }).y) : x;
+  };
+
+  return {
+    run: (tokens, positions, attend, { checkpointLayers } = { checkpointLayers: false }) =>
+      tf.tidy(() => {
+        let x = embed(tokens, positions);
+        for (let index = 0; index < layers.length; index++) {
+          const apply = (input: tf.Tensor) => block(input as tf.Tensor2D, index, positions, attend);
+          const next = checkpointLayers ? checkpoint(apply, x) : apply(x);
+          x.dispose(); // spent: where it is needed for the backward pass, the tape has its own reference
+          x = next;
+        }
+        return x;
+      }),
+    finalNorm: normOf(layout.finalNorm),
+    head: layout.head === undefined ? embeddings : parameter(layout.head),
+  };
+}
