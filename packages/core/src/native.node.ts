@@ -105,11 +105,11 @@ export function registerNativeKernels(): void {
     raw.attentionGrad(of(inputs['dy:y']), of(q), of(k), of(v), of(y), of(lse), attentionShape(q, k, attrs), ...to);
   });
 
-  register<CachedAttentionAttrs>('CachedAttention', ({ inputs: { q }, attrs: { keys, values, rows, lengths, maxTokens, kvHeads, scale, window }, make, of }) => {
+  register<CachedAttentionAttrs>('CachedAttention', ({ inputs: { q }, attrs: { keys, values, rows, lengths, maxTokens, kvHeads, scale, softcap, window }, make, of }) => {
     const [, heads, headDim] = q.shape;
     const y = make(q.shape);
     const strides = { slotStride: maxTokens * kvHeads * headDim, tokenStride: kvHeads * headDim, headStride: headDim };
-    raw.attentionDecode(of(q), keys, values, rows, lengths, { heads, kvHeads, headDim, scale, window, ...strides }, y.values);
+    raw.attentionDecode(of(q), keys, values, rows, lengths, { heads, kvHeads, headDim, scale, softcap, window, ...strides }, y.values);
     return [y.info];
   });
 

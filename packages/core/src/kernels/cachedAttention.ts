@@ -13,6 +13,8 @@ export type CachedAttentionAttrs = {
   kvHeads: number;
   /** Multiplies `q·k`. */
   scale: number;
+  /** Scores become `softcap · tanh(score / softcap)`. */
+  softcap?: number;
   /** Of those tokens, the last so many; 0 is all. */
   window: number;
 };
@@ -25,7 +27,7 @@ export const cachedAttention = defineKernel<{ q: tf.Tensor3D }, CachedAttentionA
   name: 'CachedAttention',
   outputs: ['y'],
   saves: [],
-  forward({ q }, { keys, values, rows, lengths, maxTokens, kvHeads, scale, window }) {
+  forward({ q }, { keys, values, rows, lengths, maxTokens, kvHeads, scale, softcap, window }) {
     const [n, heads, headDim] = q.shape;
     const width = kvHeads * headDim;
     const queries = hostValues(q);
@@ -35,7 +37,7 @@ export const cachedAttention = defineKernel<{ q: tf.Tensor3D }, CachedAttentionA
       const begin = window > 0 ? Math.max(0, lengths[i] - window) : 0;
       for (let h = 0; h < heads; h++) {
         const base = rows[i] * maxTokens * width + Math.floor((h * kvHeads) / heads) * headDim;
-        oneHead(queries, (i * heads + h) * headDim, keys, values, base, width, headDim, begin, lengths[i], scale, scores, out);
+        oneHead(queries, (i * heads + h) * headDim, keys, values, base, width, headDim, begin, lengths[i], scale, softcap, scores, out);
       }
     }
     return { y: tf.tensor3d(out, [n, heads, headDim]) };
@@ -65,6 +67,7 @@ function oneHead(
   begin: number,
   end: number,
   scale: number,
+  softcap: number | undefined,
   scores: Float32Array,
   out: Float32Array,
 ): void {
@@ -73,7 +76,7 @@ function oneHead(
     const at = base + t * stride;
     let dot = 0;
     for (let d = 0; d < headDim; d++) dot += q[qAt + d] * keys[at + d];
-    scores[t] = dot * scale;
+    scores[t] = softcap === undefined ? dot * scale : softcap * Math.tanh((dot * scale) / softcap);
     if (scores[t] > largest) largest = scores[t];
   }
   let total = 0;
