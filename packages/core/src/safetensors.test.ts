@@ -132,6 +132,7 @@ describe('parseSafetensors', () => {
   it.each(['adapter.safetensors', 'mixed.safetensors'])('answers 10,000 mutations of %s by numbers or by a FormatError', (name) => {
     const original = fixture(name);
     const headerEnd = 8 + new DataView(original.buffer).getUint32(0, true);
+    const digits = [...original.keys()].filter((j) => j >= 8 && j < headerEnd && original[j] >= 48 && original[j] <= 57);
     const draw = rng(7).fork(name);
     let refused = 0;
     for (let i = 0; i < 10_000; i++) {
@@ -142,7 +143,6 @@ describe('parseSafetensors', () => {
         const at = draw.below(draw.below(8) === 0 ? bytes.length : Math.min(headerEnd, bytes.length));
         if (kind === 0) bytes[at] = draw.below(256);
         else if (kind === 1) {
-          const digits = [...bytes.keys()].filter((j) => j >= 8 && j < headerEnd && bytes[j] >= 48 && bytes[j] <= 57);
           bytes[digits[draw.below(digits.length)]] = 48 + draw.below(10);
         } else if (kind === 2)
           bytes =
