@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readCopy, rng } from '@plumbline/core';
+import { readCopy, rng, writeSafetensors } from '@plumbline/core';
 import { packSequences } from '@plumbline/data';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createScorer } from '../scorer/scorer.js';
@@ -68,6 +68,28 @@ describe('saveDecoder and loadDecoder', () => {
     await expect(loadDecoder(at('broken'))).rejects.toThrow(/model.safetensors.*download cut short/);
     rmSync(join(at('broken'), 'tokenizer.json'));
     await expect(loadDecoder(at('broken'))).rejects.toThrow(/there is no tokenizer.json; it has config.json/);
+  });
+
+  it('read weights in several files with an index', async () => {
+    const decoder = tinyDecoder({ vocabSize: 260 }, tokenizer);
+    await saveDecoder(at('sharded'), decoder);
+    const { tensors } = await decoder.parameters.save();
+    const names = Object.keys(tensors);
+    const files = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
+    const shardOf = (i: number) => files[i % 2];
+    for (const file of files)
+      await writeSafetensors(
+        join(at('sharded'), file),
+        Object.fromEntries(names.filter((_, i) => shardOf(i) === file).map((name) => [name, tensors[name]])),
+      );
+    rmSync(join(at('sharded'), 'model.safetensors'));
+    writeFileSync(
+      join(at('sharded'), 'model.safetensors.index.json'),
+      JSON.stringify({ weight_map: Object.fromEntries(names.map((name, i) => [name, shardOf(i)])) }),
+    );
+    expect((await (await loadDecoder(at('sharded'))).parameters.save()).tensors).toEqual(tensors);
+    rmSync(join(at('sharded'), files[1]));
+    await expect(loadDecoder(at('sharded'))).rejects.toThrow(/model-00002-of-00002.safetensors/);
   });
 
   it('say where a model could be', async () => {

@@ -6,6 +6,7 @@ import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decode
 import { dequantise } from '../gguf/dequantise.js';
 import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from '../gguf/model.js';
 import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';
+import type { LocalTokenizer } from '../tokenizers/tokenizer.js';
 
 /** A decoder from a GGUF file: configuration and tokenizer from its metadata, weights unpacked to float32, one tensor at a time. */
 export async function loadGguf(
@@ -27,6 +28,13 @@ export async function loadGguf(
   } finally {
     file.close();
   }
+}
+
+/** The tokenizer of a GGUF file. */
+export function tokenizerOfGguf(path: string): LocalTokenizer {
+  const file = openGguf(path);
+  file.close();
+  return tokenizerFromGguf(file.header, basename(path, '.gguf'));
 }
 
 export type GgufFile = { header: Gguf; read(tensor: string): Float32Array; close(): void };

@@ -8,7 +8,7 @@ import { parameterShapes } from '../decoder/layout.js';
 import { type DecoderSpec, specFromConfig } from '../decoder/spec.js';
 import { createScorer, headName, type LocalScorer, type Pooling } from '../scorer/scorer.js';
 import { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from '../tokenizers/tokenizer.js';
-import { loadGguf } from './gguf.node.js';
+import { loadGguf, tokenizerOfGguf } from './gguf.node.js';
 
 export type LoadOptions = {
   /** Recompute each layer in the backward pass: less memory, more time. */
@@ -19,7 +19,7 @@ export type LoadOptions = {
 
 /**
  * Loads a decoder by name: `zoo:NAME` (shipped with `@plumbline/zoo`), a folder with `config.json`, safetensors (one file or sharded) and
- * `tokenizer.json`, or a `.gguf` file, which holds all three. Weights become float32.
+ * `tokenizer.json`, or a `.gguf` file (or the folder of one), which holds all three. Weights become float32.
  *
  * @throws ConfigError where the name leads nowhere, saying what would; FormatError where a file is damaged or missing
  */
@@ -74,6 +74,7 @@ export async function loadScorer(nameOrPath: string, options: LoadOptions = {}):
  */
 export function loadTokenizer(nameOrPath: string, config: Record<string, unknown> = {}): LocalTokenizer {
   const path = modelPath(nameOrPath);
+  if (extname(path) === '.gguf') return tokenizerOfGguf(path);
   const file = join(path, 'tokenizer.json');
   if (!existsSync(file)) throw new FormatError(`${path}: there is no tokenizer.json; it has ${listing(path)}`);
   const json = readJson(file);
@@ -104,7 +105,8 @@ export function modelPath(nameOrPath: string): string {
   if (!nameOrPath.startsWith('zoo:')) {
     const path = resolve(nameOrPath);
     if (existsSync(path)) {
-      if (statSync(path).isDirectory() || extname(path) === '.gguf') return path;
+      if (extname(path) === '.gguf' && !statSync(path).isDirectory()) return path;
+      if (statSync(path).isDirectory()) return loneGguf(path) ?? path;
       throw new ConfigError(`${nameOrPath}: a model is a folder, a .gguf file or zoo:NAME`);
     }
     const zoo = zooFolder();
@@ -120,6 +122,14 @@ export function modelPath(nameOrPath: string): string {
   if (!names.includes(nameOrPath.slice(4)))
     throw new ConfigError(`the zoo has no "${nameOrPath.slice(4)}"; it has ${names.join(', ') || 'no models yet'}`);
   return path;
+}
+
+/** A folder may hold one GGUF file and nothing else of a model. */
+function loneGguf(folder: string): string | undefined {
+  if (existsSync(join(folder, 'config.json'))) return undefined;
+  const files = readdirSync(folder).filter((name) => extname(name) === '.gguf');
+  if (files.length > 1) throw new ConfigError(`${folder} holds ${files.length} models; name one of ${files.join(', ')}`);
+  return files.length === 1 ? join(folder, files[0]) : undefined;
 }
 
 function zooFolder(): string | undefined {

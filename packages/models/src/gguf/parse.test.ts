@@ -126,6 +126,7 @@ describe('loadDecoder on GGUF', () => {
     const [ours, theirs] = [await readCopy(decoder.hidden(batch)), await readCopy(again.hidden(batch))];
     ours.forEach((x, i) => void expect(theirs[i]).toBeCloseTo(x, 5));
     expect(again.tokenizer.eosId).toBe(0);
+    expect((await loadDecoder(folder)).name).toBe('tiny'); // a folder that holds nothing else
     expect(again.tokenizer.decode(again.tokenizer.encode('any text 12'))).toBe('any text 12');
   });
 
