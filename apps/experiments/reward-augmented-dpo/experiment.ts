@@ -14,7 +14,7 @@ const template = { text: 'score: {goal}', separator: '\n' };
 const asking = { template, placement: 'userPrefix' } as const;
 const best = 10;
 const ask = (goal: number) => (prompt: string) => goalPrompt(prompt, goal, asking) as string;
-/** Gold in [-1, 1] on the paper's scale from 1 to 10: in tenths for the data, exact for means. */
+/** Gold in [-1, 1] on the paper's scale from 1 to 10: rounded for the data, exact for means. */
 const points = (gold: ArrayLike<number>, decimals?: number) => rescaleScores(gold, { low: 1, high: best, from: [-1, 1], decimals });
 
 export default defineExperiment({
@@ -25,6 +25,7 @@ export default defineExperiment({
     model: z.string().default('zoo:words-1m').describe('The decoder that is aligned: zoo:NAME or a folder'),
     prompts: z.int().positive().default(300).describe('Prompts with sampled answers'),
     samplesPerPrompt: z.int().min(2).default(4).describe('Answers of each, of which the best is paired with a random other'),
+    decimals: z.int().min(0).max(2).default(0).describe('Of the scores from 1 to 10: a small decoder learns ten goals, not ninety-one'),
     steps: z.int().positive().default(80).describe('Optimizer updates of every arm'),
     pairsPerStep: z.int().positive().default(16).describe('Pairs of an update'),
     learningRate: z.number().positive().default(1e-4).describe('Peak rate; the paper has 5e-7 for models of billions'),
@@ -82,7 +83,7 @@ export default defineExperiment({
     const heldOut = words.heldOutPrompts.slice(0, config.evaluationPrompts);
     say(`sampling ${config.samplesPerPrompt} answers to each of ${prompts.length} prompts`);
     const groups = await words.sampleGroups({ prompts, n: config.samplesPerPrompt, rng: rng.fork('answers'), signal });
-    const scored = groups.map(({ prompt, completions, scores }) => ({ prompt, completions, scores: points(scores, 1) }));
+    const scored = groups.map(({ prompt, completions, scores }) => ({ prompt, completions, scores: points(scores, config.decimals) }));
     const pairs = makePairs(scored, 'bestRandom', rng.fork('pairs'));
     const goodRejected = pairs.filter((pair) => pair.rejected_score! >= 7);
 

@@ -10,6 +10,7 @@ export type {
   Experiment,
   ExperimentResult,
   ExperimentSpec,
+  LoggedRow,
   MatrixRow,
   MetricSpec,
   Progress,

@@ -15,6 +15,7 @@ export type {
   Experiment,
   ExperimentResult,
   ExperimentSpec,
+  LoggedRow,
   MetricSpec,
   Progress,
   SeedContext,

@@ -1,10 +1,9 @@
 /** The report page of an experiment: claims with their verdicts, arms, curves, texts, settings. */
 import { type MetricName, metrics as metricRecord } from '@plumbline/core';
-import { tInterval, type Verdict } from '../metrics/index.js';
+import { mean, tInterval, type Verdict } from '../metrics/index.js';
 import type { Cell, Column, ReportPage, Section, Series, Tone } from '../report/index.js';
-import type { ArmSummary, Experiment, ExperimentResult, StoredSeed } from './types.js';
+import type { ArmSummary, Experiment, ExperimentResult, LoggedRow, StoredSeed } from './types.js';
 
-type Logged = { step: number; [metric: string]: number };
 const usualCurves: readonly MetricName[] = [
   'reward/gold',
   'reward/mean',
@@ -34,7 +33,7 @@ export function experimentReport(
   experiment: Experiment,
   result: ExperimentResult,
   seeds: readonly StoredSeed[],
-  logsOf: (seed: number, arm: string) => readonly Logged[],
+  logsOf: (seed: number, arm: string) => readonly LoggedRow[],
 ): ReportPage {
   const arms = experiment.arms as readonly string[];
   return {
@@ -208,7 +207,7 @@ function curves(
   experiment: Experiment,
   seeds: readonly StoredSeed[],
   arms: readonly string[],
-  logsOf: (seed: number, arm: string) => readonly Logged[],
+  logsOf: (seed: number, arm: string) => readonly LoggedRow[],
 ): Section[] {
   const logs = new Map(arms.map((arm) => [arm, seeds.map(({ seed }) => logsOf(seed, arm))]));
   const blocks = (experiment.curves ?? usualCurves).flatMap((metric) => {
@@ -242,22 +241,21 @@ function curves(
 }
 
 /** Mean over the seeds, smoothed over the width of a fortieth of the run, so that noise does not hide the direction. */
-function averaged(runs: readonly (readonly Logged[])[], metric: string) {
-  const steps = [...new Set(runs.flatMap((run) => run.filter((row) => Number.isFinite(row[metric])).map((row) => row.step)))].sort(
-    (a, b) => a - b,
-  );
+function averaged(runs: readonly (readonly LoggedRow[])[], metric: MetricName) {
+  const measured = runs.map((run) => run.filter((row) => Number.isFinite(row[metric])));
+  const steps = [...new Set(measured.flatMap((run) => run.map((row) => row.step)))].sort((a, b) => a - b);
   const wide = Math.max(1, Math.ceil(steps.length / 40));
   const points = [];
   for (let i = 0; i < steps.length; i += wide) {
     const window = new Set(steps.slice(i, i + wide));
-    const perSeed = runs.flatMap((run) => {
-      const values = run.filter((row) => window.has(row.step) && Number.isFinite(row[metric])).map((row) => row[metric]);
-      return values.length > 0 ? [values.reduce((a, b) => a + b, 0) / values.length] : [];
+    const perSeed = measured.flatMap((run) => {
+      const values = run.filter((row) => window.has(row.step)).map((row) => row[metric]!);
+      return values.length > 0 ? [mean(values)] : [];
     });
     if (perSeed.length === 0) continue;
-    const { mean, low, high } = tInterval(perSeed);
+    const estimate = tInterval(perSeed);
     const x = steps[Math.min(i + Math.floor(wide / 2), steps.length - 1)];
-    points.push(perSeed.length > 2 ? { x, y: mean, low, high } : { x, y: mean });
+    points.push(perSeed.length > 2 ? { x, y: estimate.mean, low: estimate.low, high: estimate.high } : { x, y: estimate.mean });
   }
   return points;
 }

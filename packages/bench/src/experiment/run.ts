@@ -10,7 +10,7 @@ import { codeHash, packageVersions } from './codeHash.js';
 import { parseConfig } from './define.js';
 import { judgeClaims, minimumSeeds, summarise } from './judge.js';
 import { experimentReport } from './report.js';
-import type { BedMakers, Beds, Experiment, ExperimentResult, Progress, StoredSeed } from './types.js';
+import type { BedMakers, Beds, Experiment, ExperimentResult, LoggedRow, Progress, StoredSeed } from './types.js';
 
 export type RunOptions = {
   /** Counted seeds: 0 to n − 1, or these. Without a number, 5, or as many as the pilot asks for, at most `maximumSeeds`. */
@@ -214,6 +214,7 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
       signal,
       arm: (name: string) => open.get(name)!,
       shared: async (name) => open.get(name) ?? (await start(name)),
+      history: (name) => readMetrics(join(seedDir, name)),
       bed: (name) => (opened[name] ??= makers[name]({ seed, ...(typeof config.model === 'string' && { model: config.model }) })),
       say: (text) => onProgress({ kind: 'message', seed, text }),
     });
@@ -282,14 +283,14 @@ function makeFolder(path: string): void {
 }
 
 /** What a run logged, from its metrics.jsonl files; empty where there is none. */
-function readMetrics(runDir: string): { step: number; [metric: string]: number }[] {
+function readMetrics(runDir: string): LoggedRow[] {
   if (!existsSync(runDir)) return [];
   const file = readdirSync(runDir).find((name) => name === 'metrics.jsonl');
   if (!file) return [];
   return readFileSync(join(runDir, file), 'utf8')
     .split('\n')
     .filter((line) => line.trim() !== '')
-    .map((line) => JSON.parse(line) as { step: number; [metric: string]: number });
+    .map((line) => JSON.parse(line) as LoggedRow);
 }
 
 /** Without the number of threads, on which results do not depend. */

@@ -33,10 +33,15 @@ export type SeedContext<C, A extends string> = {
   arm(name: A): Run;
   /** A run folder for what the arms share, such as a reward model. */
   shared(name: string): Promise<Run>;
+  /** What a run of this seed has logged so far, in order, also before it was interrupted. */
+  history(name: string): readonly LoggedRow[];
   bed<B extends keyof Beds>(name: B): Promise<Beds[B]>;
   /** One line about what is going on, for whoever watches. */
   say(message: string): void;
 };
+
+/** One line of a run's log. */
+export type LoggedRow = { step: number } & Partial<Record<MetricName, number>>;
 
 /** Numbers, or paired units such as the held-out prompts, the same ones in every arm. */
 export type ArmValues = Record<string, number | Float64Array>;
