@@ -44,7 +44,7 @@ describe.each(Object.keys(recipes))('zoo:%s', (name) => {
 describe('the words recipe', () => {
   const tiny = {
     ...settings,
-    shape: { vocabSize: 1000, width: 8, layers: 1, heads: 2, mlpWidth: 8, contextLength: 64 },
+    shape: { vocabSize: 1000, width: 8, layers: 1, heads: 2, mlpWidth: 8, contextLength: 160 },
     stories: 400,
     heldOutStories: 20,
     heldOutDocuments: 0.2,
