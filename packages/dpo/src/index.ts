@@ -59,3 +59,10 @@ export { xpoLoss } from './losses/xpo.js';
 export { precomputeReference, type Reference, type ReferenceLogps } from './pairInputs.js';
 // Trainer
 export { PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
+// Single completions with a thumb up or down: losses, batches, trainer
+export { trainUnpaired, UnpairedTrainConfig, type UnpairedTraining } from './trainUnpaired.js';
+export { type EncodedRow, encodeRows, type UnpairedBatch, unpairedBatch, unpairedBatches } from './unpaired/batches.js';
+export { bcoLoss, densityRatios, runningShift } from './unpaired/bco.js';
+export { type UnpairedLossName, unpairedLoss, unpairedLosses } from './unpaired/index.js';
+export { apoZeroUnpairedLoss, type KtoOptions, ktoLoss, referencePoint } from './unpaired/kto.js';
+export type { UnpairedInputs, UnpairedLoss, UnpairedLossSpec } from './unpaired/types.js';
