@@ -62,7 +62,14 @@ function optionsOf(c: Config): Record<string, unknown> {
       return { kPos: c.vespo_k_pos, lambdaPos: c.vespo_lambda_pos, kNeg: c.vespo_k_neg, lambdaNeg: c.vespo_lambda_neg };
     case 'gmpo':
       return { epsilon: c.epsilon };
-    default:
+    case 'reinforce':
+      return {};
+    case 'grpo':
+    case 'bnpo':
+    case 'dr_grpo':
+    case 'dapo':
+    case 'luspo':
+    case 'rloo':
       return {
         epsilon: c.epsilon,
         ...(c.epsilon_high !== null && { epsilonHigh: c.epsilon_high }),
