@@ -18,8 +18,14 @@ type Wanted = { info: (name: string) => Info; values: (name: string) => Float32A
 
 const size = tf.util.sizeFromShape;
 
+/** Registers a kernel, in place of one that the backend copied from cpu. */
+function put(config: tf.KernelConfig): void {
+  if (tf.getKernel(config.kernelName, config.backendName)) tf.unregisterKernel(config.kernelName, config.backendName);
+  tf.registerKernel(config);
+}
+
 function register<A>(kernelName: string, kernel: (call: Call<A>) => Info[]): void {
-  tf.registerKernel({
+  put({
     kernelName,
     backendName: 'native',
     kernelFunc: ({ inputs, attrs, backend }) => {
@@ -183,7 +189,7 @@ export function registerNativeKernels(): void {
     );
   }
 
-  tf.registerKernel({
+  put({
     kernelName: 'AdamWStep',
     backendName: 'native',
     kernelFunc: (call) => {
