@@ -1,4 +1,4 @@
-import { readCopy } from '@plumbline/core';
+import { ConfigError, readCopy } from '@plumbline/core';
 import { encodeCompletion, encodePrompt, joinSequence, type LanguageModel, type PackedBatch, packSequences } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LocalDecoder } from './decoder/decoder.js';
@@ -20,9 +20,14 @@ export function asLanguageModel(
         sampling,
       ),
     async score(batch) {
-      const sequences = batch.map(({ prompt, completion }) =>
-        joinSequence(encodePrompt(tokenizer, prompt), encodeCompletion(tokenizer, prompt, completion, { appendEos: false })),
-      );
+      const sequences = batch.map(({ prompt, completion }, i) => {
+        const before = encodePrompt(tokenizer, prompt);
+        if (before.length === 0)
+          throw new ConfigError(
+            `score: prompt ${i} is empty, so that its completion's first token has no probability; begin it with a token`,
+          );
+        return joinSequence(before, encodeCompletion(tokenizer, prompt, completion, { appendEos: false }));
+      });
       const logps = await completionLogpsOf(decoder, sequences, { batchTokens });
       return sequences.map(({ tokens, completionStart }, i) => ({ tokens: tokens.slice(completionStart), logps: logps[i] }));
     },

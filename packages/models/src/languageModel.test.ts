@@ -1,0 +1,59 @@
+import { readCopy, rng } from '@plumbline/core';
+import { joinSequence, packSequences } from '@plumbline/data';
+import * as tf from '@tensorflow/tfjs-core';
+import { describe, expect, it } from 'vitest';
+import { generate } from './generation/generate.js';
+import { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
+import { tinyDecoder } from './testing/tinyDecoder.js';
+
+const sequence = (prompt: number[], completion: number[]) => joinSequence(Int32Array.from(prompt), Int32Array.from(completion));
+
+describe('completionLogpsOf', () => {
+  it('gives each completion its own tokens, however they are batched', async () => {
+    const decoder = tinyDecoder();
+    const sequences = [sequence([1, 2], [3]), sequence([4], [5, 6, 7]), sequence([8, 9, 10], [11, 12])];
+    const whole = await completionLogpsOf(decoder, sequences);
+    expect(whole.map(({ length }) => length)).toEqual([1, 3, 2]);
+    const small = await completionLogpsOf(decoder, sequences, { batchTokens: 4 });
+    small.forEach((logps, i) => void logps.forEach((logp, t) => void expect(logp).toBeCloseTo(whole[i][t], 5)));
+    const { tokens } = decoder.completionLogps(packSequences(sequences.map((s, row) => ({ ...s, row }))));
+    expect(whole.flatMap((logps) => [...logps])).toEqual([...(await readCopy(tokens))]);
+  });
+});
+
+describe('sampleKl', () => {
+  it('is 0 against itself, and near the sum over all tokens of p·log(p/q) for one token', async () => {
+    const policy = tinyDecoder();
+    const reference = tinyDecoder();
+    const saved = await reference.parameters.save();
+    saved.tensors['model.norm.weight'].data.fill(0.6);
+    await reference.parameters.load(saved);
+    const prompt = Int32Array.of(1, 2, 3);
+    const [samples] = await generate(policy, [prompt], { n: 3000, maxTokens: 1, stopIds: [], rng: rng(1) });
+    const sequences = samples.map(({ tokens }) => joinSequence(prompt, tokens));
+    expect((await sampleKl(policy, policy, sequences.slice(0, 5))).mean).toBe(0);
+    const every = Array.from({ length: 23 }, (_, v) => joinSequence(prompt, Int32Array.of(v)));
+    const [p, q] = [await completionLogpsOf(policy, every), await completionLogpsOf(reference, every)];
+    const exact = p.reduce((sum, [logp], v) => sum + Math.exp(logp) * (logp - q[v][0]), 0);
+    const { mean, perSequence, meanPerToken } = await sampleKl(policy, reference, sequences);
+    const deviation = Math.sqrt(perSequence.reduce((sum, x) => sum + (x - mean) ** 2, 0) / 3000);
+    expect(Math.abs(mean - exact)).toBeLessThan((4 * deviation) / Math.sqrt(3000));
+    expect(exact).toBeGreaterThan(0.01);
+    expect(meanPerToken).toBeCloseTo(mean, 6);
+  });
+});
+
+describe('asLanguageModel', () => {
+  it('refuses to score after an empty prompt, whose first token would have no probability', async () => {
+    await expect(asLanguageModel(tinyDecoder()).score([{ prompt: '', completion: '"#' }])).rejects.toThrow(/prompt 0 is empty/);
+  });
+
+  it('leaves no tensor behind', async () => {
+    const model = asLanguageModel(tinyDecoder());
+    const before = tf.memory().numTensors;
+    await model.score([{ prompt: '"#', completion: '$%' }]);
+    const [vector] = await model.embed(['"#$']);
+    expect(Math.hypot(...vector)).toBeCloseTo(1, 5);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
