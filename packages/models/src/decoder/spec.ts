@@ -293,6 +293,7 @@ function checked(spec: DecoderSpec, name: string): DecoderSpec {
     if (!Number.isInteger(spec[key]) || spec[key] < 1)
       throw new ConfigError(`${name}: ${key} must be a whole number above 0, got ${spec[key]}`);
   }
+  if (spec.layers > 10_000) throw new ConfigError(`${name}: layers is ${spec.layers}; at most 10,000 are allowed`);
   if (spec.heads % spec.kvHeads !== 0)
     throw new ConfigError(`${name}: heads (${spec.heads}) must be a multiple of kvHeads (${spec.kvHeads})`);
   if (spec.ropeTheta > 0 && spec.headDim % 2 !== 0)

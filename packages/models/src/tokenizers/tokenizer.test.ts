@@ -14,6 +14,12 @@ describe('tokenizerFromJson', () => {
     );
   });
 
+  it('leaves out ids that have no token, as models with room for more may give', () => {
+    const tokenizer = tokenizerFromJson(trainByteBpe([], { vocabSize: 256 }));
+    expect(tokenizer.decode([...tokenizer.encode('ab'), 256, 9999])).toBe('ab');
+    expect(tokenizer.decode([300])).toBe('');
+  });
+
   it('names a special token that is not in the vocabulary', () => {
     const json = trainByteBpe([], { vocabSize: 256 });
     expect(() => tokenizerFromJson(json, { eos_token: '</s>' })).toThrow(/eos_token is "<\/s>"/);

@@ -12,7 +12,6 @@ export type TokenizerConfig = {
   unk_token?: string | { content: string } | null;
   /** One template, or named ones of which `default` is used. */
   chat_template?: string | readonly { name: string; template: string }[] | null;
-  clean_up_tokenization_spaces?: boolean;
   [key: string]: unknown;
 };
 
@@ -28,8 +27,9 @@ export interface LocalTokenizer extends Tokenizer {
 /**
  * A tokenizer from the object of a `tokenizer.json`, with what its `tokenizer_config.json` says of special tokens and chat template.
  *
- * Encoding adds no special tokens unless asked; special tokens written out in the text are recognised. Decoding never tidies spaces
- * unless the configuration asks for it, so byte-level tokenizers give back exactly what they were given.
+ * Encoding adds no special tokens unless asked; special tokens written out in the text are recognised. Decoding never tidies spaces (whatever
+ * `clean_up_tokenization_spaces` says), so byte-level tokenizers give back exactly what they were given; ids that have no token (models often
+ * have room for more) leave no trace.
  *
  * @throws FormatError where the object is no tokenizer; ConfigError where a special token is not in the vocabulary
  */
@@ -38,6 +38,8 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
   const inner = parse(json, name);
   let vocabSize = 0;
   for (const id of inner.get_vocab(true).values()) vocabSize = Math.max(vocabSize, id + 1);
+  const named = new Uint8Array(vocabSize);
+  for (const id of inner.get_vocab(true).values()) named[id] = 1;
   const special = (key: 'bos_token' | 'eos_token' | 'pad_token') => {
     const token = contentOf(config[key]);
     if (token === undefined) return undefined;
@@ -61,8 +63,10 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
     chatTemplate: template,
     hasChatTemplate: render !== undefined,
     encode: (text, { special = false } = {}) => Int32Array.from(inner.encode(text, { add_special_tokens: special }).ids),
-    decode: (ids, { skipSpecial = false } = {}) =>
-      ids.length === 0 ? '' : inner.decode(Array.from(ids), { skip_special_tokens: skipSpecial }),
+    decode(ids, { skipSpecial = false } = {}) {
+      const known = Array.from(ids).filter((id) => id >= 0 && id < vocabSize && named[id]);
+      return known.length === 0 ? '' : inner.decode(known, { skip_special_tokens: skipSpecial });
+    },
     idOf(token) {
       const id = inner.token_to_id(token);
       if (id === undefined) throw new ConfigError(`${name}: no token "${token}" among ${vocabSize}`);
