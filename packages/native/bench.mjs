@@ -45,5 +45,7 @@ for (const [m, n, k, transA, transB, what] of shapes) {
     best = Math.min(best, performance.now() - start);
   }
   const name = `${m}x${n}x${k}${transA || transB ? ` ${transA ? 'T' : 'N'}${transB ? 'T' : 'N'}` : ''}`;
-  console.log(`${name.padEnd(20)} ${((2 * m * n * k) / best / 1e6).toFixed(0).padStart(5)} GFLOP/s ${(best * 1000).toFixed(0).padStart(7)} us  ${what}`);
+  console.log(
+    `${name.padEnd(20)} ${((2 * m * n * k) / best / 1e6).toFixed(0).padStart(5)} GFLOP/s ${(best * 1000).toFixed(0).padStart(7)} us  ${what}`,
+  );
 }

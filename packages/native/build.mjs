@@ -44,10 +44,16 @@ function run(command, args) {
   });
 }
 
-function signature(cxx) {
+/** What src/addon.ts compares with, to see whether a compiled file is that of these sources. */
+function sourcesHash() {
   const hash = createHash('sha256');
   for (const f of readdirSync(sources).sort()) hash.update(f).update(readFileSync(join(sources, f)));
-  hash.update(readFileSync(fileURLToPath(import.meta.url)));
+  return hash.digest('hex');
+}
+
+function signature(cxx) {
+  const hash = createHash('sha256');
+  hash.update(sourcesHash()).update(readFileSync(fileURLToPath(import.meta.url)));
   hash.update(JSON.stringify([cxx, process.platform, process.arch, process.versions.modules, process.env.PLUMB_CXXFLAGS ?? '']));
   return hash.digest('hex');
 }
@@ -70,22 +76,34 @@ export async function build({ force = false } = {}) {
   const probe = spawnSync(cxx, ['--version'], { encoding: 'utf8' });
   if (probe.error || probe.status !== 0) return { built: false, why: `no C++ compiler: "${cxx}" cannot be run (set CXX to one)` };
   const start = Date.now();
-  mkdirSync(out, { recursive: true });
-  const work = mkdtempSync(join(out, 'tmp-'));
+  let work;
   try {
+    mkdirSync(out, { recursive: true });
+    work = mkdtempSync(join(out, 'tmp-'));
     const extra = (process.env.PLUMB_CXXFLAGS ?? '').split(' ').filter(Boolean);
     const has = Object.keys(isas).map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
     const jobs = [];
     for (const [isa, flags] of Object.entries(isas))
       for (const unit of ['fused', 'ops', 'gemm'])
         jobs.push({ source: unit, object: `${unit}-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`] });
-    jobs.push({ source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] }, { source: 'pool', object: 'pool', flags: ['-O2'] });
+    jobs.push(
+      { source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] },
+      { source: 'pool', object: 'pool', flags: ['-O2'] },
+    );
     const objects = jobs.map((j) => join(work, `${j.object}.o`));
     let failure = '';
     const queue = [...jobs];
     const lane = async () => {
       for (let j = queue.shift(); j && !failure; j = queue.shift()) {
-        const r = await run(cxx, [...common, ...j.flags, ...extra, '-c', join(sources, `${j.source}.cc`), '-o', join(work, `${j.object}.o`)]);
+        const r = await run(cxx, [
+          ...common,
+          ...j.flags,
+          ...extra,
+          '-c',
+          join(sources, `${j.source}.cc`),
+          '-o',
+          join(work, `${j.object}.o`),
+        ]);
         if (r.code !== 0) failure ||= r.text;
       }
     };
@@ -101,12 +119,12 @@ export async function build({ force = false } = {}) {
       return { built: false, why: `${cxx} failed: ${(lines.find((l) => /error/i.test(l)) ?? lines[0]).trim()}` };
     }
     renameSync(join(work, 'plumbline.node'), target);
-    writeFileSync(stamp, JSON.stringify({ signature: want, compiler: probe.stdout.split('\n')[0] }));
+    writeFileSync(stamp, JSON.stringify({ signature: want, sources: sourcesHash(), compiler: probe.stdout.split('\n')[0] }));
     return { built: true, why: 'compiled', seconds: (Date.now() - start) / 1000 };
   } catch (e) {
     return { built: false, why: e instanceof Error ? e.message : String(e) };
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    if (work) rmSync(work, { recursive: true, force: true });
   }
 }
 

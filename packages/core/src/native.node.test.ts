@@ -25,12 +25,20 @@ const native = await initBackend({ backend: 'native' }).then(
   },
 );
 
-const lengths = (...n: number[]): Int32Array => n.reduce<number[]>((all, x) => [...all, all[all.length - 1] + x], [0]) as unknown as Int32Array;
-const cu = (...n: number[]): Int32Array => Int32Array.from(lengths(...n));
+/** Cumulative lengths. */
+function cu(...lengths: number[]): Int32Array {
+  const sums = new Int32Array(lengths.length + 1);
+  for (let i = 0; i < lengths.length; i++) sums[i + 1] = sums[i] + lengths[i];
+  return sums;
+}
 const ids = (n: number, below: number): Int32Array => Int32Array.from({ length: n }, (_, i) => (i * 7919 + 13) % below);
 
 /** Sizes beyond one block of whatever the kernels are cut into. */
-function suite<I extends Some, A extends object, O extends Some, R extends Some>(kernel: Kernel<I, A, O, R>, cases: KernelCase<A>[], tolerance = 5e-4): void {
+function suite<I extends Some, A extends object, O extends Some, R extends Some>(
+  kernel: Kernel<I, A, O, R>,
+  cases: KernelCase<A>[],
+  tolerance = 5e-4,
+): void {
   if (!native) return;
   describe(`${kernel.definition.name}, beyond one block`, () => {
     for (const { name, run } of testKernel(kernel, cases, { backends: ['native'], tolerance })) it(name, run);
@@ -39,20 +47,37 @@ function suite<I extends Some, A extends object, O extends Some, R extends Some>
 suite(attention, [
   { shapes: { q: [301, 2, 8], k: [301, 1, 8], v: [301, 1, 8] }, attrs: { cuSeqlens: cu(1, 290, 10), causal: true, scale: 0.35 } },
   { shapes: { q: [290, 1, 3], k: [290, 1, 3], v: [290, 1, 3] }, attrs: { cuSeqlens: cu(290), causal: false, scale: 0.5 } },
-  { shapes: { q: [300, 1, 4], k: [300, 1, 4], v: [300, 1, 4] }, attrs: { cuSeqlens: cu(300), causal: true, scale: 0.5, window: 20, softcap: 3 } },
-  { shapes: { q: [400, 2, 4], k: [400, 2, 4], v: [400, 2, 4] }, attrs: { cuSeqlens: cu(270, 70, 40, 20), causal: true, scale: 0.5, prefixOf: Int32Array.of(-1, 0, 0, -1) } },
+  {
+    shapes: { q: [300, 1, 4], k: [300, 1, 4], v: [300, 1, 4] },
+    attrs: { cuSeqlens: cu(300), causal: true, scale: 0.5, window: 20, softcap: 3 },
+  },
+  {
+    shapes: { q: [400, 2, 4], k: [400, 2, 4], v: [400, 2, 4] },
+    attrs: { cuSeqlens: cu(270, 70, 40, 20), causal: true, scale: 0.5, prefixOf: Int32Array.of(-1, 0, 0, -1) },
+  },
 ]);
 suite(tokenLogps as never, [
-  { shapes: { hidden: [70, 9], weight: [130, 9], bias: [130] }, attrs: { targets: ids(70, 130), entropy: true, squaredSum: true, temperature: 1.5 }, spread: 0.5 },
+  {
+    shapes: { hidden: [70, 9], weight: [130, 9], bias: [130] },
+    attrs: { targets: ids(70, 130), entropy: true, squaredSum: true, temperature: 1.5 },
+    spread: 0.5,
+  },
   { shapes: { hidden: [1100, 3], weight: [37, 3] }, attrs: { targets: ids(1100, 37) }, spread: 0.5 },
 ]);
 suite(rmsNorm, [{ shapes: { x: [150, 70], weight: [70] }, attrs: { eps: 1e-5 } }]);
 suite(layerNorm, [{ shapes: { x: [150, 70], weight: [70], bias: [70] }, attrs: { eps: 1e-5 } }]);
 suite(swiGlu, [{ shapes: { gate: [130, 140], up: [130, 140] }, attrs: {} }]);
-suite(rotary, [{ shapes: { x: [130, 4, 34] }, attrs: { positions: ids(130, 60), inverseFrequencies: Float32Array.from({ length: 17 }, (_, i) => 0.8 ** i) } }]);
+suite(rotary, [
+  {
+    shapes: { x: [130, 4, 34] },
+    attrs: { positions: ids(130, 60), inverseFrequencies: Float32Array.from({ length: 17 }, (_, i) => 0.8 ** i) },
+  },
+]);
 suite(linear as never, [{ shapes: { x: [190, 70], weight: [67, 70], bias: [67] }, attrs: {} }]);
 suite(embedding, [{ shapes: { weight: [50, 33] }, attrs: { ids: ids(700, 50) } }]);
-suite(segmentMean, [{ shapes: { x: [90, 21] }, attrs: { cuSeqlens: cu(30, 0, 60), mask: Uint8Array.from({ length: 90 }, (_, i) => i % 3 && 1) } }]);
+suite(segmentMean, [
+  { shapes: { x: [90, 21] }, attrs: { cuSeqlens: cu(30, 0, 60), mask: Uint8Array.from({ length: 90 }, (_, i) => i % 3 && 1) } },
+]);
 
 describe.runIf(native)('a step on native', () => {
   /** A little of everything, with the gradients of all parameters and one optimizer step. */
@@ -100,7 +125,10 @@ describe.runIf(native)('a step on native', () => {
   it('is the same step of AdamW as in plain ops', async () => {
     const run = async (backend: string) => {
       await tf.setBackend(backend);
-      const tree = createParameters({ w: { shape: [301], data: Float32Array.from({ length: 301 }, (_, i) => Math.sin(i)) }, b: { shape: [], data: Float32Array.of(2) } });
+      const tree = createParameters({
+        w: { shape: [301], data: Float32Array.from({ length: 301 }, (_, i) => Math.sin(i)) },
+        b: { shape: [], data: Float32Array.of(2) },
+      });
       const optimizer = adamW({ weightDecay: 0.1, decays: (name) => name === 'w' });
       for (let i = 1; i <= 5; i++) {
         const grads = new Map(tree.trainable().map((p) => [p, tf.tidy(() => tf.mul(p.value, i * 0.3))]));

@@ -60,8 +60,11 @@ export function registerNativeKernels(): void {
     raw.rmsNorm(of(x), of(weight), attrs.eps, y.values, r.values);
     return [y.info, r.info];
   });
-  registerGrad('RmsNorm', ({ x, weight }) => ({ x: x.shape, weight: weight.shape }), ({ inputs, of, wanted }) =>
-    raw.rmsNormGrad(of(inputs['dy:y']), of(inputs.x), of(inputs.weight), of(inputs.r), wanted.values('x'), wanted.values('weight')),
+  registerGrad(
+    'RmsNorm',
+    ({ x, weight }) => ({ x: x.shape, weight: weight.shape }),
+    ({ inputs, of, wanted }) =>
+      raw.rmsNormGrad(of(inputs['dy:y']), of(inputs.x), of(inputs.weight), of(inputs.r), wanted.values('x'), wanted.values('weight')),
   );
 
   register<{ eps: number }>('LayerNorm', ({ inputs: { x, weight, bias }, attrs, make, of }) => {
@@ -70,8 +73,20 @@ export function registerNativeKernels(): void {
     raw.layerNorm(of(x), of(weight), of(bias), attrs.eps, y.values, mean.values, r.values);
     return [y.info, mean.info, r.info];
   });
-  registerGrad('LayerNorm', ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: weight.shape }), ({ inputs, of, wanted }) =>
-    raw.layerNormGrad(of(inputs['dy:y']), of(inputs.x), of(inputs.weight), of(inputs.mean), of(inputs.r), wanted.values('x'), wanted.values('weight'), wanted.values('bias')),
+  registerGrad(
+    'LayerNorm',
+    ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: weight.shape }),
+    ({ inputs, of, wanted }) =>
+      raw.layerNormGrad(
+        of(inputs['dy:y']),
+        of(inputs.x),
+        of(inputs.weight),
+        of(inputs.mean),
+        of(inputs.r),
+        wanted.values('x'),
+        wanted.values('weight'),
+        wanted.values('bias'),
+      ),
   );
 
   register<RotaryAttrs>('Rotary', ({ inputs: { x }, attrs, make, of }) => {
@@ -79,8 +94,10 @@ export function registerNativeKernels(): void {
     turn(of(x), x.shape, attrs, false, y.values);
     return [y.info];
   });
-  registerGrad<RotaryAttrs>('Rotary', (inputs) => ({ x: inputs['dy:y'].shape }), ({ inputs, attrs, of, wanted }) =>
-    turn(of(inputs['dy:y']), inputs['dy:y'].shape, attrs, true, wanted.values('x')!),
+  registerGrad<RotaryAttrs>(
+    'Rotary',
+    (inputs) => ({ x: inputs['dy:y'].shape }),
+    ({ inputs, attrs, of, wanted }) => turn(of(inputs['dy:y']), inputs['dy:y'].shape, attrs, true, wanted.values('x')!),
   );
 
   register('SwiGlu', ({ inputs: { gate, up }, make, of }) => {
@@ -88,16 +105,21 @@ export function registerNativeKernels(): void {
     raw.swiGlu(of(gate), of(up), y.values);
     return [y.info];
   });
-  registerGrad('SwiGlu', ({ gate }) => ({ gate: gate.shape, up: gate.shape }), ({ inputs, of, wanted }) =>
-    raw.swiGluGrad(of(inputs['dy:y']), of(inputs.gate), of(inputs.up), wanted.values('gate'), wanted.values('up')),
+  registerGrad(
+    'SwiGlu',
+    ({ gate }) => ({ gate: gate.shape, up: gate.shape }),
+    ({ inputs, of, wanted }) =>
+      raw.swiGluGrad(of(inputs['dy:y']), of(inputs.gate), of(inputs.up), wanted.values('gate'), wanted.values('up')),
   );
   register('GeluTanh', ({ inputs: { x }, make, of }) => {
     const y = make(x.shape);
     raw.geluTanh(of(x), y.values);
     return [y.info];
   });
-  registerGrad('GeluTanh', ({ x }) => ({ x: x.shape }), ({ inputs, of, wanted }) =>
-    raw.geluTanhGrad(of(inputs['dy:y']), of(inputs.x), wanted.values('x')!),
+  registerGrad(
+    'GeluTanh',
+    ({ x }) => ({ x: x.shape }),
+    ({ inputs, of, wanted }) => raw.geluTanhGrad(of(inputs['dy:y']), of(inputs.x), wanted.values('x')!),
   );
 
   register<AttentionAttrs>('Attention', ({ inputs: { q, k, v }, attrs, make, of }) => {
@@ -105,19 +127,26 @@ export function registerNativeKernels(): void {
     raw.attention(of(q), of(k), of(v), attentionShape(q, k, attrs), y.values, lse.values);
     return [y.info, lse.info];
   });
-  registerGrad<AttentionAttrs>('Attention', ({ q, k }) => ({ q: q.shape, k: k.shape, v: k.shape }), ({ inputs, attrs, of, wanted }) => {
-    const { q, k, v, y, lse } = inputs;
-    const to = [wanted.values('q'), wanted.values('k'), wanted.values('v')] as const;
-    raw.attentionGrad(of(inputs['dy:y']), of(q), of(k), of(v), of(y), of(lse), attentionShape(q, k, attrs), ...to);
-  });
+  registerGrad<AttentionAttrs>(
+    'Attention',
+    ({ q, k }) => ({ q: q.shape, k: k.shape, v: k.shape }),
+    ({ inputs, attrs, of, wanted }) => {
+      const { q, k, v, y, lse } = inputs;
+      const to = [wanted.values('q'), wanted.values('k'), wanted.values('v')] as const;
+      raw.attentionGrad(of(inputs['dy:y']), of(q), of(k), of(v), of(y), of(lse), attentionShape(q, k, attrs), ...to);
+    },
+  );
 
-  register<CachedAttentionAttrs>('CachedAttention', ({ inputs: { q }, attrs: { keys, values, rows, lengths, maxTokens, kvHeads, scale, softcap, window }, make, of }) => {
-    const [, heads, headDim] = q.shape;
-    const y = make(q.shape);
-    const strides = { slotStride: maxTokens * kvHeads * headDim, tokenStride: kvHeads * headDim, headStride: headDim };
-    raw.attentionDecode(of(q), keys, values, rows, lengths, { heads, kvHeads, headDim, scale, softcap, window, ...strides }, y.values);
-    return [y.info];
-  });
+  register<CachedAttentionAttrs>(
+    'CachedAttention',
+    ({ inputs: { q }, attrs: { keys, values, rows, lengths, maxTokens, kvHeads, scale, softcap, window }, make, of }) => {
+      const [, heads, headDim] = q.shape;
+      const y = make(q.shape);
+      const strides = { slotStride: maxTokens * kvHeads * headDim, tokenStride: kvHeads * headDim, headStride: headDim };
+      raw.attentionDecode(of(q), keys, values, rows, lengths, { heads, kvHeads, headDim, scale, softcap, window, ...strides }, y.values);
+      return [y.info];
+    },
+  );
 
   register<TokenLogpsAttrs>('TokenLogps', ({ inputs, attrs, make, of }) => {
     const n = attrs.targets.length;
@@ -148,33 +177,44 @@ export function registerNativeKernels(): void {
     raw.gemm(of(x), of(weight), y.values, { m, n, k, transB: true, bias: bias ? of(bias) : null });
     return [y.info];
   });
-  registerGrad('Linear', ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: [weight.shape[0]] }), ({ inputs, of, wanted }) => {
-    const [rows, width] = inputs.x.shape;
-    const out = inputs.weight.shape[0];
-    const dy = of(inputs['dy:y']);
-    const [dx, dWeight, dBias] = [wanted.values('x'), wanted.values('weight'), wanted.values('bias')];
-    if (dx) raw.gemm(dy, of(inputs.weight), dx, { m: rows, n: width, k: out });
-    if (dWeight) raw.gemm(dy, of(inputs.x), dWeight, { m: out, n: width, k: rows, transA: true });
-    if (dBias) raw.columnSums(dy, out, dBias);
-  });
+  registerGrad(
+    'Linear',
+    ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: [weight.shape[0]] }),
+    ({ inputs, of, wanted }) => {
+      const [rows, width] = inputs.x.shape;
+      const out = inputs.weight.shape[0];
+      const dy = of(inputs['dy:y']);
+      const [dx, dWeight, dBias] = [wanted.values('x'), wanted.values('weight'), wanted.values('bias')];
+      if (dx) raw.gemm(dy, of(inputs.weight), dx, { m: rows, n: width, k: out });
+      if (dWeight) raw.gemm(dy, of(inputs.x), dWeight, { m: out, n: width, k: rows, transA: true });
+      if (dBias) raw.columnSums(dy, out, dBias);
+    },
+  );
 
   register<{ ids: Int32Array }>('Embedding', ({ inputs: { weight }, attrs: { ids }, make, of }) => {
     const y = make([ids.length, weight.shape[1]]);
     raw.gatherRows(of(weight), ids, weight.shape[1], y.values);
     return [y.info];
   });
-  registerGrad<{ ids: Int32Array }>('Embedding', ({ weight }) => ({ weight: weight.shape }), ({ inputs, attrs, of, wanted }) =>
-    raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
+  registerGrad<{ ids: Int32Array }>(
+    'Embedding',
+    ({ weight }) => ({ weight: weight.shape }),
+    ({ inputs, attrs, of, wanted }) => raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
   );
   register<{ rows: Int32Array }>('GatherRows', ({ inputs: { x }, attrs: { rows }, make, of }) => {
     const y = make([rows.length, x.shape[1]]);
     raw.gatherRows(of(x), rows, x.shape[1], y.values);
     return [y.info];
   });
-  registerGrad<{ rows: Int32Array; count?: number }>('GatherRows', (inputs, { count }) => ({ x: [count!, inputs['dy:y'].shape[1]] }), ({ inputs, attrs, of, wanted }) =>
-    raw.scatterRows(of(inputs['dy:y']), attrs.rows, inputs['dy:y'].shape[1], wanted.values('x')!),
+  registerGrad<{ rows: Int32Array; count?: number }>(
+    'GatherRows',
+    (inputs, { count }) => ({ x: [count!, inputs['dy:y'].shape[1]] }),
+    ({ inputs, attrs, of, wanted }) => raw.scatterRows(of(inputs['dy:y']), attrs.rows, inputs['dy:y'].shape[1], wanted.values('x')!),
   );
-  for (const [name, mean] of [['SegmentMean', true], ['SegmentSum', false]] as const) {
+  for (const [name, mean] of [
+    ['SegmentMean', true],
+    ['SegmentSum', false],
+  ] as const) {
     register<SegmentAttrs>(name, ({ inputs: { x }, attrs: { cuSeqlens, mask }, make, of }) => {
       const inner = x.shape.slice(1);
       const y = make([cuSeqlens.length - 1, ...inner]);
@@ -200,7 +240,15 @@ export function registerNativeKernels(): void {
       for (const step of new Set(steps)) {
         const now = [...steps.keys()].filter((i) => steps[i] === step); // one call, unless a parameter came later
         const pick = (xs: Info[]) => now.map((i) => of(xs[i]));
-        raw.adamW(pick(values), pick(grads), pick(m), pick(v), { learningRate, gradScale, beta1, beta2, eps, decays: now.map((i) => decays[i]), step });
+        raw.adamW(pick(values), pick(grads), pick(m), pick(v), {
+          learningRate,
+          gradScale,
+          beta1,
+          beta2,
+          eps,
+          decays: now.map((i) => decays[i]),
+          step,
+        });
       }
       return [];
     },
@@ -216,6 +264,10 @@ function attentionShape(q: Info, k: Info, { cuSeqlens, prefixOf, causal, scale, 
   return { cuSeqlens, prefixOf, heads: q.shape[1], kvHeads: k.shape[1], headDim: q.shape[2], causal, scale, window, softcap };
 }
 
-function tokenInputs({ hidden, weight, bias }: Inputs, { targets, temperature, softcap }: TokenLogpsAttrs, of: (x: Info) => Float32Array): raw.TokenLogpsInputs {
+function tokenInputs(
+  { hidden, weight, bias }: Inputs,
+  { targets, temperature, softcap }: TokenLogpsAttrs,
+  of: (x: Info) => Float32Array,
+): raw.TokenLogpsInputs {
   return { hidden: of(hidden), weight: of(weight), bias: bias ? of(bias) : null, targets, d: hidden.shape[1], temperature, softcap };
 }

@@ -1,7 +1,9 @@
 /** The compiled addon: found, loaded once, and described. Nothing here throws at import. */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 type F32 = Float32Array;
@@ -9,16 +11,17 @@ type Any = Float32Array | Int32Array | Uint8Array;
 type Mask = Uint8Array | null;
 
 /** The functions of `build/plumbline.node`, in the order of their arguments in src/cc/addon.cc. */
+// biome-ignore format: one line a function
 export interface Addon {
   simd(): string;
   threads(): number;
   setThreads(n: number): void;
   gemm(
     a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, lda: number, transA: boolean, ldb: number, transB: boolean, ldc: number, relu: boolean, accumulate: boolean,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   gemmBatch(
     a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, transA: boolean, transB: boolean, relu: boolean, batch: number, offsets: Float64Array,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   unary(op: number, x: F32, y: F32, n: number, p0: number, p1: number): void;
   binary(op: number, a: F32, b: F32, y: F32, walk: Float64Array): void;
   compare(op: number, a: F32, b: F32, y: Uint8Array, walk: Float64Array): void;
@@ -36,34 +39,34 @@ export interface Addon {
   sumSquares(arrays: readonly F32[]): number;
   adamW(
     params: readonly F32[], grads: readonly F32[], ms: readonly F32[], vs: readonly F32[], decays: Float64Array, beta1: number, beta2: number, eps: number, learningRate: number, scale: number, correction1: number, correction2: number,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   rmsNorm(x: F32, weight: F32, y: F32, r: F32, rows: number, n: number, eps: number): void;
   rmsNormGrad(dy: F32, x: F32, weight: F32, r: F32, dx: F32 | null, dWeight: F32 | null, rows: number, n: number): void;
   layerNorm(x: F32, weight: F32, bias: F32, y: F32, mean: F32, r: F32, rows: number, n: number, eps: number): void;
   layerNormGrad(
     dy: F32, x: F32, weight: F32, mean: F32, r: F32, dx: F32 | null, dWeight: F32 | null, dBias: F32 | null, rows: number, n: number,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   rotary(x: F32, cos: F32, sin: F32, y: F32, tokens: number, heads: number, headDim: number, inverse: boolean): void;
   swiGlu(gate: F32, up: F32, y: F32, n: number): void;
   swiGluGrad(dy: F32, gate: F32, up: F32, dGate: F32 | null, dUp: F32 | null, n: number): void;
   geluGrad(dy: F32, x: F32, dx: F32, n: number): void;
   attention(
     q: F32, k: F32, v: F32, cuSeqlens: Int32Array, prefixOf: Int32Array | null, heads: number, kvHeads: number, headDim: number, causal: boolean, scale: number, window: number, softcap: number, y: F32, lse: F32,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   attentionGrad(
     q: F32, k: F32, v: F32, cuSeqlens: Int32Array, prefixOf: Int32Array | null, heads: number, kvHeads: number, headDim: number, causal: boolean, scale: number, window: number, softcap: number,
     dy: F32, y: F32, lse: F32, dq: F32 | null, dk: F32 | null, dv: F32 | null,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   attentionDecode(
     q: F32, k: F32, v: F32, slots: Int32Array, lengths: Int32Array, y: F32, rows: number, heads: number, kvHeads: number, headDim: number, slotStride: number, tokenStride: number, headStride: number, window: number, scale: number, softcap: number,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   tokenLogps(
     hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number, logps: F32, lse: F32, entropy: F32 | null, squaredSum: F32 | null,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   tokenLogpsGrad(
     hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number,
     lse: F32, dLogps: F32 | null, dEntropy: F32 | null, dSquaredSum: F32 | null, dHidden: F32 | null, dWeight: F32 | null, dBias: F32 | null,
-  ): void; // biome-ignore format: one line a function
+  ): void;
   segmentReduce(x: F32, cuSeqlens: Int32Array, mask: Mask, y: F32, d: number, mean: boolean): void;
   segmentReduceGrad(dy: F32, cuSeqlens: Int32Array, mask: Mask, dx: F32, d: number, mean: boolean): void;
 }
@@ -72,16 +75,38 @@ export type Availability = { ok: true; simd: string; threads: number } | { ok: f
 
 // Both src/ and dist/ lie beside build/.
 const file = fileURLToPath(new URL('../build/plumbline.node', import.meta.url));
+const stamp = fileURLToPath(new URL('../build/plumbline.json', import.meta.url));
+const sources = fileURLToPath(new URL('../src/cc', import.meta.url));
 const script = fileURLToPath(new URL('../build.mjs', import.meta.url));
 
 let loaded: Addon | null = null;
 let failure = '';
+
+/** Whether the compiled file is that of the sources beside it: its functions' arguments are those of this very version. */
+function current(): boolean {
+  try {
+    const hash = createHash('sha256');
+    for (const f of readdirSync(sources).sort()) hash.update(f).update(readFileSync(join(sources, f)));
+    return (JSON.parse(readFileSync(stamp, 'utf8')) as { sources?: string }).sources === hash.digest('hex');
+  } catch {
+    return false;
+  }
+}
 
 /** Loads the addon if it is built; null (and a reason in `nativeAvailable`) if not. */
 export function addon(): Addon | null {
   if (loaded) return loaded;
   if (!existsSync(file)) {
     failure = 'not built; a C++ compiler and `node build.mjs` in @plumbline/native build it';
+    return null;
+  }
+  if (!current()) {
+    failure = 'built from other sources; `node build.mjs` in @plumbline/native builds it anew';
+    return null;
+  }
+  const simd = process.env.PLUMB_SIMD;
+  if (simd && !['avx512', 'avx2', 'sse', 'neon', 'portable'].includes(simd)) {
+    failure = `PLUMB_SIMD is "${simd}"; valid are avx512, avx2, sse, neon and portable`;
     return null;
   }
   try {

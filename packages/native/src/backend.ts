@@ -87,7 +87,9 @@ export class NativeBackend extends MathBackendCPU {
 
   override memory() {
     const { usedBytes, idleBytes } = this.pool.stats();
-    return { unreliable: false, reasons: [], numBytesInUse: usedBytes, numBytesIdle: idleBytes } as unknown as ReturnType<MathBackendCPU['memory']>;
+    return { unreliable: false, reasons: [], numBytesInUse: usedBytes, numBytesIdle: idleBytes } as unknown as ReturnType<
+      MathBackendCPU['memory']
+    >;
   }
 
   /** The live array of a tensor, for kernels. Never keep it: dispose hands it to the next tensor. */
@@ -112,15 +114,13 @@ export class NativeBackend extends MathBackendCPU {
   }
 
   /**
-   * Replaces what a float tensor holds. `update` gets the live array and may write into it, or returns another of the same length,
-   * whose values are copied. Only where nothing else refers to the data.
+   * Lets `update` write into what a float tensor holds. Only where nothing else refers to the data.
    * @throws Error if the data has more than one reference
    */
-  updateInPlace(x: tf.TensorInfo, update: (values: Float32Array) => Float32Array | void): void {
+  updateInPlace(x: tf.TensorInfo, update: (values: Float32Array) => void): void {
     const data = this.storage.get(x.dataId);
     if (data.refCount !== 1) throw new Error(`updateInPlace: the data of this tensor has ${data.refCount} references; copy it first`);
-    const next = update(data.values as Float32Array);
-    if (next && next !== data.values) (data.values as Float32Array).set(next);
+    update(data.values as Float32Array);
   }
 
   poolStats(): PoolStats {

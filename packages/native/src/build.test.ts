@@ -38,11 +38,15 @@ describe('the build', () => {
     }));
   it.runIf(available.ok)('exits 0 with one clear line where the compiler fails, and leaves nothing half made', () =>
     withCopy(async (dir) => {
-      const { stdout } = await run(process.execPath, ['build.mjs'], { cwd: dir, env: { ...process.env, PLUMB_CXXFLAGS: '-fno-such-flag' } });
+      const { stdout } = await run(process.execPath, ['build.mjs'], {
+        cwd: dir,
+        env: { ...process.env, PLUMB_CXXFLAGS: '-fno-such-flag' },
+      });
       expect(stdout.trim().split('\n')).toHaveLength(1);
       expect(stdout).toMatch(/not built \(.* failed: .*no-such-flag/);
       expect(await readdir(join(dir, 'build'))).toEqual([]);
-    }));
+    }),
+  );
   it.runIf(available.ok)('does nothing where sources, flags and compiler are those of the last build', async () => {
     const start = performance.now();
     const { stdout } = await run(process.execPath, ['build.mjs'], { cwd: here });
@@ -82,7 +86,10 @@ describe.runIf(available.ok)('the addon', () => {
   it('answers on every instruction set that this machine has', async () => {
     const answers = await Promise.all(
       ['avx512', 'avx2', 'sse', 'neon'].map(async (simd) => {
-        const { stdout } = await run(process.execPath, ['-e', `${product} console.log(native.simd(), JSON.stringify([...c]));`], { env: { ...process.env, PLUMB_SIMD: simd }, maxBuffer: 2 ** 26 });
+        const { stdout } = await run(process.execPath, ['-e', `${product} console.log(native.simd(), JSON.stringify([...c]));`], {
+          env: { ...process.env, PLUMB_SIMD: simd },
+          maxBuffer: 2 ** 26,
+        });
         const space = stdout.indexOf(' ');
         return { simd: stdout.slice(0, space), c: JSON.parse(stdout.slice(space)) as number[] };
       }),
@@ -91,7 +98,9 @@ describe.runIf(available.ok)('the addon', () => {
     for (const { c } of answers) c.forEach((x, i) => expect(Math.abs(x - answers[0].c[i])).toBeLessThan(1e-3));
   });
   it('takes its number of threads from PLUMB_THREADS', async () => {
-    const { stdout } = await run(process.execPath, ['-p', `require(${JSON.stringify(addon)}).threads()`], { env: { ...process.env, PLUMB_THREADS: '5' } });
+    const { stdout } = await run(process.execPath, ['-p', `require(${JSON.stringify(addon)}).threads()`], {
+      env: { ...process.env, PLUMB_THREADS: '5' },
+    });
     expect(stdout.trim()).toBe('5');
   });
 });

@@ -18,9 +18,7 @@ function registerKernels(): void {
   for (const config of plain) {
     const ours = kernels[config.kernelName];
     const theirs = config.kernelFunc;
-    const kernelFunc: tf.KernelFunc = ours
-      ? (x) => ours(x as unknown as Parameters<typeof ours>[0]) ?? theirs(x)
-      : theirs;
+    const kernelFunc: tf.KernelFunc = ours ? (x) => ours(x as unknown as Parameters<typeof ours>[0]) ?? theirs(x) : theirs;
     tf.registerKernel({ ...config, backendName: 'native', kernelFunc });
   }
   for (const [kernelName, ours] of Object.entries(kernels)) {

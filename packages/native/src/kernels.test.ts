@@ -40,7 +40,8 @@ function close(a: Read, b: Read, tolerance: number) {
     expect(x.length).toBe(y.length);
     for (let j = 0; j < x.length; j++) {
       if (Object.is(x[j], y[j]) || x[j] === y[j]) continue;
-      if (!(Math.abs(x[j] - y[j]) <= tolerance * (1 + Math.abs(y[j])))) throw new Error(`at ${j} of output ${i}: native ${x[j]}, cpu ${y[j]}`);
+      if (!(Math.abs(x[j] - y[j]) <= tolerance * (1 + Math.abs(y[j]))))
+        throw new Error(`at ${j} of output ${i}: native ${x[j]}, cpu ${y[j]}`);
     }
   });
 }
@@ -61,9 +62,30 @@ function same(name: string, f: (make: Make) => tf.Tensor | tf.Tensor[], toleranc
 }
 
 describe('products', () => {
-  for (const [m, n, k] of [[1, 1, 1], [1, 7, 5], [3, 2, 9], [13, 33, 17], [14, 32, 64], [15, 65, 130], [129, 31, 40], [200, 100, 520], [300, 48, 1100], [1, 300, 600], [170, 1, 33]]) // biome-ignore format: a table
-    for (const [ta, tb] of [[false, false], [false, true], [true, false], [true, true]]) // biome-ignore format: a table
-      same(`[${m}, ${k}] x [${k}, ${n}] ${ta ? 'T' : 'N'}${tb ? 'T' : 'N'}`, (make) => tf.matMul(make(ta ? [k, m] : [m, k]), make(tb ? [n, k] : [k, n]), ta, tb), k > 1000 ? 4e-5 : 1e-5);
+  for (const [m, n, k] of [
+    [1, 1, 1],
+    [1, 7, 5],
+    [3, 2, 9],
+    [13, 33, 17],
+    [14, 32, 64],
+    [15, 65, 130],
+    [129, 31, 40],
+    [200, 100, 520],
+    [300, 48, 1100],
+    [1, 300, 600],
+    [170, 1, 33],
+  ])
+    for (const [ta, tb] of [
+      [false, false],
+      [false, true],
+      [true, false],
+      [true, true],
+    ])
+      same(
+        `[${m}, ${k}] x [${k}, ${n}] ${ta ? 'T' : 'N'}${tb ? 'T' : 'N'}`,
+        (make) => tf.matMul(make(ta ? [k, m] : [m, k]), make(tb ? [n, k] : [k, n]), ta, tb),
+        k > 1000 ? 4e-5 : 1e-5,
+      );
   same('a batch', (make) => tf.matMul(make([2, 3, 17, 9]), make([2, 3, 9, 21])), 1e-5);
   same('a batch, both transposed', (make) => tf.matMul(make([5, 9, 17]), make([5, 21, 9]), true, true), 1e-5);
   same('a batch against one matrix', (make) => tf.matMul(make([4, 6, 8]), make([1, 8, 5])), 1e-5);
@@ -72,7 +94,10 @@ describe('products', () => {
     if (!ready) return ctx.skip();
     await tf.setBackend('native');
     const [a, b] = [tf.tensor(values(3 * 6 * 8), [3, 1, 6, 8]), tf.tensor(values(2 * 8 * 5), [1, 2, 8, 5])];
-    const [got, expected] = tf.tidy(() => [tf.matMul(a, b).dataSync(), tf.matMul(tf.tile(a, [1, 2, 1, 1]), tf.tile(b, [3, 1, 1, 1])).dataSync()]);
+    const [got, expected] = tf.tidy(() => [
+      tf.matMul(a, b).dataSync(),
+      tf.matMul(tf.tile(a, [1, 2, 1, 1]), tf.tile(b, [3, 1, 1, 1])).dataSync(),
+    ]);
     expect(got).toEqual(expected);
     tf.dispose([a, b]);
   });
@@ -85,10 +110,15 @@ describe('products', () => {
     if (!ready) return ctx.skip();
     await tf.setBackend('native');
     for (const transposed of [false, true])
-      for (const [n, k] of [[33, 129], [128, 700], [352, 128]]) { // biome-ignore format: a table
+      for (const [n, k] of [
+        [33, 129],
+        [128, 700],
+        [352, 128],
+      ]) {
         const x = values(400 * k);
         const w = tf.tensor(values(n * k), transposed ? [n, k] : [k, n]);
-        const product = (rows: number) => tf.tidy(() => tf.matMul(tf.tensor(x.slice(0, rows * k), [rows, k]), w as tf.Tensor2D, false, transposed).dataSync());
+        const product = (rows: number) =>
+          tf.tidy(() => tf.matMul(tf.tensor(x.slice(0, rows * k), [rows, k]), w as tf.Tensor2D, false, transposed).dataSync());
         setThreads(1);
         const whole = product(400);
         for (const threads of [1, 2, 3]) {
@@ -101,13 +131,62 @@ describe('products', () => {
 });
 
 describe('elementwise', () => {
-  const special = () => tf.tensor1d([0, -0, 1, -1, 0.5, -0.5, 1e-20, -1e-20, 1e-39, 88, -88, 90, -104, 1e10, -1e10, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 2.5, -2.5, 3.5, 6, 7, 0.1]);
+  const special = () =>
+    tf.tensor1d([
+      0,
+      -0,
+      1,
+      -1,
+      0.5,
+      -0.5,
+      1e-20,
+      -1e-20,
+      1e-39,
+      88,
+      -88,
+      90,
+      -104,
+      1e10,
+      -1e10,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      2.5,
+      -2.5,
+      3.5,
+      6,
+      7,
+      0.1,
+    ]);
   const one: Record<string, [(x: tf.Tensor) => tf.Tensor, number?]> = {
-    abs: [tf.abs], neg: [tf.neg], exp: [tf.exp], expm1: [tf.expm1], log: [tf.log], log1p: [tf.log1p], sqrt: [tf.sqrt], rsqrt: [tf.rsqrt], square: [tf.square],
-    sigmoid: [tf.sigmoid], tanh: [tf.tanh], relu: [tf.relu], relu6: [tf.relu6], softplus: [tf.softplus], reciprocal: [tf.reciprocal], sign: [tf.sign],
-    floor: [tf.floor], ceil: [tf.ceil], round: [tf.round], elu: [tf.elu], selu: [tf.selu], leakyRelu: [(x) => tf.leakyRelu(x, 0.3)], erf: [tf.erf, 1e-6],
-    step: [(x) => tf.step(x, 0.2)], clip: [(x) => tf.clipByValue(x, -0.7, 0.4)], sin: [tf.sin], cos: [tf.cos],
-  }; // biome-ignore format: a table
+    abs: [tf.abs],
+    neg: [tf.neg],
+    exp: [tf.exp],
+    expm1: [tf.expm1],
+    log: [tf.log],
+    log1p: [tf.log1p],
+    sqrt: [tf.sqrt],
+    rsqrt: [tf.rsqrt],
+    square: [tf.square],
+    sigmoid: [tf.sigmoid],
+    tanh: [tf.tanh],
+    relu: [tf.relu],
+    relu6: [tf.relu6],
+    softplus: [tf.softplus],
+    reciprocal: [tf.reciprocal],
+    sign: [tf.sign],
+    floor: [tf.floor],
+    ceil: [tf.ceil],
+    round: [tf.round],
+    elu: [tf.elu],
+    selu: [tf.selu],
+    leakyRelu: [(x) => tf.leakyRelu(x, 0.3)],
+    erf: [tf.erf, 1e-6],
+    step: [(x) => tf.step(x, 0.2)],
+    clip: [(x) => tf.clipByValue(x, -0.7, 0.4)],
+    sin: [tf.sin],
+    cos: [tf.cos],
+  };
   for (const [name, [f, tolerance]] of Object.entries(one)) {
     same(`${name} of an odd shape`, (make) => f(make([7, 13, 3], 8, -4)), tolerance ?? 1e-6);
     if (!['sin', 'cos', 'sign', 'round', 'softplus'].includes(name)) same(`${name} at the limits`, () => f(special()), tolerance ?? 1e-6);
@@ -121,12 +200,51 @@ describe('elementwise', () => {
     expect(y[17]).toBe(0);
   });
   const two: Record<string, (a: tf.Tensor, b: tf.Tensor) => tf.Tensor> = {
-    add: tf.add, sub: tf.sub, mul: tf.mul, div: tf.div, maximum: tf.maximum, minimum: tf.minimum, squaredDifference: tf.squaredDifference, mod: tf.mod,
-    equal: tf.equal, notEqual: tf.notEqual, less: tf.less, lessEqual: tf.lessEqual, greater: tf.greater, greaterEqual: tf.greaterEqual, prelu: tf.prelu,
+    add: tf.add,
+    sub: tf.sub,
+    mul: tf.mul,
+    div: tf.div,
+    maximum: tf.maximum,
+    minimum: tf.minimum,
+    squaredDifference: tf.squaredDifference,
+    mod: tf.mod,
+    equal: tf.equal,
+    notEqual: tf.notEqual,
+    less: tf.less,
+    lessEqual: tf.lessEqual,
+    greater: tf.greater,
+    greaterEqual: tf.greaterEqual,
+    prelu: tf.prelu,
     pow: (a, b) => tf.pow(tf.abs(a), b),
-  }; // biome-ignore format: a table
+  };
   for (const [name, f] of Object.entries(two)) {
-    for (const [a, b] of [[[5, 7], [5, 7]], [[5, 7], [7]], [[7], [5, 7]], [[5, 1], [1, 7]], [[5, 7], []], [[], [5, 7]], [[2, 3, 5, 7], [3, 1, 7]], [[2, 1, 5, 1], [1, 3, 1, 37]], [[0, 4], [4]], [[33, 40], [33, 1]]]) // biome-ignore format: a table
+    for (const [a, b] of [
+      [
+        [5, 7],
+        [5, 7],
+      ],
+      [[5, 7], [7]],
+      [[7], [5, 7]],
+      [
+        [5, 1],
+        [1, 7],
+      ],
+      [[5, 7], []],
+      [[], [5, 7]],
+      [
+        [2, 3, 5, 7],
+        [3, 1, 7],
+      ],
+      [
+        [2, 1, 5, 1],
+        [1, 3, 1, 37],
+      ],
+      [[0, 4], [4]],
+      [
+        [33, 40],
+        [33, 1],
+      ],
+    ])
       if (name !== 'prelu' || a.length >= b.length) same(`${name} of [${a}] and [${b}]`, (make) => f(make(a), make(b)), 1e-6);
   }
   same('integer arithmetic', () => tf.add(tf.tensor1d([1, 2, 3], 'int32'), tf.tensor1d([4, 5, 6], 'int32')));
@@ -138,29 +256,106 @@ describe('elementwise', () => {
 
 describe('reductions', () => {
   for (const [name, f] of Object.entries({ sum: tf.sum, mean: tf.mean, max: tf.max, min: tf.min }))
-    for (const [shape, axes] of [[[7], [0]], [[7, 5], [0]], [[7, 5], [1]], [[2, 3, 4, 5], [1, 3]], [[2, 3, 4, 5], [0, 2]], [[2, 3, 4, 5], [1, 2]], [[2, 3, 4, 5], [0, 1, 2, 3]], [[3, 1, 5], [1]], [[300, 70], [0]], [[2, 20000], [1]], [[3000, 3], [0]], [[2, 700, 130], [1]]] as [number[], number[]][]) // biome-ignore format: a table
-      for (const keep of [false, true]) same(`${name} of [${shape}] over [${axes}]${keep ? ', kept' : ''}`, (make) => f(make(shape), axes, keep), 1e-5);
+    for (const [shape, axes] of [
+      [[7], [0]],
+      [[7, 5], [0]],
+      [[7, 5], [1]],
+      [
+        [2, 3, 4, 5],
+        [1, 3],
+      ],
+      [
+        [2, 3, 4, 5],
+        [0, 2],
+      ],
+      [
+        [2, 3, 4, 5],
+        [1, 2],
+      ],
+      [
+        [2, 3, 4, 5],
+        [0, 1, 2, 3],
+      ],
+      [[3, 1, 5], [1]],
+      [[300, 70], [0]],
+      [[2, 20000], [1]],
+      [[3000, 3], [0]],
+      [[2, 700, 130], [1]],
+    ] as [number[], number[]][])
+      for (const keep of [false, true])
+        same(`${name} of [${shape}] over [${axes}]${keep ? ', kept' : ''}`, (make) => f(make(shape), axes, keep), 1e-5);
   same('a maximum with NaN', () => tf.max(tf.tensor2d([1, Number.NaN, 3, 4, 5, 6], [2, 3]), 1));
   same('argMax', (make) => [tf.argMax(make([5, 6, 7]), 1), tf.argMin(make([5, 6, 7]), 2), tf.argMax(make([9]))]);
   same('softmax', (make) => tf.softmax(make([5, 37], 20, -10)), 1e-6);
   same('softmax of large numbers', (make) => tf.softmax(make([5, 3], 20, 1e4)), 1e-6);
   same('logSoftmax', (make) => tf.logSoftmax(make([5, 37], 20, -10)), 1e-6);
   same('logSumExp', (make) => tf.logSumExp(make([5, 37, 4], 20, -10), [1]), 1e-6);
-  for (const axis of [0, 1, 2]) same(`cumsum along ${axis}`, (make) => [tf.cumsum(make([4, 5, 6]), axis), tf.cumsum(make([4, 5, 6]), axis, true, true)], 1e-6);
+  for (const axis of [0, 1, 2])
+    same(`cumsum along ${axis}`, (make) => [tf.cumsum(make([4, 5, 6]), axis), tf.cumsum(make([4, 5, 6]), axis, true, true)], 1e-6);
 });
 
 describe('moves', () => {
-  for (const perm of [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3], [1, 0, 2, 3], [0, 1, 3, 2], [2, 3, 0, 1]]) same(`transpose by [${perm}]`, (make) => tf.transpose(make([3, 40, 2, 37]), perm)); // biome-ignore format: a table
-  same('slice', (make) => [tf.slice(make([5, 6, 7]), [1, 2, 3], [3, 2, 4]), tf.slice(make([5, 6]), [2, 0], [2, -1]), tf.slice(make([40]), [7], [20])]);
+  for (const perm of [
+    [0, 1, 2, 3],
+    [3, 2, 1, 0],
+    [0, 2, 1, 3],
+    [1, 0, 2, 3],
+    [0, 1, 3, 2],
+    [2, 3, 0, 1],
+  ])
+    same(`transpose by [${perm}]`, (make) => tf.transpose(make([3, 40, 2, 37]), perm));
+  same('slice', (make) => [
+    tf.slice(make([5, 6, 7]), [1, 2, 3], [3, 2, 4]),
+    tf.slice(make([5, 6]), [2, 0], [2, -1]),
+    tf.slice(make([40]), [7], [20]),
+  ]);
   same('split and unstack', (make) => [...tf.split(make([4, 9]), [2, 3, 4], 1), ...tf.unstack(make([3, 4, 5]), 1)]);
-  same('concat', (make) => [tf.concat([make([2, 3]), make([2, 5])], 1), tf.concat([make([2, 3]), make([0, 3]), make([4, 3])], 0), tf.stack([make([2, 3]), make([2, 3])], 1)]);
-  same('pad', (make) => [tf.pad(make([3, 4]), [[1, 2], [0, 3]], 7), tf.pad(make([5]), [[0, 1]])]); // biome-ignore format: short
+  same('concat', (make) => [
+    tf.concat([make([2, 3]), make([2, 5])], 1),
+    tf.concat([make([2, 3]), make([0, 3]), make([4, 3])], 0),
+    tf.stack([make([2, 3]), make([2, 3])], 1),
+  ]);
+  same('pad', (make) => [
+    tf.pad(
+      make([3, 4]),
+      [
+        [1, 2],
+        [0, 3],
+      ],
+      7,
+    ),
+    tf.pad(make([5]), [[0, 1]]),
+  ]);
   same('tile', (make) => [tf.tile(make([2, 3]), [2, 3]), tf.tile(make([1, 3, 2]), [4, 1, 2])]);
-  same('gather', (make) => [tf.gather(make([5, 6, 7]), [4, 0, 2, 2], 0), tf.gather(make([5, 6, 7]), [[4, 0], [2, 2]], 1), tf.gather(make([6]), [5, 0])]); // biome-ignore format: short
+  same('gather', (make) => [
+    tf.gather(make([5, 6, 7]), [4, 0, 2, 2], 0),
+    tf.gather(
+      make([5, 6, 7]),
+      [
+        [4, 0],
+        [2, 2],
+      ],
+      1,
+    ),
+    tf.gather(make([6]), [5, 0]),
+  ]);
   same('unsortedSegmentSum', (make) => tf.unsortedSegmentSum(make([6, 5]), tf.tensor1d([2, 0, 2, 4, 0, 2], 'int32'), 5));
-  same('cast', (make) => [tf.cast(make([9], 20, -10), 'int32'), tf.cast(tf.tensor1d([true, false], 'bool'), 'float32'), tf.cast(make([3]), 'bool'), tf.cast(tf.tensor1d([3, 4], 'int32'), 'float32')]);
-  same('oneHot, fill, zerosLike, reshape', (make) => [tf.oneHot([1, 0, 3, 9], 4), tf.fill([2, 3], 0.5), tf.zerosLike(make([2, 2])), tf.reshape(make([2, 6]), [3, 4])]);
-  same('topk', (make) => { const { values: v, indices } = tf.topk(make([3, 9]), 4); return [v, indices]; }); // biome-ignore format: short
+  same('cast', (make) => [
+    tf.cast(make([9], 20, -10), 'int32'),
+    tf.cast(tf.tensor1d([true, false], 'bool'), 'float32'),
+    tf.cast(make([3]), 'bool'),
+    tf.cast(tf.tensor1d([3, 4], 'int32'), 'float32'),
+  ]);
+  same('oneHot, fill, zerosLike, reshape', (make) => [
+    tf.oneHot([1, 0, 3, 9], 4),
+    tf.fill([2, 3], 0.5),
+    tf.zerosLike(make([2, 2])),
+    tf.reshape(make([2, 6]), [3, 4]),
+  ]);
+  same('topk', (make) => {
+    const { values: v, indices } = tf.topk(make([3, 9]), 4);
+    return [v, indices];
+  });
   same('reverse and stridedSlice', (make) => [tf.reverse(make([3, 4]), 1), tf.stridedSlice(make([6, 5]), [0, 1], [6, 5], [2, 2])]);
 
   it('names the index that is out of range', async (ctx) => {
@@ -209,7 +404,9 @@ describe('memory', () => {
     const backend = tf.backend() as NativeBackend;
     const x = tf.tensor1d([1, 2]);
     const part = tf.slice(x, [0], [1]);
-    backend.updateInPlace(x, (v) => { v[0] = 5; }); // biome-ignore format: short
+    backend.updateInPlace(x, (v) => {
+      v[0] = 5;
+    });
     expect([...x.dataSync(), ...part.dataSync()]).toEqual([5, 2, 1]);
     const shared = tf.clone(x);
     expect(() => backend.updateInPlace(x, () => undefined)).toThrow(/2 references/);

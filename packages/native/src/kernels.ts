@@ -20,11 +20,25 @@ const isFloat = (...xs: Info[]) => xs.every((x) => x.dtype === 'float32');
 const isPlain = (x: Info) => x.dtype === 'float32' || x.dtype === 'int32' || x.dtype === 'bool';
 
 // The order of UnaryOp, BinaryOp, CompareOp and ReduceOp in src/cc/kernels.h.
+// biome-ignore format: as in the header
 const unaryOps = [
   'Abs', 'Neg', 'Exp', 'Expm1', 'Log', 'Log1p', 'Sqrt', 'Rsqrt', 'Square', 'Sigmoid', 'Tanh', 'Relu', 'Relu6', 'Softplus', 'Reciprocal', 'Sign',
   'Floor', 'Ceil', 'Round', 'Elu', 'Selu', 'LeakyRelu', 'Erf', 'Step', 'ClipByValue', 'Sin', 'Cos', 'GeluTanh', 'Scale',
-] as const; // biome-ignore format: as in the header
-const binaryOps = ['Add', 'Sub', 'Multiply', 'RealDiv', 'Maximum', 'Minimum', 'Pow', 'SquaredDifference', 'FloorDiv', 'Mod', 'Prelu', 'EluGrad'] as const;
+] as const;
+const binaryOps = [
+  'Add',
+  'Sub',
+  'Multiply',
+  'RealDiv',
+  'Maximum',
+  'Minimum',
+  'Pow',
+  'SquaredDifference',
+  'FloorDiv',
+  'Mod',
+  'Prelu',
+  'EluGrad',
+] as const;
 const compareOps = ['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual'] as const;
 export const reduceOps = { Sum: 0, Mean: 1, Max: 2, Min: 3, Prod: 4, SumSquares: 5 } as const;
 export const unaryIndex = (name: (typeof unaryOps)[number]) => unaryOps.indexOf(name);
@@ -48,7 +62,11 @@ function binary(backend: NativeBackend, op: number, a: Info, b: Info): Info | un
 export function transpose(backend: NativeBackend, x: Info, perm: readonly number[]): Info | undefined {
   const s = strides(x.shape);
   const shape = perm.map((p) => x.shape[p]);
-  const w = copyWalk(shape, perm.map((p) => s[p]), strides(shape)); // biome-ignore format: short
+  const w = copyWalk(
+    shape,
+    perm.map((p) => s[p]),
+    strides(shape),
+  );
   if (!w) return undefined;
   const y = backend.empty(shape, x.dtype as Dtype);
   if (size(shape) > 0) need().copyStrided(backend.values(x), 0, backend.values(y), 0, w);
@@ -56,7 +74,11 @@ export function transpose(backend: NativeBackend, x: Info, perm: readonly number
 }
 
 /** x as [outer, n, inner] with the reduced axes in the middle, after a transpose if they do not lie together. */
-function grouped(backend: NativeBackend, x: Info, axes: readonly number[]): { x: Info; outer: number; n: number; inner: number; temporary: boolean } | undefined {
+function grouped(
+  backend: NativeBackend,
+  x: Info,
+  axes: readonly number[],
+): { x: Info; outer: number; n: number; inner: number; temporary: boolean } | undefined {
   const rank = x.shape.length;
   const reduced = new Set(axes);
   const real = [...Array(rank).keys()].filter((d) => x.shape[d] !== 1);
@@ -83,7 +105,18 @@ function reduce(backend: NativeBackend, op: number, x: Info, axis: number | read
   void kept;
   const y = backend.empty(keepDims ? tf.backend_util.expandShapeToKeepDim(out, axes) : out, 'float32');
   if (size(y.shape) > 0) {
-    if (g.n === 0) f32(backend, y).fill(op === reduceOps.Mean ? Number.NaN : op === reduceOps.Prod ? 1 : op === reduceOps.Max ? Number.NEGATIVE_INFINITY : op === reduceOps.Min ? Number.POSITIVE_INFINITY : 0); // biome-ignore format: one table
+    if (g.n === 0)
+      f32(backend, y).fill(
+        op === reduceOps.Mean
+          ? Number.NaN
+          : op === reduceOps.Prod
+            ? 1
+            : op === reduceOps.Max
+              ? Number.NEGATIVE_INFINITY
+              : op === reduceOps.Min
+                ? Number.POSITIVE_INFINITY
+                : 0,
+      );
     else need().reduce(op, f32(backend, g.x), f32(backend, y), g.outer, g.n, g.inner);
   }
   if (g.temporary) backend.disposeIntermediateTensorInfo(g.x);
@@ -109,7 +142,11 @@ function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, re
   const k = a.shape[transposeA ? ar - 2 : ar - 1];
   const kb = b.shape[transposeB ? br - 1 : br - 2];
   const n = b.shape[transposeB ? br - 2 : br - 1];
-  tf.util.assert(k === kb, () => `Error in matMul: inner shapes (${k}) and (${kb}) of Tensors with shapes ${a.shape} and ${b.shape} and transposeA=${transposeA} and transposeB=${transposeB} must match.`);
+  tf.util.assert(
+    k === kb,
+    () =>
+      `Error in matMul: inner shapes (${k}) and (${kb}) of Tensors with shapes ${a.shape} and ${b.shape} and transposeA=${transposeA} and transposeB=${transposeB} must match.`,
+  );
   if (bias && !(size(bias.shape) === n && (bias.shape[bias.shape.length - 1] ?? 1) === n)) return undefined;
   const batchA = a.shape.slice(0, -2);
   const batchB = b.shape.slice(0, -2);
@@ -121,7 +158,22 @@ function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, re
   if (size(y.shape) === 0) return y;
   const lone = size(batchB) === 1 && !transposeA; // every row of a meets the same matrix
   if (batch === 1 || (lone && size(batchA) === batch)) {
-    need().gemm(A, B, C, biasValues, m * batch, n, k, transposeA ? m : k, transposeA, transposeB ? k : n, transposeB, n, relu ?? false, false);
+    need().gemm(
+      A,
+      B,
+      C,
+      biasValues,
+      m * batch,
+      n,
+      k,
+      transposeA ? m : k,
+      transposeA,
+      transposeB ? k : n,
+      transposeB,
+      n,
+      relu ?? false,
+      false,
+    );
     return y;
   }
   const offsets = new Float64Array(2 * batch);
@@ -169,7 +221,10 @@ export function slice(backend: NativeBackend, x: Info, begin: readonly number[],
 /** Concatenation along one axis; empty inputs add nothing. */
 function concat(backend: NativeBackend, xs: Info[], axis: number): Info | undefined {
   const full = xs.filter((x) => size(x.shape) > 0);
-  const shape = tf.backend_util.computeOutShape(xs.map((x) => x.shape), axis); // biome-ignore format: short
+  const shape = tf.backend_util.computeOutShape(
+    xs.map((x) => x.shape),
+    axis,
+  );
   if (full.length === 0 || !full.every((x) => isPlain(x) && x.dtype === full[0].dtype) || shape.length > 8) return undefined;
   const y = backend.empty(shape, xs[0].dtype as Dtype);
   let at = 0;
@@ -191,13 +246,26 @@ function fill(backend: NativeBackend, shape: number[], value: number, dtype: tf.
 
 export const kernels: Record<string, Kernel> = {
   Identity: ({ inputs: { x }, backend }) => (x.dtype === 'complex64' ? undefined : backend.view(x, x.shape)),
-  BatchMatMul: ({ inputs, attrs, backend }) => matMul(backend, { a: inputs.a, b: inputs.b, transposeA: attrs.transposeA as boolean, transposeB: attrs.transposeB as boolean }),
+  BatchMatMul: ({ inputs, attrs, backend }) =>
+    matMul(backend, { a: inputs.a, b: inputs.b, transposeA: attrs.transposeA as boolean, transposeB: attrs.transposeB as boolean }),
   _FusedMatMul: ({ inputs: { a, b, bias, preluActivationWeights }, attrs, backend }) => {
     const activation = attrs.activation as string | undefined;
-    const y = matMul(backend, { a, b, transposeA: attrs.transposeA as boolean, transposeB: attrs.transposeB as boolean, bias, relu: activation === 'relu' });
+    const y = matMul(backend, {
+      a,
+      b,
+      transposeA: attrs.transposeA as boolean,
+      transposeB: attrs.transposeB as boolean,
+      bias,
+      relu: activation === 'relu',
+    });
     if (!y || !activation || activation === 'linear' || activation === 'relu') return y;
-    const op = { relu6: 'Relu6', elu: 'Elu', sigmoid: 'Sigmoid', leakyrelu: 'LeakyRelu' }[activation] as (typeof unaryOps)[number] | undefined;
-    const z = activation === 'prelu' ? binary(backend, binaryIndex('Prelu'), y, preluActivationWeights) : op && unary(backend, unaryIndex(op), y, (attrs.leakyreluAlpha as number) ?? 0.2);
+    const op = { relu6: 'Relu6', elu: 'Elu', sigmoid: 'Sigmoid', leakyrelu: 'LeakyRelu' }[activation] as
+      | (typeof unaryOps)[number]
+      | undefined;
+    const z =
+      activation === 'prelu'
+        ? binary(backend, binaryIndex('Prelu'), y, preluActivationWeights)
+        : op && unary(backend, unaryIndex(op), y, (attrs.leakyreluAlpha as number) ?? 0.2);
     backend.disposeIntermediateTensorInfo(y);
     return z;
   },
@@ -208,10 +276,14 @@ export const kernels: Record<string, Kernel> = {
     if (y) for (const x of xs.slice(2)) need().axpy(1, f32(backend, x), f32(backend, y), size(y.shape));
     return y;
   },
-  Sum: ({ inputs: { x }, attrs, backend }) => (isFloat(x) ? reduce(backend, reduceOps.Sum, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined),
-  Mean: ({ inputs: { x }, attrs, backend }) => (isFloat(x) ? reduce(backend, reduceOps.Mean, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined),
-  Max: ({ inputs: { x }, attrs, backend }) => (isFloat(x) ? reduce(backend, reduceOps.Max, x, attrs.reductionIndices as number[], attrs.keepDims as boolean) : undefined),
-  Min: ({ inputs: { x }, attrs, backend }) => (isFloat(x) ? reduce(backend, reduceOps.Min, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined),
+  Sum: ({ inputs: { x }, attrs, backend }) =>
+    isFloat(x) ? reduce(backend, reduceOps.Sum, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined,
+  Mean: ({ inputs: { x }, attrs, backend }) =>
+    isFloat(x) ? reduce(backend, reduceOps.Mean, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined,
+  Max: ({ inputs: { x }, attrs, backend }) =>
+    isFloat(x) ? reduce(backend, reduceOps.Max, x, attrs.reductionIndices as number[], attrs.keepDims as boolean) : undefined,
+  Min: ({ inputs: { x }, attrs, backend }) =>
+    isFloat(x) ? reduce(backend, reduceOps.Min, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined,
   ArgMax: ({ inputs: { x }, attrs, backend }) => (isFloat(x) ? argReduce(backend, true, x, attrs.axis as number) : undefined),
   ArgMin: ({ inputs: { x }, attrs, backend }) => (isFloat(x) ? argReduce(backend, false, x, attrs.axis as number) : undefined),
   Softmax: ({ inputs: { logits }, attrs, backend }) => {
@@ -289,20 +361,38 @@ export const kernels: Record<string, Kernel> = {
       tf.util.assert(x.dtype === xs[0].dtype, () => 'All tensors passed to stack must have matching dtypes');
     }
     const at = axis < 0 ? axis + shape.length + 1 : axis;
-    return concat(backend, xs.map((x) => ({ ...x, shape: [...x.shape.slice(0, at), 1, ...x.shape.slice(at)] })), at); // biome-ignore format: short
+    return concat(
+      backend,
+      xs.map((x) => ({ ...x, shape: [...x.shape.slice(0, at), 1, ...x.shape.slice(at)] })),
+      at,
+    );
   },
   Concat: ({ inputs, attrs, backend }) => {
     const xs = inputs as unknown as Info[];
     const axis = tf.util.parseAxisParam(attrs.axis as number, xs[0].shape)[0];
-    tf.backend_util.assertParamsConsistent(xs.map((x) => x.shape), axis); // biome-ignore format: short
+    tf.backend_util.assertParamsConsistent(
+      xs.map((x) => x.shape),
+      axis,
+    );
     if (xs.length === 1) return isPlain(xs[0]) ? backend.view(xs[0], xs[0].shape) : undefined;
     return concat(backend, xs, axis);
   },
   PadV2: ({ inputs: { x }, attrs, backend }) => {
     if (!isPlain(x) || x.shape.length > 8) return undefined;
     const paddings = attrs.paddings as [number, number][];
-    const y = fill(backend, paddings.map(([l, r], d) => l + x.shape[d] + r), (attrs.constantValue as number) ?? 0, x.dtype); // biome-ignore format: short
-    if (y) copyInto(backend, x, y, paddings.map((p) => p[0])); // biome-ignore format: short
+    const y = fill(
+      backend,
+      paddings.map(([l, r], d) => l + x.shape[d] + r),
+      (attrs.constantValue as number) ?? 0,
+      x.dtype,
+    );
+    if (y)
+      copyInto(
+        backend,
+        x,
+        y,
+        paddings.map((p) => p[0]),
+      );
     return y;
   },
   Tile: ({ inputs: { x }, attrs, backend }) => {
@@ -310,7 +400,12 @@ export const kernels: Record<string, Kernel> = {
     if (!isPlain(x)) return undefined;
     const shape = x.shape.map((d, i) => d * reps[i]);
     const [sx, sy] = [strides(x.shape), strides(shape)];
-    const w = walk(x.shape.flatMap((d, i) => [{ dim: reps[i], a: 0, b: d * sy[i] }, { dim: d, a: sx[i], b: sy[i] }])); // biome-ignore format: short
+    const w = walk(
+      x.shape.flatMap((d, i) => [
+        { dim: reps[i], a: 0, b: d * sy[i] },
+        { dim: d, a: sx[i], b: sy[i] },
+      ]),
+    );
     if (!w) return undefined;
     const y = backend.empty(shape, x.dtype as Dtype);
     if (size(shape) > 0) need().copyStrided(backend.values(x), 0, backend.values(y), 0, w);
@@ -330,7 +425,14 @@ export const kernels: Record<string, Kernel> = {
     if (!isFloat(x) || segmentIds.dtype !== 'int32' || segmentIds.shape.length !== 1) return undefined;
     const n = attrs.numSegments as number;
     const y = backend.empty([n, ...x.shape.slice(1)], 'float32');
-    need().segmentScatter(f32(backend, x), backend.values(segmentIds) as Int32Array, f32(backend, y), x.shape[0], n, size(x.shape.slice(1)));
+    need().segmentScatter(
+      f32(backend, x),
+      backend.values(segmentIds) as Int32Array,
+      f32(backend, y),
+      x.shape[0],
+      n,
+      size(x.shape.slice(1)),
+    );
     return y;
   },
   Cast: ({ inputs: { x }, attrs, backend }) => {
@@ -361,7 +463,8 @@ export const kernels: Record<string, Kernel> = {
       backend.disposeIntermediateTensorInfo(y);
       return undefined;
     }
-    if (rows > 0) need().select(backend.values(condition) as Uint8Array, backend.values(t), backend.values(e), backend.values(y), rows, inner);
+    if (rows > 0)
+      need().select(backend.values(condition) as Uint8Array, backend.values(t), backend.values(e), backend.values(y), rows, inner);
     return y;
   },
   Fill: ({ attrs, backend }) => {
@@ -377,7 +480,12 @@ for (const name of unaryOps) {
   if (name === 'GeluTanh' || name === 'Scale') continue;
   kernels[name] = ({ inputs: { x }, attrs, backend }) => {
     if (!isFloat(x)) return undefined;
-    const [p0, p1] = name === 'LeakyRelu' || name === 'Step' ? [attrs.alpha as number, 0] : name === 'ClipByValue' ? [attrs.clipValueMin as number, attrs.clipValueMax as number] : [0, 0];
+    const [p0, p1] =
+      name === 'LeakyRelu' || name === 'Step'
+        ? [attrs.alpha as number, 0]
+        : name === 'ClipByValue'
+          ? [attrs.clipValueMin as number, attrs.clipValueMax as number]
+          : [0, 0];
     return unary(backend, unaryIndex(name), x, p0, p1);
   };
 }

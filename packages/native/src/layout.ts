@@ -40,8 +40,21 @@ export function strides(shape: readonly number[]): number[] {
   return s;
 }
 
+function flat(size: number, a: number, b: number): Float64Array {
+  buffer[0] = 1;
+  buffer[1] = size;
+  buffer[2] = a;
+  buffer[3] = b;
+  return buffer;
+}
+const sameShape = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((d, i) => d === b[i]);
+const product = (shape: readonly number[]) => shape.reduce((n, d) => n * d, 1);
+
 /** Two operands broadcast against each other. */
 export function broadcastWalk(aShape: readonly number[], bShape: readonly number[], out: readonly number[]): Float64Array | null {
+  if (sameShape(aShape, bShape)) return flat(product(out), 1, 1);
+  if (bShape.length === 0) return flat(product(out), 1, 0);
+  if (aShape.length === 0) return flat(product(out), 0, 1);
   const as = strides(aShape);
   const bs = strides(bShape);
   const axes: Axis[] = [];

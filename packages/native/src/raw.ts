@@ -51,9 +51,25 @@ export function layerNorm(x: F32, weight: F32, bias: F32, eps: number, y: F32, m
   expect('layerNorm', { bias: [bias, n], y: [y, x.length], x: [x, r.length * n], mean: [mean, r.length] });
   need().layerNorm(x, weight, bias, y, mean, r, r.length, n, eps);
 }
-export function layerNormGrad(dy: F32, x: F32, weight: F32, mean: F32, r: F32, dx: F32 | null, dWeight: F32 | null, dBias: F32 | null): void {
+export function layerNormGrad(
+  dy: F32,
+  x: F32,
+  weight: F32,
+  mean: F32,
+  r: F32,
+  dx: F32 | null,
+  dWeight: F32 | null,
+  dBias: F32 | null,
+): void {
   const n = weight.length;
-  expect('layerNormGrad', { dy: [dy, x.length], x: [x, r.length * n], mean: [mean, r.length], dx: [dx, x.length], dWeight: [dWeight, n], dBias: [dBias, n] });
+  expect('layerNormGrad', {
+    dy: [dy, x.length],
+    x: [x, r.length * n],
+    mean: [mean, r.length],
+    dx: [dx, x.length],
+    dWeight: [dWeight, n],
+    dBias: [dBias, n],
+  });
   need().layerNormGrad(dy, x, weight, mean, r, dx, dWeight, dBias, r.length, n);
 }
 /** Turns the pairs (x[i], x[i + headDim / 2]) of `x` [tokens, heads, headDim] by the angles of `cos` and `sin` [tokens, headDim / 2]. */
@@ -93,11 +109,20 @@ export type AttentionShape = {
   window?: number;
   softcap?: number;
 };
-function attentionArgs(q: F32, k: F32, v: F32, o: AttentionShape): [F32, F32, F32, Int32Array, Int32Array | null, number, number, number, boolean, number, number, number] {
+function attentionArgs(
+  q: F32,
+  k: F32,
+  v: F32,
+  o: AttentionShape,
+): [F32, F32, F32, Int32Array, Int32Array | null, number, number, number, boolean, number, number, number] {
   const tokens = o.cuSeqlens[o.cuSeqlens.length - 1];
   if (o.heads % o.kvHeads !== 0) throw new RangeError(`attention: ${o.kvHeads} key heads do not divide ${o.heads} query heads`);
   expectSegments('attention', o.cuSeqlens, q.length / (o.heads * o.headDim));
-  expect('attention', { k: [k, tokens * o.kvHeads * o.headDim], v: [v, tokens * o.kvHeads * o.headDim], prefixOf: [o.prefixOf, o.cuSeqlens.length - 1] });
+  expect('attention', {
+    k: [k, tokens * o.kvHeads * o.headDim],
+    v: [v, tokens * o.kvHeads * o.headDim],
+    prefixOf: [o.prefixOf, o.cuSeqlens.length - 1],
+  });
   return [q, k, v, o.cuSeqlens, o.prefixOf ?? null, o.heads, o.kvHeads, o.headDim, o.causal, o.scale, o.window ?? 0, o.softcap ?? 0];
 }
 /** `y` as q; `lse` [tokens, heads] keeps the logarithm of each softmax's sum. Memory is linear in tokens. */
@@ -106,9 +131,27 @@ export function attention(q: F32, k: F32, v: F32, o: AttentionShape, y: F32, lse
   expect('attention', { y: [y, q.length], lse: [lse, q.length / o.headDim] });
   need().attention(...args, y, lse);
 }
-export function attentionGrad(dy: F32, q: F32, k: F32, v: F32, y: F32, lse: F32, o: AttentionShape, dq: F32 | null, dk: F32 | null, dv: F32 | null): void {
+export function attentionGrad(
+  dy: F32,
+  q: F32,
+  k: F32,
+  v: F32,
+  y: F32,
+  lse: F32,
+  o: AttentionShape,
+  dq: F32 | null,
+  dk: F32 | null,
+  dv: F32 | null,
+): void {
   const args = attentionArgs(q, k, v, o);
-  expect('attentionGrad', { dy: [dy, q.length], y: [y, q.length], lse: [lse, q.length / o.headDim], dq: [dq, q.length], dk: [dk, k.length], dv: [dv, v.length] });
+  expect('attentionGrad', {
+    dy: [dy, q.length],
+    y: [y, q.length],
+    lse: [lse, q.length / o.headDim],
+    dq: [dq, q.length],
+    dk: [dk, k.length],
+    dv: [dv, v.length],
+  });
   need().attentionGrad(...args, dy, y, lse, dq, dk, dv);
 }
 export type DecodeShape = {
@@ -132,13 +175,39 @@ export function attentionDecode(q: F32, k: F32, v: F32, slots: Int32Array, lengt
   expect('attentionDecode', { q: [q, rows * o.heads * o.headDim], y: [y, q.length], lengths: [lengths, rows], v: [v, k.length] });
   for (let i = 0; i < rows; i++) {
     const end = slots[i] * o.slotStride + (lengths[i] - 1) * o.tokenStride + (o.kvHeads - 1) * o.headStride + o.headDim;
-    if (!(lengths[i] >= 1 && slots[i] >= 0 && end <= k.length)) throw new RangeError(`attentionDecode: row ${i} reads ${lengths[i]} tokens of slot ${slots[i]}, beyond the cache`);
+    if (!(lengths[i] >= 1 && slots[i] >= 0 && end <= k.length))
+      throw new RangeError(`attentionDecode: row ${i} reads ${lengths[i]} tokens of slot ${slots[i]}, beyond the cache`);
   }
-  need().attentionDecode(q, k, v, slots, lengths, y, rows, o.heads, o.kvHeads, o.headDim, o.slotStride, o.tokenStride, o.headStride, o.window ?? 0, o.scale, o.softcap ?? 0);
+  need().attentionDecode(
+    q,
+    k,
+    v,
+    slots,
+    lengths,
+    y,
+    rows,
+    o.heads,
+    o.kvHeads,
+    o.headDim,
+    o.slotStride,
+    o.tokenStride,
+    o.headStride,
+    o.window ?? 0,
+    o.scale,
+    o.softcap ?? 0,
+  );
 }
 
 /** `hidden` [n, d], `weight` [v, d], `bias` [v], `targets` [n]. Logits are capped, then divided by the temperature. */
-export type TokenLogpsInputs = { hidden: F32; weight: F32; bias?: F32 | null; targets: Int32Array; d: number; temperature?: number; softcap?: number };
+export type TokenLogpsInputs = {
+  hidden: F32;
+  weight: F32;
+  bias?: F32 | null;
+  targets: Int32Array;
+  d: number;
+  temperature?: number;
+  softcap?: number;
+};
 function tokenLogpsArgs(x: TokenLogpsInputs): [F32, F32, F32 | null, Int32Array, number, number, number, number, number] {
   const [n, v] = [x.targets.length, x.weight.length / x.d];
   expect('tokenLogps', { hidden: [x.hidden, n * x.d], bias: [x.bias, v] });
@@ -161,8 +230,21 @@ export function tokenLogpsGrad(
   const args = tokenLogpsArgs(x);
   const n = x.targets.length;
   expect('tokenLogpsGrad', { lse: [lse, n], logps: [dy.logps, n], entropy: [dy.entropy, n], squaredSum: [dy.squaredSum, n] });
-  expect('tokenLogpsGrad', { hidden: [to.hidden, x.hidden.length], weight: [to.weight, x.weight.length], bias: [to.bias, x.weight.length / x.d] });
-  need().tokenLogpsGrad(...args, lse, dy.logps ?? null, dy.entropy ?? null, dy.squaredSum ?? null, to.hidden ?? null, to.weight ?? null, to.bias ?? null);
+  expect('tokenLogpsGrad', {
+    hidden: [to.hidden, x.hidden.length],
+    weight: [to.weight, x.weight.length],
+    bias: [to.bias, x.weight.length / x.d],
+  });
+  need().tokenLogpsGrad(
+    ...args,
+    lse,
+    dy.logps ?? null,
+    dy.entropy ?? null,
+    dy.squaredSum ?? null,
+    to.hidden ?? null,
+    to.weight ?? null,
+    to.bias ?? null,
+  );
 }
 
 /** Rows `ids` of `x` [n, d], to `y` [ids.length, d]. */
