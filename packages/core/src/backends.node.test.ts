@@ -1,3 +1,7 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { BackendError, backendInfo, describeBackends, initBackend, readCopy, updateInPlace } from './index.node.js';
@@ -17,6 +21,17 @@ describe('the ladder', () => {
   });
   it('says why a rung that was asked for does not start', async () => {
     await expect(initBackend({ backend: 'tensorflow' })).rejects.toThrow('TensorFlow is not set up');
+  });
+  it('refuses a process that has loaded a second copy of tfjs-core, and says where both are', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'plumbline-two-copies-'));
+    const copy = join(folder, '@tensorflow', 'tfjs-core', 'dist', 'tf-core.node.js');
+    mkdirSync(dirname(copy), { recursive: true });
+    writeFileSync(copy, 'module.exports = {};');
+    const require = createRequire(import.meta.url);
+    require(copy);
+    await expect(initBackend()).rejects.toThrow(/^Two copies of @tensorflow\/tfjs-core are loaded: .* and .*Install one/);
+    delete require.cache[copy];
+    rmSync(folder, { recursive: true });
   });
   it('takes one rung, and says in one line why not the others', async () => {
     const rungs = await describeBackends();

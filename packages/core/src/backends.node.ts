@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { type BackendInfo, cpuRung, ladder, makeCurrent, type Rung, wasmRung } from './backends.js';
+import { type BackendInfo, type BackendOptions, cpuRung, ladder, makeCurrent, type Rung, wasmRung } from './backends.js';
 import { BackendError } from './errors.js';
 import { webgpuRung } from './webgpu.node.js';
 
@@ -91,7 +91,7 @@ const all = ladder(
  *
  * @throws BackendError naming the valid backends, or why the one that was asked for does not start
  */
-export const initBackend = (options?: Parameters<typeof all.initBackend>[0]): Promise<BackendInfo> => {
+export const initBackend = async (options?: BackendOptions): Promise<BackendInfo> => {
   refuseSecondCopy();
   return all.initBackend(options);
 };

@@ -333,6 +333,20 @@ describe.each(backends)('the walk on %s', (backend) => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  it('lets tfjs walk its own tape through our kernels and gradients', async () => {
+    const weight = tf.ones([3]);
+    const x = wave([2, 3]);
+    const before = tf.memory().numTensors;
+    const theirs = tf.grad((h) => scalarSum(tf.square(rmsNorm({ x: tf.add(h, 1), weight }, { eps: 1e-6 }).y)))(x);
+    const p = parameter('x', x);
+    const ours = gradients(() => ({ loss: scalarSum(tf.square(rmsNorm({ x: tf.add(p.value, 1), weight }, { eps: 1e-6 }).y)) }), [p]);
+    const [a, b] = [await readCopy(theirs), await readCopy(ours.grads.get(p)!)];
+    a.forEach((g, i) => expect(b[i]).toBeCloseTo(g, 6));
+    tf.dispose([theirs, ours.loss, ...ours.grads.values()]);
+    expect(tf.memory().numTensors).toBe(before);
+    tf.dispose([weight, x]);
+  });
+
   it('leaves memory flat over a thousand steps', () => {
     const ws = [0, 1].map((i) => parameter(`w${i}`, square(4, i)));
     const x = square(4, 9);

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs-core';
-import { registerGradient } from '@tensorflow/tfjs-core';
+import { getGradient, registerGradient } from '@tensorflow/tfjs-core';
 
 type Thunks = Record<string, () => tf.Tensor>;
 type Rule = {
@@ -13,8 +13,13 @@ type Rule = {
   shapesOnly?: true;
 };
 
-const byShape = new Set<string>();
-export const shapesSuffice = (kernelName: string): boolean => byShape.has(kernelName);
+const byShape = new Map<string, object>();
+
+/** Whether the gradient of this kernel reads only shapes: ours, and not one that was registered over it (the package `@tensorflow/tfjs` does so). */
+export function shapesSuffice(kernelName: string): boolean {
+  const ours = byShape.get(kernelName);
+  return ours !== undefined && getGradient(kernelName)?.gradFunc === ours;
+}
 
 /** Registers a gradient with tfjs, on the engine that the whole process shares. */
 export function gradient<A = object>(
@@ -22,11 +27,12 @@ export function gradient<A = object>(
   { saves = [], savesAll, savesOutput, shapesOnly }: Rule,
   rule: (dy: tf.Tensor, saved: tf.Tensor[], attrs: A) => Thunks,
 ): void {
-  if (shapesOnly) byShape.add(kernelName);
+  const gradFunc = (dy: tf.Tensor | tf.Tensor[], saved: tf.Tensor[], attrs: object) => rule(dy as tf.Tensor, saved, attrs as A);
+  if (shapesOnly) byShape.set(kernelName, gradFunc);
   registerGradient({
     kernelName,
     ...(savesAll ? { saveAllInputs: true } : { inputsToSave: saves }),
     ...(savesOutput && { outputsToSave: [true] }),
-    gradFunc: (dy, saved, attrs) => rule(dy as tf.Tensor, saved, attrs as A),
+    gradFunc: gradFunc as tf.GradFunc,
   });
 }
