@@ -1,11 +1,15 @@
-import { InterruptedError, memoryRun, NonFiniteError, rng } from '@plumbline/core';
+import { InterruptedError, initBackend, memoryRun, NonFiniteError, rng } from '@plumbline/core';
 import { type Batches, encodeGroups, encodePairs, type RewardBatch, rewardBatch, rewardBatches } from '@plumbline/data';
 import { byteTokenizer, scorerContract } from '@plumbline/data/contract';
 import { createDecoder, createScorer, decoderSpec, type LocalScorer, type Pooling } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { rewardAccuracy } from './model.js';
 import { type RewardTrainConfig, trainReward } from './train.js';
+
+beforeAll(async () => {
+  await initBackend(); // native, or wasm where it is not built
+});
 
 const tokenizer = byteTokenizer();
 const scorer = (seed = 1, pooling: Pooling = 'mean'): LocalScorer => {
@@ -76,12 +80,13 @@ describe('trainReward', () => {
         scores.flatMap((a, i) => scores.flatMap((b, j) => (a > b ? [{ prompt, chosen: completions[i], rejected: completions[j] }] : []))),
       ),
     ).pairs;
+    const seen = encodeGroups(tokenizer, groupsOf(120, 3)).groups;
     const trained = scorer();
     const before = await rewardAccuracy(trained, held);
     const run = memoryRun({ seed: 1 });
-    await trainReward(config({ steps: 60, schedule: { kind: 'cosine', warmupSteps: 5 } }), {
+    await trainReward(config({ steps: 60, learningRate: 6e-3, schedule: { kind: 'cosine', warmupSteps: 4 } }), {
       scorer: trained,
-      batches: batches(60, 8),
+      batches: rewardBatches(seen, { groupsPerStep: 8, steps: 60, rng: rng(5) }),
       run,
     });
     const after = await rewardAccuracy(trained, held);
