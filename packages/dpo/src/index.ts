@@ -1,24 +1,49 @@
 /** Direct preference alignment: losses, and one trainer that takes any of them. */
 
-// Losses: pure functions of log-probabilities
+// Pair losses with a reference
+
 export { aotLoss, aotUnpairedLoss } from './losses/aot.js';
 export { apoDownLoss, apoZeroLoss } from './losses/apo.js';
 export { bcoPairLoss } from './losses/bcoPair.js';
-export { chiPoLoss } from './losses/chiPo.js';
-export { cpoIpoLoss, cpoLoss } from './losses/cpo.js';
 export { discopopLoss } from './losses/discopop.js';
-export { Divergence, divergenceScore, withDivergence } from './losses/divergence.js';
-export { dnoLoss } from './losses/dno.js';
 export { type DpoOptions, dpo, dpoLoss } from './losses/dpo.js';
-export { dpopLoss } from './losses/dpop.js';
 export { exoPairLoss } from './losses/exoPair.js';
+export { hingeLoss } from './losses/hinge.js';
+export { ipoLoss } from './losses/ipo.js';
+export { ncaPairLoss } from './losses/ncaPair.js';
+export { robustLoss } from './losses/robust.js';
+export { sigmoidNormLoss } from './losses/sigmoidNorm.js';
+export { sppoHardLoss, sppoLoss } from './losses/sppo.js';
+
+// Of single papers
+
+export { chiPoLoss } from './losses/chiPo.js';
+export { dnoLoss } from './losses/dno.js';
+export { dpopLoss } from './losses/dpop.js';
 export { flexLoss } from './losses/flex.js';
 export { gammaDpoLoss } from './losses/gammaDpo.js';
-export { hingeLoss } from './losses/hinge.js';
-// Losses by name, and what may be put around them
-export { type PairLossName, pairLoss, pairLosses } from './losses/index.js';
-export { ipoLoss } from './losses/ipo.js';
 export { irepoLoss } from './losses/irepo.js';
+export { geometricMixture, nashMdLoss } from './losses/nashMd.js';
+export { odpoLoss } from './losses/odpo.js';
+export { rdpoLoss } from './losses/rdpo.js';
+export { rebelLoss } from './losses/rebel.js';
+export { reverseBonusLoss } from './losses/reverseBonus.js';
+export { rewardAwareLoss } from './losses/rewardAware.js';
+export { xpoLoss } from './losses/xpo.js';
+
+// Without a reference
+
+export { cpoIpoLoss, cpoLoss } from './losses/cpo.js';
+export { orpoLoss } from './losses/orpo.js';
+export { sftLoss } from './losses/sft.js';
+export { simpoLoss } from './losses/simpo.js';
+export { slicLoss } from './losses/slic.js';
+export { tpoLoss } from './losses/tpo.js';
+
+// By name, and what may be put around them
+
+export { Divergence, divergenceScore, withDivergence } from './losses/divergence.js';
+export { type PairLossName, pairLoss, pairLosses } from './losses/index.js';
 export {
   gapWeights,
   type MixturePart,
@@ -28,22 +53,6 @@ export {
   withOptions,
   withPolicyWeighting,
 } from './losses/modifiers.js';
-export { geometricMixture, nashMdLoss } from './losses/nashMd.js';
-export { ncaPairLoss } from './losses/ncaPair.js';
-export { odpoLoss } from './losses/odpo.js';
-export { orpoLoss } from './losses/orpo.js';
-export { rdpoLoss } from './losses/rdpo.js';
-export { rebelLoss } from './losses/rebel.js';
-export { reverseBonusLoss } from './losses/reverseBonus.js';
-export { rewardAwareLoss } from './losses/rewardAware.js';
-export { robustLoss } from './losses/robust.js';
-export { sftLoss } from './losses/sft.js';
-export { sigmoidNormLoss } from './losses/sigmoidNorm.js';
-export { simpoLoss } from './losses/simpo.js';
-export { slicLoss } from './losses/slic.js';
-export { sppoHardLoss, sppoLoss } from './losses/sppo.js';
-export { tpoLoss } from './losses/tpo.js';
-// Types
 export type {
   PairInputs,
   PairLengths,
@@ -55,11 +64,14 @@ export type {
   PairTokenLogps,
   TokenLogps,
 } from './losses/types.js';
-export { xpoLoss } from './losses/xpo.js';
+
+// Trainer of pairs
+
 export { precomputeReference, type Reference, type ReferenceLogps } from './pairInputs.js';
-// Trainer
 export { PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
+
 // Single completions with a thumb up or down: losses, batches, trainer
+
 export { trainUnpaired, UnpairedTrainConfig, type UnpairedTraining } from './trainUnpaired.js';
 export { type EncodedRow, encodeRows, type UnpairedBatch, unpairedBatch, unpairedBatches } from './unpaired/batches.js';
 export { bcoLoss, densityRatios, runningShift } from './unpaired/bco.js';

@@ -1,6 +1,7 @@
 /** Online reinforcement learning for language models: advantages, policy losses, rollouts, and one trainer that takes any of them. */
 
 // Advantages
+
 export {
   emaBaseline,
   gpgAdvantages,
@@ -19,12 +20,10 @@ export {
   weightedRewards,
 } from './advantages/group.js';
 export { discountedReturns, gae, reinforcePlusPlus, vtrace, whiten } from './advantages/temporal.js';
-// Aggregation, KL and rewards
-export { type Aggregation, aggregate, type StepCounts } from './aggregate.js';
-export { AdvantageConfig, PolicyTrainConfig } from './config.js';
-export type { Experience, Reward } from './experience.js';
-export { type KlController, type KlEstimator, klController, klEstimate, klValue } from './kl.js';
+export { brpoAdvantages, gigpoAdvantages, rewardToGo, stepRewardsToTokens } from './advantages/turns.js';
+
 // Policy losses
+
 export { type CispoOptions, cispoLoss } from './losses/cispo.js';
 export { type ClippedOptions, clippedPolicyLoss } from './losses/clipped.js';
 export { clipCovCandidates, clipCovLoss, klCovLoss, tokenCovariance } from './losses/covariance.js';
@@ -36,8 +35,22 @@ export { type SapoOptions, sapoLoss } from './losses/sapo.js';
 export type { PolicyLoss, PolicyLossSpec, TokenLosses } from './losses/types.js';
 export { clippedValueLoss, klPenaltyLoss } from './losses/value.js';
 export { type VespoOptions, vespoLoss } from './losses/vespo.js';
+
+// Sums, KL, masks, rewards
+
+export { type Aggregation, aggregate, type StepCounts } from './aggregate.js';
+export { type KlController, type KlEstimator, klController, klEstimate, klValue } from './kl.js';
 export { adaptEntropyCoef, entropyThreshold, offPolicyMask, type SamplingCorrection, samplingWeights } from './masks.js';
 export { missingEosPenalty, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
+
+// Distillation and offline learning
+
+export { distillationWeights, generalizedJsd, miniLlmAdvantages } from './losses/distillation.js';
+export { awrWeights, cqlPenalty, effectiveSampleSize, expectileLoss, optimalAdvantageLoss, optimalValue } from './losses/offline.js';
+
 // Rollouts and trainer
+
+export { AdvantageConfig, PolicyTrainConfig } from './config.js';
+export type { Experience, Reward } from './experience.js';
 export { type RolloutOptions, type RolloutSample, rollout } from './rollout.js';
 export { type PolicyTraining, trainPolicy } from './trainPolicy.js';

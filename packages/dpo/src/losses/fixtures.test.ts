@@ -9,8 +9,10 @@ import { type Divergence, divergenceScore, withDivergence } from './divergence.j
 import { pairLoss } from './index.js';
 import { mixture, policyWeight, withLengthDesensitization, withPolicyWeighting } from './modifiers.js';
 import { orpoLoss } from './orpo.js';
+import { sftLoss } from './sft.js';
 import { simpoLoss } from './simpo.js';
 import { slicLoss } from './slic.js';
+import { tpoLoss } from './tpo.js';
 import type { PairInputs, PairLossSpec } from './types.js';
 
 type Side = {
@@ -150,7 +152,8 @@ function suite(name: string, extreme: boolean) {
           ).toBeLessThanOrEqual(tolerance);
           if (!extreme) expect(kept.length).toBe(theirs.length);
         };
-        if (expected.losses) compare('losses', ours.losses, expected.losses);
+        // e^-u of log-ratios that are sums of sixty float32 numbers, squared: the sums' last bit is worth 1e-5
+        if (expected.losses) compare('losses', ours.losses, expected.losses, title === 'ipo/forward_kl' ? 5e-5 : 1e-5);
         if (!extreme) compare('loss', [ours.loss], [expected.loss]);
         if (!title.startsWith('sft')) {
           // without a reference ours reports log-probabilities
@@ -241,4 +244,55 @@ describe.skipIf(!freePath)(`reference_free.json${freePath ? '' : ' (skipped: the
       expect(largestError(ours.rejectedGrad.map(scale(inputs.rejected)), expected.grad_rejected_logps)).toBeLessThanOrEqual(1e-5);
       tf.dispose(lengths);
     });
+});
+
+type TpoCase = {
+  config: { loss_type: 'sigmoid' | 'hinge' | 'ipo' | 'tpo-l'; beta: number; tpo_alpha: number; tpo_l_gamma: number };
+  loss: number;
+  losses: number[];
+  logps: number[];
+  nll: number | null;
+};
+const logitsPath = fixturePath('losses/from_logits.json');
+describe.skipIf(!logitsPath)(`from_logits.json${logitsPath ? '' : ' (skipped: the reference numbers are not in this checkout)'}`, () => {
+  if (!logitsPath) return;
+  const { cases, nll_terms, rows } = readFixture<{
+    cases: Record<string, TpoCase>;
+    nll_terms: { cpo_nll: number; sum_logps: number[]; mean_logps: number[] };
+    rows: number;
+  }>(logitsPath);
+  for (const [title, { config, loss, losses, logps, nll }] of Object.entries(cases))
+    it(title, async () => {
+      const { beta, loss_type, tpo_alpha, tpo_l_gamma } = config;
+      const lengths = { chosen: tf.ones([rows]) as tf.Tensor1D, rejected: tf.ones([rows]) as tf.Tensor1D }; // theirs are means already
+      const ours = await measure(
+        (policy) => {
+          const pair = {
+            sigmoid: () => cpoLoss(policy, { beta }),
+            hinge: () => slicLoss(policy, { beta }),
+            ipo: () => cpoIpoLoss(policy, lengths, { beta }),
+            'tpo-l': () => simpoLoss(policy, lengths, { beta, simpoGamma: tpo_l_gamma }),
+          }[loss_type]();
+          return tpoLoss(pair, tf.fill([rows], nll ?? 0), { tpoAlpha: tpo_alpha });
+        },
+        { chosen: logps.slice(0, rows), rejected: logps.slice(rows, 2 * rows) },
+      );
+      expect(
+        largestError(
+          ours.loss.map((x) => x - tpo_alpha * (nll ?? 0)),
+          losses,
+        ),
+      ).toBeLessThan(1e-5);
+      expect(Math.abs(ours.loss.reduce((a, b) => a + b, 0) / rows - loss)).toBeLessThan(1e-5);
+      tf.dispose(lengths);
+    });
+  it('the cross-entropy of the chosen completions is one mean over their tokens', async () => {
+    const chosen = nll_terms.sum_logps.slice(0, rows);
+    const lengths = tf.tensor1d(chosen.map((sum, i) => Math.round(sum / nll_terms.mean_logps[i])));
+    const policy = { chosen: tf.tensor1d(chosen), rejected: tf.tensor1d(chosen) };
+    const pairs = sftLoss(policy, { chosen: lengths, rejected: lengths });
+    const values = await readCopy(pairs.loss);
+    expect(values.reduce((a, b) => a + b, 0) / rows).toBeCloseTo(nll_terms.cpo_nll, 5);
+    tf.dispose([pairs, policy, lengths]);
+  });
 });
