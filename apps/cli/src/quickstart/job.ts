@@ -8,7 +8,7 @@ import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import { type SampledGroup, type WordsBed, type WordsEvaluation, wordsBed } from '@plumbline/envs';
 import { createScorer, type LocalDecoder, loadDecoder, loadScorer, saveDecoder, saveScorer } from '@plumbline/models';
 import { modelReward, rewardAccuracy, trainReward } from '@plumbline/rewards';
-import { PolicyTrainConfig, trainPolicy } from '@plumbline/rl';
+import { trainPolicy } from '@plumbline/rl';
 import { progress } from '../progress.js';
 import { type Kept, loggedSteps, stages } from '../runs.js';
 import type { QuickstartConfig } from './config.js';
@@ -118,15 +118,15 @@ export async function runQuickstart({ config, seed, dir, signal }: Job): Promise
       steps,
       train: async (run) => {
         const policy = bed.policy();
-        const settings = PolicyTrainConfig.parse({
+        const settings = {
           steps,
           promptsPerStep,
           samplesPerPrompt,
           learningRate,
           klCoef,
-          warmupSteps: 10,
+          schedule: warmUp,
           ...bed.sampling,
-        });
+        };
         const prompts = promptBatches(bed.prompts, { promptsPerStep, steps, rng: rng.fork(name) });
         await trainPolicy(settings, { policy, reference: bed.base, prompts, reward: watchedByGold(reward, bed), run });
         return policy;

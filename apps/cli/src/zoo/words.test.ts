@@ -8,7 +8,8 @@ import { wordsBed } from '@plumbline/envs';
 import { loadDecoder } from '@plumbline/models';
 import { afterAll, describe, expect, it } from 'vitest';
 import { recipes } from './index.js';
-import { settings, trainWords } from './words.js';
+import { trainWords } from './words.js';
+import { settings } from './wordsConfig.js';
 
 const zoo = dirname(createRequire(import.meta.url).resolve('@plumbline/zoo/package.json'));
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-zoo-'));
