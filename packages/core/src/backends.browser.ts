@@ -11,7 +11,9 @@ const find = async (): Promise<{ info: BackendInfo } | { why: string }> => {
   const adapter = await gpu.requestAdapter();
   if (!adapter) return { why: 'the browser offers no adapter' };
   const { vendor, architecture, description } = adapter.info ?? {};
-  return { info: { name: 'webgpu', device: description || [vendor, architecture].filter(Boolean).join(' ') || 'a GPU', version: tf.version_core } };
+  return {
+    info: { name: 'webgpu', device: description || [vendor, architecture].filter(Boolean).join(' ') || 'a GPU', version: tf.version_core },
+  };
 };
 
 const webgpuRung: Rung = {
@@ -29,7 +31,11 @@ const webgpuRung: Rung = {
 const cpu: BackendInfo = { name: 'cpu', device: 'plain JavaScript', threads: 1, version: tf.version_core };
 
 /** Where the .wasm files of @tensorflow/tfjs-backend-wasm are served is up to the page (`setWasmPaths`); beside the script unless it says. */
-const all = ladder([webgpuRung, wasmRung(() => {}), cpuRung], () => cpu, (line) => console.warn(line));
+const all = ladder(
+  [webgpuRung, wasmRung(() => {}), cpuRung],
+  () => cpu,
+  (line) => console.warn(line),
+);
 
 /** Makes a backend current: the one named, else the fastest that works here. @throws BackendError naming the valid ones */
 export const initBackend = all.initBackend;

@@ -10,7 +10,9 @@ afterEach(() => vi.unstubAllEnvs());
 
 describe('the ladder', () => {
   it('names the valid backends when asked for one that does not exist', async () => {
-    await expect(initBackend({ backend: 'cuda' })).rejects.toThrow('There is no backend "cuda" (backend). Valid: tensorflow, webgpu, native, wasm, cpu.');
+    await expect(initBackend({ backend: 'cuda' })).rejects.toThrow(
+      'There is no backend "cuda" (backend). Valid: tensorflow, webgpu, native, wasm, cpu.',
+    );
     vi.stubEnv('PLUMB_BACKEND', 'gpu');
     await expect(initBackend()).rejects.toThrow('"gpu" (PLUMB_BACKEND)');
   });

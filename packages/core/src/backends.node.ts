@@ -23,7 +23,8 @@ const native: Native | null = await import('@plumbline/native').then(
 
 async function registerNative(threads?: number): Promise<BackendInfo> {
   const found = native?.nativeAvailable();
-  if (!native || !found?.ok) throw new BackendError(`native: ${found?.ok === false ? found.why : 'the package @plumbline/native is not installed'}.`);
+  if (!native || !found?.ok)
+    throw new BackendError(`native: ${found?.ok === false ? found.why : 'the package @plumbline/native is not installed'}.`);
   if (!tf.findBackendFactory('native')) {
     native.registerNativeBackend();
     const { registerNativeKernels } = await import('./native.node.js');
@@ -31,7 +32,13 @@ async function registerNative(threads?: number): Promise<BackendInfo> {
   }
   if (threads !== undefined) native.setThreads(threads);
   await makeCurrent('native');
-  return { name: 'native', device: 'CPU', simd: found.simd, threads: threads ?? found.threads, version: require('@plumbline/core/package.json').version };
+  return {
+    name: 'native',
+    device: 'CPU',
+    simd: found.simd,
+    threads: threads ?? found.threads,
+    version: require('@plumbline/core/package.json').version,
+  };
 }
 
 const nativeRung: Rung = {
@@ -65,13 +72,16 @@ function refuseSecondCopy(): void {
   const entry = join('@tensorflow', 'tfjs-core', 'dist', 'tf-core.node.js');
   const copies = Object.keys(require.cache).filter((file) => file.endsWith(entry));
   if (copies.length > 1)
-    throw new BackendError(`Two copies of @tensorflow/tfjs-core are loaded: ${copies.join(' and ')}. Install one (\`npm ls @tensorflow/tfjs-core\`), and never bundle it.`);
+    throw new BackendError(
+      `Two copies of @tensorflow/tfjs-core are loaded: ${copies.join(' and ')}. Install one (\`npm ls @tensorflow/tfjs-core\`), and never bundle it.`,
+    );
 }
 
 refuseSecondCopy();
 
 /** From the import on: native where it is built, else cpu. */
-const initial: BackendInfo = native?.nativeAvailable().ok && nativeWished() ? await registerNative() : await cpuRung.start({ forced: false });
+const initial: BackendInfo =
+  native?.nativeAvailable().ok && nativeWished() ? await registerNative() : await cpuRung.start({ forced: false });
 
 /** Another backend that was asked for by name starts with `initBackend`, from cpu. */
 function nativeWished(): boolean {

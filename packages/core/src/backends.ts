@@ -64,7 +64,12 @@ export function ladder(rungs: readonly Rung[], initial: () => BackendInfo, say: 
       const found = await rung.probe({ forced: rung === named, threads });
       const mine: boolean = !taken && 'info' in found && (!named || rung === named);
       taken ||= mine;
-      const why = 'why' in found ? found.why : mine ? details(found.info) : `works (${details(found.info)}); ${named ? `${named.name} was asked for` : 'a rung above is taken'}`;
+      const why =
+        'why' in found
+          ? found.why
+          : mine
+            ? details(found.info)
+            : `works (${details(found.info)}); ${named ? `${named.name} was asked for` : 'a rung above is taken'}`;
       lines.push({ name: rung.name, taken: mine, why });
     }
     return lines;

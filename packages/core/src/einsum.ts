@@ -16,7 +16,11 @@ export function einsum({ inputs, attrs: { equation } }: { inputs: tf.TensorInfo[
       });
     });
     const size = (letters: string[]): number => letters.reduce((n, letter) => n * sizes.get(letter)!, 1);
-    const arrange = (x: tf.Tensor, from: string[], to: string[]): tf.Tensor => tf.transpose(x, to.map((letter) => from.indexOf(letter)));
+    const arrange = (x: tf.Tensor, from: string[], to: string[]): tf.Tensor =>
+      tf.transpose(
+        x,
+        to.map((letter) => from.indexOf(letter)),
+      );
     /** Sums over the letters that nobody else has. */
     const reduced = terms.map((term, i) => {
       const letters = [...term];
@@ -33,7 +37,10 @@ export function einsum({ inputs, attrs: { equation } }: { inputs: tf.TensorInfo[
     const yours = b.letters.filter((letter) => !both.includes(letter));
     const p = tf.reshape(arrange(a.x, a.letters, [...batch, ...mine, ...inner]), [size(batch), size(mine), size(inner)]);
     const q = tf.reshape(arrange(b.x, b.letters, [...batch, ...inner, ...yours]), [size(batch), size(inner), size(yours)]);
-    const product = tf.reshape(tf.matMul(p, q), [...batch, ...mine, ...yours].map((letter) => sizes.get(letter)!));
+    const product = tf.reshape(
+      tf.matMul(p, q),
+      [...batch, ...mine, ...yours].map((letter) => sizes.get(letter)!),
+    );
     return tf.clone(arrange(product, [...batch, ...mine, ...yours], [...out]));
   });
 }

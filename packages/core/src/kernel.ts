@@ -111,7 +111,9 @@ export function defineKernel<I extends Some, A extends object, O extends Some, R
         const wanted = [...needs];
         const grads = run(gradName, compositeGrad, gradInputs, { attrs, needs: wanted });
         if (grads.length !== wanted.length)
-          throw new PlumblineError(`${gradName} gave ${grads.length} gradients on ${engine().backendName}, not ${wanted.length} (${wanted.join(', ')}).`);
+          throw new PlumblineError(
+            `${gradName} gave ${grads.length} gradients on ${engine().backendName}, not ${wanted.length} (${wanted.join(', ')}).`,
+          );
         return Object.fromEntries(wanted.map((key, i) => [key, grads[i]]));
       };
       tape.push(

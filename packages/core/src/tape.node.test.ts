@@ -1,6 +1,17 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { checkpoint, defineKernel, gradients, initBackend, ownTensor, readCopy, readScalars, rmsNorm, scope, stopGradient } from './index.node.js';
+import {
+  checkpoint,
+  defineKernel,
+  gradients,
+  initBackend,
+  ownTensor,
+  readCopy,
+  readScalars,
+  rmsNorm,
+  scope,
+  stopGradient,
+} from './index.node.js';
 import type { Parameter } from './types.js';
 
 const backends: string[] = [];
@@ -11,7 +22,11 @@ for (const backend of ['cpu', 'native', 'wasm'])
   );
 
 const parameter = (name: string, value: tf.Tensor): Parameter => ({ name, shape: value.shape, trainable: true, value: tf.keep(value) });
-const wave = (shape: number[], phase = 0): tf.Tensor => tf.tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i * 1.7 + phase)), shape);
+const wave = (shape: number[], phase = 0): tf.Tensor =>
+  tf.tensor(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i * 1.7 + phase)),
+    shape,
+  );
 const square = (n: number, phase = 0): tf.Tensor2D => wave([n, n], phase) as tf.Tensor2D;
 const scalarSum = (x: tf.Tensor): tf.Scalar => tf.sum(x) as tf.Scalar;
 
@@ -33,7 +48,11 @@ const product = defineKernel<{ x: tf.Tensor2D; w: tf.Tensor2D }, { tag?: unknown
 
 /** Largest amount of data at once while `f` runs, in KiB beyond what there was before; handles on the same data count once. */
 function peakKiB(f: () => void): number {
-  type Tracking = { trackTensor(a: tf.Tensor, backend: unknown): void; removeDataId(id: object, backend: unknown): void; state: { tensorInfo: { has(id: object): boolean } } };
+  type Tracking = {
+    trackTensor(a: tf.Tensor, backend: unknown): void;
+    removeDataId(id: object, backend: unknown): void;
+    state: { tensorInfo: { has(id: object): boolean } };
+  };
   const engine = tf.engine() as unknown as Tracking;
   const { trackTensor, removeDataId } = engine;
   const sizes = new Map<object, number>();
@@ -68,12 +87,13 @@ describe.each(backends)('the walk on %s', (backend) => {
   const scaled = (h: tf.Tensor2D, w: Parameter): tf.Tensor2D => tf.tidy(() => tf.tanh(tf.mul(h, w.value)));
   const layer = (h: tf.Tensor2D, w: Parameter): tf.Tensor2D => tf.tidy(() => tf.tanh(tf.matMul(h, w.value as tf.Tensor2D)));
   const through = (x: tf.Tensor2D, ws: Parameter[]): tf.Scalar => scalarSum(ws.reduce(layer, x));
-  const free = (ws: Parameter[], { loss, grads }: { loss: tf.Tensor; grads: Map<Parameter, tf.Tensor> }) => tf.dispose([loss, ...grads.values(), ...ws.map((w) => w.value)]);
+  const free = (ws: Parameter[], { loss, grads }: { loss: tf.Tensor; grads: Map<Parameter, tf.Tensor> }) =>
+    tf.dispose([loss, ...grads.values(), ...ws.map((w) => w.value)]);
 
   it('keeps a deep chain in its activations, its gradients and one layer; with checkpoints, in less', () => {
     const ws = chain();
     const x = square(64);
-        let plain: { loss: tf.Tensor; grads: Map<Parameter, tf.Tensor> } | null = null;
+    let plain: { loss: tf.Tensor; grads: Map<Parameter, tf.Tensor> } | null = null;
     const peak = peakKiB(() => {
       plain = gradients(() => ({ loss: scalarSum(ws.reduce(scaled, x)) }), ws);
     });
@@ -82,7 +102,8 @@ describe.each(backends)('the walk on %s', (backend) => {
     const less = peakKiB(() => {
       checked = gradients(() => {
         let h = x;
-        for (let i = 0; i < layers; i += 4) h = checkpoint((inner) => tf.tidy(() => ws.slice(i, i + 4).reduce(scaled, inner as tf.Tensor2D)), h);
+        for (let i = 0; i < layers; i += 4)
+          h = checkpoint((inner) => tf.tidy(() => ws.slice(i, i + 4).reduce(scaled, inner as tf.Tensor2D)), h);
         return { loss: scalarSum(h) };
       }, ws);
     });
@@ -118,7 +139,10 @@ describe.each(backends)('the walk on %s', (backend) => {
     const x = square(4, 9);
     const count = (wrt: Parameter[]): number => {
       products = 0;
-      const { loss, grads } = gradients(() => ({ loss: scalarSum(ws.reduce((h, w) => product({ x: h, w: w.value as tf.Tensor2D }, {}).y, x)) }), wrt);
+      const { loss, grads } = gradients(
+        () => ({ loss: scalarSum(ws.reduce((h, w) => product({ x: h, w: w.value as tf.Tensor2D }, {}).y, x)) }),
+        wrt,
+      );
       tf.dispose([loss, ...grads.values()]);
       return products;
     };
@@ -144,7 +168,7 @@ describe.each(backends)('the walk on %s', (backend) => {
     }, ws);
     for (const w of ws) {
       const [a, b] = [await readCopy(plain.grads.get(w)!), await readCopy(nested.grads.get(w)!)];
-      a.forEach((g, i) => expect(b[i]).toBeCloseTo(g, 5));
+      a.forEach((g, i) => void expect(b[i]).toBeCloseTo(g, 5));
     }
     tf.dispose([plain.loss, nested.loss, ...plain.grads.values(), ...nested.grads.values()]);
     expect(tf.memory().numTensors).toBe(before);
@@ -231,7 +255,9 @@ describe.each(backends)('the walk on %s', (backend) => {
     expect(await readScalars({ loss, ...metrics, grad: grads.get(p)! as tf.Scalar })).toEqual({ loss: 3, twice: 3, grad: 1 });
     tf.dispose([loss, metrics, ...grads.values()]);
     expect(p.value.isDisposed).toBe(false);
-    expect(() => gradients(() => ({ loss: tf.ones([2]) as unknown as tf.Scalar }), [p])).toThrow('the loss must be a float32 scalar, got float32 [2]');
+    expect(() => gradients(() => ({ loss: tf.ones([2]) as unknown as tf.Scalar }), [p])).toThrow(
+      'the loss must be a float32 scalar, got float32 [2]',
+    );
     tf.dispose([p.value, q.value]);
   });
 
@@ -318,7 +344,10 @@ describe.each(backends)('the walk on %s', (backend) => {
         own(p.value);
         const losses: number[] = [];
         for (let step = 0; step < 10; step++) {
-          const { loss, grads } = gradients(() => ({ loss: scalarSum(tf.square(tf.matMul(p.value as tf.Tensor2D, p.value as tf.Tensor2D))) }), [p]);
+          const { loss, grads } = gradients(
+            () => ({ loss: scalarSum(tf.square(tf.matMul(p.value as tf.Tensor2D, p.value as tf.Tensor2D))) }),
+            [p],
+          );
           own([loss, ...grads.values()]);
           losses.push((await readScalars({ loss })).loss);
           const next = tf.tidy(() => tf.sub(p.value, tf.mul(grads.get(p)!, 0.01)));
@@ -341,7 +370,7 @@ describe.each(backends)('the walk on %s', (backend) => {
     const p = parameter('x', x);
     const ours = gradients(() => ({ loss: scalarSum(tf.square(rmsNorm({ x: tf.add(p.value, 1), weight }, { eps: 1e-6 }).y)) }), [p]);
     const [a, b] = [await readCopy(theirs), await readCopy(ours.grads.get(p)!)];
-    a.forEach((g, i) => expect(b[i]).toBeCloseTo(g, 6));
+    a.forEach((g, i) => void expect(b[i]).toBeCloseTo(g, 6));
     tf.dispose([theirs, ours.loss, ...ours.grads.values()]);
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([weight, x]);

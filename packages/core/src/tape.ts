@@ -30,7 +30,8 @@ export function gradients<M extends Record<string, tf.Scalar> = Record<never, ne
   try {
     const mine = scoped(() => {
       const result = recording(tape, f);
-      if (result instanceof Promise) throw new PlumblineError('gradients: f must be synchronous, it returned a promise. Await what it needs before the call.');
+      if (result instanceof Promise)
+        throw new PlumblineError('gradients: f must be synchronous, it returned a promise. Await what it needs before the call.');
       const { loss, metrics } = result;
       if (!(loss instanceof tf.Tensor) || loss.rank !== 0 || loss.dtype !== 'float32')
         throw new PlumblineError(`gradients: the loss must be a float32 scalar, got ${describe(loss)}. Take tf.sum or tf.mean of it.`);
@@ -71,7 +72,8 @@ export function checkpoint<T extends tf.Tensor>(f: (...x: tf.Tensor[]) => T, ...
   const scout = new Scout(x, outer);
   const y = scoped(() => {
     const result = outer ? recording(scout, () => f(...x)) : f(...x);
-    if (!(result instanceof tf.Tensor)) throw new PlumblineError(`checkpoint: f must return one tensor, and not a promise; got ${describe(result)}.`);
+    if (!(result instanceof tf.Tensor))
+      throw new PlumblineError(`checkpoint: f must return one tensor, and not a promise; got ${describe(result)}.`);
     return [claim(result, new Set())];
   })[0] as T;
   if (!outer) return y;
@@ -147,7 +149,8 @@ class Tape implements TapeLike {
 
   push(node: TapeNode): void {
     // A saved tensor puts a clone node of its own on the tape, just before the node that saved it; the walk has no use for it.
-    while (node.saved.length > 0 && this.nodes.length > 0 && node.saved.some((s) => s.id === this.nodes.at(-1)!.outputs[0].id)) this.nodes.pop();
+    while (node.saved.length > 0 && this.nodes.length > 0 && node.saved.some((s) => s.id === this.nodes.at(-1)!.outputs[0].id))
+      this.nodes.pop();
     const floats = node.outputs.filter((y) => y.dtype === 'float32'); // whole numbers and truth values carry no gradient
     if (floats.length === 0 || !this.reaches(Object.values(node.inputs))) {
       tf.dispose(node.saved);
@@ -223,7 +226,9 @@ function compute(node: TapeNode, dys: (tf.Tensor | null)[], names: string[]): (t
     return names.map((name) => found[name]);
   }
   if (!node.gradient)
-    throw new PlumblineError(`There is no gradient for ${node.kernelName}. Keep it off the way from the parameters to the loss (stopGradient), or write it with other ops.`);
+    throw new PlumblineError(
+      `There is no gradient for ${node.kernelName}. Keep it off the way from the parameters to the loss (stopGradient), or write it with other ops.`,
+    );
   const thunks = node.gradient(dys);
   return names.map((name) => {
     const thunk = thunks[name];

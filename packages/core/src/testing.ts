@@ -36,7 +36,9 @@ export function testKernel<I extends Some, A extends object, O extends Some, R e
   };
   return backends.flatMap((backend) =>
     cases.map(({ shapes, attrs, spread = 1 }, index) => ({
-      name: `${definition.name} on ${backend}: ${Object.entries(shapes).map(([key, shape]) => `${key} [${shape}]`).join(', ')} ${brief(attrs)}`,
+      name: `${definition.name} on ${backend}: ${Object.entries(shapes)
+        .map(([key, shape]) => `${key} [${shape}]`)
+        .join(', ')} ${brief(attrs)}`,
       run: async () => {
         const names = Object.keys(shapes);
         const noise = generator(index + 1);
@@ -49,7 +51,9 @@ export function testKernel<I extends Some, A extends object, O extends Some, R e
           const result = await f();
           const after = tf.memory();
           if (after.numTensors !== before.numTensors || after.numDataBuffers !== before.numDataBuffers)
-            throw new Error(`left ${after.numTensors - before.numTensors} tensors and ${after.numDataBuffers - before.numDataBuffers} data buffers behind on ${where}`);
+            throw new Error(
+              `left ${after.numTensors - before.numTensors} tensors and ${after.numDataBuffers - before.numDataBuffers} data buffers behind on ${where}`,
+            );
           return result;
         };
         const outputs = (call: (inputs: I, attrs: A) => Some, shift = 0): Promise<Record<string, Float32Array>> =>
@@ -59,14 +63,22 @@ export function testKernel<I extends Some, A extends object, O extends Some, R e
             tf.dispose(made);
             return Object.fromEntries(read) as Record<string, Float32Array>;
           });
-        const grads = (call: (inputs: I, attrs: A) => Some, weights: Record<string, Float32Array>, used: readonly string[], frozen?: string) =>
+        const grads = (
+          call: (inputs: I, attrs: A) => Some,
+          weights: Record<string, Float32Array>,
+          used: readonly string[],
+          frozen?: string,
+        ) =>
           withInputs(values, shapes, directions, 0, async (inputs) => {
             const parameters = names.map((key): Parameter => ({ name: key, shape: shapes[key], trainable: true, value: inputs[key] }));
             const found = gradients(
               () => {
                 // Computed inputs, one of them a view of something larger.
                 const computed = Object.fromEntries(
-                  names.map((key, i) => [key, i === 0 ? tf.reshape(tf.unstack(tf.stack([inputs[key], inputs[key]]))[1], inputs[key].shape) : tf.mul(inputs[key], 1)]),
+                  names.map((key, i) => [
+                    key,
+                    i === 0 ? tf.reshape(tf.unstack(tf.stack([inputs[key], inputs[key]]))[1], inputs[key].shape) : tf.mul(inputs[key], 1),
+                  ]),
                 );
                 const made = call(computed as unknown as I, attrs);
                 const parts = used.map((key) => tf.sum(tf.mul(made[key]!, tf.tensor(weights[key].slice(), made[key]!.shape))));
@@ -88,11 +100,21 @@ export function testKernel<I extends Some, A extends object, O extends Some, R e
         const whole = await on('cpu', () => grads(composite, weights, all));
         for (const frozen of [undefined, ...(names.length > 1 ? names : [])]) {
           const { [frozen ?? '']: _, ...rest } = whole;
-          close(await on(backend, () => grads(kernel, weights, all, frozen)), rest, tolerance, frozen ? `gradient with ${frozen} frozen of` : 'gradient of');
+          close(
+            await on(backend, () => grads(kernel, weights, all, frozen)),
+            rest,
+            tolerance,
+            frozen ? `gradient with ${frozen} frozen of` : 'gradient of',
+          );
         }
         if (all.length > 1)
           for (const key of all)
-            close(await on(backend, () => grads(kernel, weights, [key])), await on('cpu', () => grads(composite, weights, [key])), tolerance, `gradient through ${key} alone of`);
+            close(
+              await on(backend, () => grads(kernel, weights, [key])),
+              await on('cpu', () => grads(composite, weights, [key])),
+              tolerance,
+              `gradient through ${key} alone of`,
+            );
 
         const step = 4e-3;
         const value = (ys: Record<string, Float32Array>): number => all.reduce((sum, key) => sum + dot(ys[key], weights[key]), 0);
@@ -100,7 +122,8 @@ export function testKernel<I extends Some, A extends object, O extends Some, R e
         const behind = value(await on('cpu', () => outputs(composite, -step)));
         const slope = (ahead - behind) / (2 * step);
         const predicted = names.reduce((sum, key) => sum + dot(whole[key], directions[key]), 0);
-        const noiseFloor = (1e-6 * all.reduce((sum, key) => sum + expected[key].reduce((s, y, i) => s + Math.abs(y * weights[key][i]), 0), 0)) / step;
+        const noiseFloor =
+          (1e-6 * all.reduce((sum, key) => sum + expected[key].reduce((s, y, i) => s + Math.abs(y * weights[key][i]), 0), 0)) / step;
         if (!(Math.abs(slope - predicted) <= 1e-2 * Math.abs(slope) + 1e-2 + noiseFloor))
           throw new Error(`central differences give a slope of ${slope}, the gradients ${predicted}`);
       },
@@ -121,7 +144,12 @@ async function withInputs<T>(
   f: (inputs: Tensors) => Promise<T>,
 ): Promise<T> {
   const inputs: Tensors = {};
-  for (const [key, x] of Object.entries(values)) inputs[key] = tf.tensor(x.map((v, i) => v + shift * directions[key][i]), [...shapes[key]], 'float32');
+  for (const [key, x] of Object.entries(values))
+    inputs[key] = tf.tensor(
+      x.map((v, i) => v + shift * directions[key][i]),
+      [...shapes[key]],
+      'float32',
+    );
   try {
     return await f(inputs);
   } finally {
@@ -136,7 +164,8 @@ function close(found: Record<string, Float32Array>, expected: Record<string, Flo
     const largest = ys.reduce((m, y) => Math.max(m, Math.abs(y)), 0);
     if (found[key].length !== ys.length) throw new Error(`${what} ${key}: ${found[key].length} numbers, expected ${ys.length}`);
     ys.forEach((y, i) => {
-      if (!(Math.abs(found[key][i] - y) <= tolerance * (1 + largest))) throw new Error(`${what} ${key}[${i}] is ${found[key][i]}, expected ${y}`);
+      if (!(Math.abs(found[key][i] - y) <= tolerance * (1 + largest)))
+        throw new Error(`${what} ${key}[${i}] is ${found[key][i]}, expected ${y}`);
     });
   }
 }
@@ -145,7 +174,9 @@ const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b,
 const dot = (a: Float32Array, b: Float32Array): number => a.reduce((sum, x, i) => sum + x * b[i], 0);
 
 function brief(attrs: object): string {
-  const parts = Object.entries(attrs).map(([key, value]) => `${key}=${ArrayBuffer.isView(value) ? `(${(value as Int32Array).length})` : value}`);
+  const parts = Object.entries(attrs).map(
+    ([key, value]) => `${key}=${ArrayBuffer.isView(value) ? `(${(value as Int32Array).length})` : value}`,
+  );
   return parts.join(' ');
 }
 

@@ -1,5 +1,5 @@
 /** A new value for a tensor that keeps its identity: how a step changes a parameter without a second copy of it. */
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import { engine, refuseFreed } from './engine.js';
 import { ShapeError } from './errors.js';
 

@@ -48,7 +48,8 @@ describe.skipIf(!here)('webgpu on SwiftShader (Linux x64)', () => {
       .split('\n')
       .filter((line) => line.startsWith('{'))
       .map((line) => JSON.parse(line));
-    if (child.status !== 0) checks.push({ name: 'the process ends well', error: `${child.error ?? ''}exit code ${child.status}\n${child.stderr.slice(-2000)}` });
+    if (child.status !== 0)
+      checks.push({ name: 'the process ends well', error: `${child.error ?? ''}exit code ${child.status}\n${child.stderr.slice(-2000)}` });
   }, 180_000);
 
   it('passes every check', () => {

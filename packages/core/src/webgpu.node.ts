@@ -24,8 +24,10 @@ async function findAdapter(forced: boolean): Promise<{ adapter: Adapter; device:
   if (!adapter) return { why: 'Dawn finds no adapter: no GPU, or no Vulkan, Metal or Direct3D driver for it' };
   const info = adapter.info ?? {};
   const device = info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(' ') || 'unnamed adapter';
-  const software = adapter.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.architecture} ${device}`);
-  if (software && !forced) return { why: `the only adapter is software (${device}), which is slower than native; PLUMB_BACKEND=webgpu forces it` };
+  const software =
+    adapter.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.architecture} ${device}`);
+  if (software && !forced)
+    return { why: `the only adapter is software (${device}), which is slower than native; PLUMB_BACKEND=webgpu forces it` };
   return { adapter, device };
 }
 
@@ -50,7 +52,8 @@ export const webgpuRung: Rung = {
     await import('@tensorflow/tfjs-backend-webgpu').catch((error: unknown) => {
       throw new BackendError(`webgpu: the optional package @tensorflow/tfjs-backend-webgpu cannot be loaded: ${String(error)}.`);
     });
-    if (!tf.findBackendFactory('webgpu')) throw new BackendError('webgpu: @tensorflow/tfjs-backend-webgpu was loaded before there was an adapter.');
+    if (!tf.findBackendFactory('webgpu'))
+      throw new BackendError('webgpu: @tensorflow/tfjs-backend-webgpu was loaded before there was an adapter.');
     await makeCurrent('webgpu');
     return infoOf(found.device);
   },

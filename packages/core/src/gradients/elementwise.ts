@@ -15,9 +15,14 @@ const gate = (condition: tf.Tensor): tf.Tensor => tf.cast(condition, 'float32');
 
 // Sums and products of two.
 gradient(tf.Add, { saves: ['a', 'b'], shapesOnly: true }, (dy, [a, b]) => ({ a: () => like(dy, a), b: () => like(dy, b) }));
-gradient(tf.AddN, { savesAll: true, shapesOnly: true }, (dy, saved) => Object.fromEntries(saved.map((_, i) => [String(i), () => tf.clone(dy)])));
+gradient(tf.AddN, { savesAll: true, shapesOnly: true }, (dy, saved) =>
+  Object.fromEntries(saved.map((_, i) => [String(i), () => tf.clone(dy)])),
+);
 gradient(tf.Sub, { saves: ['a', 'b'], shapesOnly: true }, (dy, [a, b]) => ({ a: () => like(dy, a), b: () => like(tf.neg(dy), b) }));
-gradient(tf.Multiply, { saves: ['a', 'b'] }, (dy, [a, b]) => ({ a: () => like(tf.mul(dy, float(b)), a), b: () => like(tf.mul(dy, float(a)), b) }));
+gradient(tf.Multiply, { saves: ['a', 'b'] }, (dy, [a, b]) => ({
+  a: () => like(tf.mul(dy, float(b)), a),
+  b: () => like(tf.mul(dy, float(a)), b),
+}));
 gradient(tf.RealDiv, { saves: ['a', 'b'] }, (dy, [a, b]) => ({
   a: () => like(tf.div(dy, float(b)), a),
   b: () => like(tf.neg(tf.div(tf.mul(dy, float(a)), tf.square(float(b)))), b),
@@ -35,8 +40,14 @@ gradient(tf.Atan2, { saves: ['a', 'b'] }, (dy, [a, b]) => ({
   a: () => like(tf.div(tf.mul(dy, b), tf.add(tf.square(a), tf.square(b))), a),
   b: () => like(tf.neg(tf.div(tf.mul(dy, a), tf.add(tf.square(a), tf.square(b)))), b),
 }));
-gradient(tf.Mod, { saves: ['a', 'b'] }, (dy, [a, b]) => ({ a: () => like(dy, a), b: () => like(tf.neg(tf.mul(dy, tf.floor(tf.div(a, b)))), b) }));
-gradient(tf.FloorDiv, { saves: ['a', 'b'], shapesOnly: true }, (_dy, [a, b]) => ({ a: () => tf.zeros(a.shape), b: () => tf.zeros(b.shape) }));
+gradient(tf.Mod, { saves: ['a', 'b'] }, (dy, [a, b]) => ({
+  a: () => like(dy, a),
+  b: () => like(tf.neg(tf.mul(dy, tf.floor(tf.div(a, b)))), b),
+}));
+gradient(tf.FloorDiv, { saves: ['a', 'b'], shapesOnly: true }, (_dy, [a, b]) => ({
+  a: () => tf.zeros(a.shape),
+  b: () => tf.zeros(b.shape),
+}));
 // Tied entries share the gradient: half each.
 const extremum = (kernelName: string, wins: typeof tf.greater) =>
   gradient(kernelName, { saves: ['a', 'b'] }, (dy, [a, b]) => {
@@ -102,18 +113,21 @@ gradient(tf.Cast, {}, (dy) => ({ x: () => tf.cast(dy, 'float32') }));
 gradient<{ clipValueMin: number; clipValueMax: number }>(tf.ClipByValue, { saves: ['x'] }, (dy, [x], { clipValueMin, clipValueMax }) => ({
   x: () => tf.mul(dy, gate(tf.logicalAnd(tf.greaterEqual(x, clipValueMin), tf.lessEqual(x, clipValueMax)))),
 }));
-gradient<{ alpha: number }>(tf.LeakyRelu, { saves: ['x'] }, (dy, [x], { alpha }) => ({ x: () => tf.where(tf.greater(x, 0), dy, tf.mul(dy, alpha)) }));
+gradient<{ alpha: number }>(tf.LeakyRelu, { saves: ['x'] }, (dy, [x], { alpha }) => ({
+  x: () => tf.where(tf.greater(x, 0), dy, tf.mul(dy, alpha)),
+}));
 gradient(tf.Prelu, { saves: ['x', 'alpha'] }, (dy, [x, alpha]) => ({
   x: () => tf.where(tf.greater(x, 0), dy, tf.mul(dy, alpha)),
   alpha: () => like(tf.where(tf.greater(x, 0), tf.zerosLike(dy), tf.mul(dy, x)), alpha),
 }));
 gradient(tf.Selu, { saves: ['x'] }, (dy, [x]) => {
-  const alpha = 1.7580993408473768373; // scale · alpha, Klambauer et al. 2017
-  const scale = 1.0507009873554804934;
+  const alpha = 1.7580993408473768; // scale · alpha, Klambauer et al. 2017
+  const scale = 1.0507009873554805;
   return { x: () => tf.where(tf.greater(x, 0), tf.mul(dy, scale), tf.mul(dy, tf.mul(tf.exp(x), alpha))) };
 });
 
 // Steps: flat wherever they have a derivative.
 for (const kernelName of [tf.Ceil, tf.Floor, tf.Round, tf.Sign, tf.Step])
   gradient(kernelName, { saves: ['x'], shapesOnly: true }, (_dy, [x]) => ({ x: () => tf.zeros(x.shape) }));
-for (const kernelName of [tf.ZerosLike, tf.OnesLike]) gradient(kernelName, { saves: ['x'], shapesOnly: true }, (_dy, [x]) => ({ x: () => tf.zeros(x.shape) }));
+for (const kernelName of [tf.ZerosLike, tf.OnesLike])
+  gradient(kernelName, { saves: ['x'], shapesOnly: true }, (_dy, [x]) => ({ x: () => tf.zeros(x.shape) }));

@@ -25,11 +25,18 @@ gradient<{ equation: string }>(tf.Einsum, { savesAll: true }, (dy, saved, { equa
         // The gradient of a term is the product of dy and the other terms, summed to the term's letters; a letter that
         // only the term has was summed away, so each of its entries gets the same.
         const letters = [...terms[i]];
-        if (new Set(letters).size !== letters.length) throw new Error(`einsum: no gradient for ${equation}, where a term repeats a letter.`);
+        if (new Set(letters).size !== letters.length)
+          throw new Error(`einsum: no gradient for ${equation}, where a term repeats a letter.`);
         const others = terms.filter((_, j) => j !== i);
         const known = letters.filter((letter) => out.includes(letter) || others.some((term) => term.includes(letter)));
         const partial = contract([out, ...others], [dy, ...saved.filter((_, j) => j !== i)], known.join(''));
-        return tf.broadcastTo(tf.reshape(partial, letters.map((letter, axis) => (known.includes(letter) ? x.shape[axis] : 1))), x.shape);
+        return tf.broadcastTo(
+          tf.reshape(
+            partial,
+            letters.map((letter, axis) => (known.includes(letter) ? x.shape[axis] : 1)),
+          ),
+          x.shape,
+        );
       },
     ]),
   );

@@ -4,7 +4,8 @@ import { gradient } from './register.js';
 
 type Axes = { axis?: number | number[]; keepDims?: boolean };
 
-const axesOf = (x: tf.Tensor, axis: number | number[] | null | undefined): number[] => tf.util.parseAxisParam(axis ?? x.shape.map((_, i) => i), x.shape);
+const axesOf = (x: tf.Tensor, axis: number | number[] | null | undefined): number[] =>
+  tf.util.parseAxisParam(axis ?? x.shape.map((_, i) => i), x.shape);
 const keptShape = (x: tf.Tensor, axes: number[]): number[] => x.shape.map((n, i) => (axes.includes(i) ? 1 : n));
 /** `dy` of a reduction, back over the axes that it reduced. */
 const expand = (dy: tf.Tensor, x: tf.Tensor, axes: number[]): tf.Tensor => tf.broadcastTo(tf.reshape(dy, keptShape(x, axes)), x.shape);
@@ -13,19 +14,30 @@ gradient<Axes>(tf.Sum, { saves: ['x'], shapesOnly: true }, (dy, [x], { axis }) =
 gradient<Axes>(tf.Mean, { saves: ['x'], shapesOnly: true }, (dy, [x], { axis }) => ({
   x: () => {
     const axes = axesOf(x, axis);
-    return expand(tf.div(dy, axes.reduce((n, a) => n * x.shape[a], 1)), x, axes);
+    return expand(
+      tf.div(
+        dy,
+        axes.reduce((n, a) => n * x.shape[a], 1),
+      ),
+      x,
+      axes,
+    );
   },
 }));
 // Tied entries share the gradient, so that it sums to dy.
 for (const kernelName of [tf.Max, tf.Min])
-  gradient<{ reductionIndices?: number | number[]; axis?: number | number[] }>(kernelName, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({
-    x: () => {
-      const axes = axesOf(x, attrs.reductionIndices ?? attrs.axis);
-      const kept = keptShape(x, axes);
-      const ties = tf.cast(tf.equal(x, tf.reshape(y, kept)), 'float32');
-      return tf.mul(ties, tf.div(tf.reshape(dy, kept), tf.sum(ties, axes, true)));
-    },
-  }));
+  gradient<{ reductionIndices?: number | number[]; axis?: number | number[] }>(
+    kernelName,
+    { saves: ['x'], savesOutput: true },
+    (dy, [x, y], attrs) => ({
+      x: () => {
+        const axes = axesOf(x, attrs.reductionIndices ?? attrs.axis);
+        const kept = keptShape(x, axes);
+        const ties = tf.cast(tf.equal(x, tf.reshape(y, kept)), 'float32');
+        return tf.mul(ties, tf.div(tf.reshape(dy, kept), tf.sum(ties, axes, true)));
+      },
+    }),
+  );
 gradient<Axes>(tf.Prod, { saves: ['x'] }, (dy, [x], { axis }) => ({
   x: () => {
     // The product of all the others, from the left and from the right: right where entries are 0.
@@ -62,10 +74,17 @@ gradient<Scan>(tf.Cumprod, { saves: ['x'] }, (dy, [x], { axis, exclusive, revers
       const without = tf.concat([tf.slice(xs, [0, 0], [-1, i]), one, tf.slice(xs, [0, i + 1], [-1, n - i - 1])], 1);
       const products = tf.cumprod(without, 1, exclusive);
       const from = exclusive ? i + 1 : i; // the first y that has x[i] as a factor
-      columns.push(from >= n ? tf.zerosLike(one) : tf.sum(tf.mul(tf.slice(products, [0, from], [-1, n - from]), tf.slice(g, [0, from], [-1, n - from])), 1, true));
+      columns.push(
+        from >= n
+          ? tf.zerosLike(one)
+          : tf.sum(tf.mul(tf.slice(products, [0, from], [-1, n - from]), tf.slice(g, [0, from], [-1, n - from])), 1, true),
+      );
     }
     const dx = tf.concat(columns, 1);
-    const back = tf.reshape(reverse ? tf.reverse(dx, 1) : dx, order.map((i) => x.shape[i]));
+    const back = tf.reshape(
+      reverse ? tf.reverse(dx, 1) : dx,
+      order.map((i) => x.shape[i]),
+    );
     return tf.transpose(back, invert(order));
   },
 }));

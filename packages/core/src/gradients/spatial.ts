@@ -3,12 +3,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import { unbroadcast } from './elementwise.js';
 import { gradient } from './register.js';
 
-const run = (kernelName: string, inputs: tf.NamedTensorMap, attrs: object): tf.Tensor => tf.engine().runKernel(kernelName, inputs, attrs as tf.NamedAttrMap);
+const run = (kernelName: string, inputs: tf.NamedTensorMap, attrs: object): tf.Tensor =>
+  tf.engine().runKernel(kernelName, inputs, attrs as tf.NamedAttrMap);
 
 type Conv = { strides: number | number[]; pad: unknown; dataFormat?: string; dilations?: number | number[]; dimRoundingMode?: string };
 
 function refuseDilation(op: string, dilations: number | number[] | undefined): void {
-  if (dilations !== undefined && [dilations].flat().some((d) => d !== 1)) throw new Error(`There is no gradient for ${op} with dilations [${dilations}].`);
+  if (dilations !== undefined && [dilations].flat().some((d) => d !== 1))
+    throw new Error(`There is no gradient for ${op} with dilations [${dilations}].`);
 }
 
 gradient<Conv>(tf.Conv2D, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dataFormat, dilations, dimRoundingMode }) => {
@@ -39,15 +41,26 @@ gradient<Conv>(tf.Conv3D, { saves: ['x', 'filter'] }, (dy, [x, filter], { stride
 });
 
 type Pool = { filterSize: number | number[]; strides: number | number[]; pad: unknown; dimRoundingMode?: string };
-gradient<Pool>(tf.MaxPool, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({ x: () => run(tf.MaxPoolGrad, { dy, input: x, output: y }, { ...attrs }) }));
-gradient<Pool>(tf.MaxPool3D, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({ x: () => run(tf.MaxPool3DGrad, { dy, input: x, output: y }, { ...attrs }) }));
+gradient<Pool>(tf.MaxPool, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({
+  x: () => run(tf.MaxPoolGrad, { dy, input: x, output: y }, { ...attrs }),
+}));
+gradient<Pool>(tf.MaxPool3D, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({
+  x: () => run(tf.MaxPool3DGrad, { dy, input: x, output: y }, { ...attrs }),
+}));
 // A window that reaches over the edge is averaged over the entries that are there, which tfjs's backward kernel forgets: dy is
 // scaled beforehand by the window's size over their number.
 gradient<Pool>(tf.AvgPool, { saves: ['x'] }, (dy, [x], attrs) => ({
   x: () => {
     const { filterSize, strides, pad, dimRoundingMode } = attrs;
     const shape = x.shape as [number, number, number, number];
-    const info = tf.backend_util.computePool2DInfo(shape, filterSize as number, strides as number, 1, pad as 'same', dimRoundingMode as 'floor');
+    const info = tf.backend_util.computePool2DInfo(
+      shape,
+      filterSize as number,
+      strides as number,
+      1,
+      pad as 'same',
+      dimRoundingMode as 'floor',
+    );
     const rows = shares(info.outHeight, info.strideHeight, info.padInfo.top, info.filterHeight, info.inHeight);
     const columns = shares(info.outWidth, info.strideWidth, info.padInfo.left, info.filterWidth, info.inWidth);
     const scale = tf.mul(tf.tensor(rows, [1, rows.length, 1, 1]), tf.tensor(columns, [1, 1, columns.length, 1]));
@@ -58,7 +71,14 @@ gradient<Pool>(tf.AvgPool3D, { saves: ['x'] }, (dy, [x], attrs) => ({
   x: () => {
     const { filterSize, strides, pad, dimRoundingMode } = attrs;
     const shape = x.shape as [number, number, number, number, number];
-    const info = tf.backend_util.computePool3DInfo(shape, filterSize as number, strides as number, 1, pad as 'same', dimRoundingMode as 'floor');
+    const info = tf.backend_util.computePool3DInfo(
+      shape,
+      filterSize as number,
+      strides as number,
+      1,
+      pad as 'same',
+      dimRoundingMode as 'floor',
+    );
     const depths = shares(info.outDepth, info.strideDepth, info.padInfo.front, info.filterDepth, info.inDepth);
     const rows = shares(info.outHeight, info.strideHeight, info.padInfo.top, info.filterHeight, info.inHeight);
     const columns = shares(info.outWidth, info.strideWidth, info.padInfo.left, info.filterWidth, info.inWidth);
@@ -76,23 +96,31 @@ function shares(windows: number, stride: number, before: number, window: number,
   });
 }
 
-gradient(tf.ResizeBilinear, { saves: ['images'] }, (dy, [images], attrs) => ({ images: () => run(tf.ResizeBilinearGrad, { dy, images }, attrs) }));
-gradient(tf.ResizeNearestNeighbor, { saves: ['images'] }, (dy, [images], attrs) => ({ images: () => run(tf.ResizeNearestNeighborGrad, { dy, images }, attrs) }));
+gradient(tf.ResizeBilinear, { saves: ['images'] }, (dy, [images], attrs) => ({
+  images: () => run(tf.ResizeBilinearGrad, { dy, images }, attrs),
+}));
+gradient(tf.ResizeNearestNeighbor, { saves: ['images'] }, (dy, [images], attrs) => ({
+  images: () => run(tf.ResizeNearestNeighborGrad, { dy, images }, attrs),
+}));
 gradient(tf.LRN, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({ x: () => run(tf.LRNGrad, { x, y, dy }, attrs) }));
 gradient(tf.Dilation2D, { saves: ['x', 'filter'] }, (dy, [x, filter], attrs) => ({
   x: () => run(tf.Dilation2DBackpropInput, { x, filter, dy }, attrs),
   filter: () => run(tf.Dilation2DBackpropFilter, { x, filter, dy }, attrs),
 }));
 
-gradient<{ varianceEpsilon: number }>(tf.FusedBatchNorm, { saves: ['x', 'mean', 'variance', 'scale'] }, (dy, [x, mean, variance, scale], { varianceEpsilon }) => {
-  // y = (x − mean)·r·scale + offset, r = (variance + ε)^-½; mean and variance are inputs like the others.
-  const r = () => tf.rsqrt(tf.add(variance, varianceEpsilon));
-  const g = () => (scale ? tf.mul(dy, scale) : dy);
-  return {
-    x: () => tf.mul(g(), r()),
-    mean: () => unbroadcast(tf.neg(tf.mul(g(), r())), mean.shape),
-    variance: () => unbroadcast(tf.mul(tf.mul(g(), tf.sub(x, mean)), tf.mul(tf.pow(r(), 3), -0.5)), variance.shape),
-    scale: () => unbroadcast(tf.mul(dy, tf.mul(tf.sub(x, mean), r())), mean.shape),
-    offset: () => unbroadcast(dy, mean.shape),
-  };
-});
+gradient<{ varianceEpsilon: number }>(
+  tf.FusedBatchNorm,
+  { saves: ['x', 'mean', 'variance', 'scale'] },
+  (dy, [x, mean, variance, scale], { varianceEpsilon }) => {
+    // y = (x − mean)·r·scale + offset, r = (variance + ε)^-½; mean and variance are inputs like the others.
+    const r = () => tf.rsqrt(tf.add(variance, varianceEpsilon));
+    const g = () => (scale ? tf.mul(dy, scale) : dy);
+    return {
+      x: () => tf.mul(g(), r()),
+      mean: () => unbroadcast(tf.neg(tf.mul(g(), r())), mean.shape),
+      variance: () => unbroadcast(tf.mul(tf.mul(g(), tf.sub(x, mean)), tf.mul(tf.pow(r(), 3), -0.5)), variance.shape),
+      scale: () => unbroadcast(tf.mul(dy, tf.mul(tf.sub(x, mean), r())), mean.shape),
+      offset: () => unbroadcast(dy, mean.shape),
+    };
+  },
+);

@@ -72,15 +72,23 @@ export const attention = defineKernel<Heads, AttentionAttrs, { y: tf.Tensor3D },
       }),
     );
     return {
-      y: restore(parts.map((part) => part.y), plan.inverse),
-      lse: tf.squeeze(restore(parts.map((part) => part.lse), plan.inverse), [2]),
+      y: restore(
+        parts.map((part) => part.y),
+        plan.inverse,
+      ),
+      lse: tf.squeeze(
+        restore(
+          parts.map((part) => part.lse),
+          plan.inverse,
+        ),
+        [2],
+      ),
     };
   },
   backward: ({ y: dy }, { q, k, v, y, lse }, attrs, needs) => {
     // P = exp(S − lse), D = Σ dy·y:  dv = Pᵀ·dy,  dS = P·(dy·vᵀ − D),  dq = scale·dS·k,  dk = scale·dSᵀ·q.
     const plan = planOf(attrs);
-    if (plan.blocks.length === 0)
-      return { q: tf.zerosLike(q), k: tf.zerosLike(k), v: tf.zerosLike(v) };
+    if (plan.blocks.length === 0) return { q: tf.zerosLike(q), k: tf.zerosLike(k), v: tf.zerosLike(v) };
     const [, queryHeads, headDim] = q.shape;
     const kvHeads = k.shape[1];
     const parts = plan.blocks.map((block) =>
@@ -109,7 +117,12 @@ export const attention = defineKernel<Heads, AttentionAttrs, { y: tf.Tensor3D },
       return tf.unsortedSegmentSum(tf.concat(all), indexTensor(plan.keyRows), k.shape[0]); // a prefix is read by several segments
     };
     return {
-      ...(needs.has('q') && { q: restore(parts.map((part) => part.q!), plan.inverse) }),
+      ...(needs.has('q') && {
+        q: restore(
+          parts.map((part) => part.q!),
+          plan.inverse,
+        ),
+      }),
       ...(needs.has('k') && { k: ofKeys('k') }),
       ...(needs.has('v') && { v: ofKeys('v') }),
     };
@@ -186,7 +199,12 @@ function asRows(rows: number[]): Rows {
 /** [tokens, h, d] to [count · kvHeads, length · (h / kvHeads), d]: a segment's query heads that share a key head become rows of one product. */
 function heads(x: tf.Tensor3D, rows: Rows, count: number, kvHeads: number): tf.Tensor3D {
   const [, h, d] = x.shape;
-  const taken = rows instanceof Int32Array ? tf.gather(x, indexTensor(rows)) : rows.count === x.shape[0] ? x : tf.slice(x, [rows.from, 0, 0], [rows.count, h, d]);
+  const taken =
+    rows instanceof Int32Array
+      ? tf.gather(x, indexTensor(rows))
+      : rows.count === x.shape[0]
+        ? x
+        : tf.slice(x, [rows.from, 0, 0], [rows.count, h, d]);
   const length = taken.shape[0] / count;
   const group = h / kvHeads;
   const split = tf.transpose(tf.reshape(taken, [count, length, kvHeads, group * d]), [0, 2, 1, 3]);
@@ -208,7 +226,12 @@ function restore(parts: tf.Tensor3D[], inverse: Int32Array | null): tf.Tensor3D 
 
 const far = -1e30;
 
-function scores(q: tf.Tensor3D, k: tf.Tensor3D, { length, keyLength }: Block, { scale, softcap, causal, window }: AttentionAttrs): { capped: tf.Tensor3D; masked: tf.Tensor3D } {
+function scores(
+  q: tf.Tensor3D,
+  k: tf.Tensor3D,
+  { length, keyLength }: Block,
+  { scale, softcap, causal, window }: AttentionAttrs,
+): { capped: tf.Tensor3D; masked: tf.Tensor3D } {
   const raw = tf.mul(tf.matMul(q, k, false, true), scale) as tf.Tensor3D;
   const capped = softcap === undefined ? raw : (tf.mul(tf.tanh(tf.div(raw, softcap)), softcap) as tf.Tensor3D);
   if (!causal && window === undefined) return { capped, masked: capped };

@@ -2,7 +2,10 @@ import type * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 
 /** `x` must be float32 and of this shape; a name stands for any size, the same wherever the name is used. */
-export function expectShapes(kernel: string, tensors: Record<string, [tf.Tensor | undefined, readonly (number | string)[]]>): Record<string, number> {
+export function expectShapes(
+  kernel: string,
+  tensors: Record<string, [tf.Tensor | undefined, readonly (number | string)[]]>,
+): Record<string, number> {
   const sizes: Record<string, number> = {};
   for (const [name, [x, expected]] of Object.entries(tensors)) {
     if (!x) continue;
@@ -27,7 +30,8 @@ export function expectSegments(kernel: string, cuSeqlens: Int32Array, tokens: nu
   if (!(cuSeqlens instanceof Int32Array) || cuSeqlens.length === 0 || cuSeqlens[0] !== 0)
     throw new ShapeError(`${kernel}: cuSeqlens must be an Int32Array that begins with 0.`);
   for (let i = 1; i < cuSeqlens.length; i++)
-    if (cuSeqlens[i] < cuSeqlens[i - 1]) throw new ShapeError(`${kernel}: cuSeqlens falls from ${cuSeqlens[i - 1]} to ${cuSeqlens[i]} at ${i}.`);
+    if (cuSeqlens[i] < cuSeqlens[i - 1])
+      throw new ShapeError(`${kernel}: cuSeqlens falls from ${cuSeqlens[i - 1]} to ${cuSeqlens[i]} at ${i}.`);
   const last = cuSeqlens[cuSeqlens.length - 1];
   if (last !== tokens) throw new ShapeError(`${kernel}: cuSeqlens ends at ${last}, but there are ${tokens} tokens.`);
 }

@@ -26,7 +26,9 @@ export const rotary = defineKernel<{ x: tf.Tensor3D }, RotaryAttrs, { y: tf.Tens
     const [tokens, , headDim] = x.shape;
     if (attrs.positions.length !== tokens) throw new ShapeError(`rotary: ${attrs.positions.length} positions for ${tokens} tokens.`);
     if (attrs.inverseFrequencies.length * 2 !== headDim)
-      throw new ShapeError(`rotary: ${attrs.inverseFrequencies.length} inverseFrequencies for a headDim of ${headDim}, which needs half as many.`);
+      throw new ShapeError(
+        `rotary: ${attrs.inverseFrequencies.length} inverseFrequencies for a headDim of ${headDim}, which needs half as many.`,
+      );
     return attrs;
   },
   forward: ({ x }, attrs) => ({ y: turn(x, attrs, 1) }),

@@ -40,7 +40,12 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
       if (attrs[name] !== undefined && !(attrs[name] > 0)) throw new RangeError(`tokenLogps: ${name} must be > 0, got ${attrs[name]}.`);
     return attrs;
   },
-  present: ({ entropy, squaredSum }) => ['logps', ...(entropy ? (['entropy'] as const) : []), ...(squaredSum ? (['squaredSum'] as const) : []), 'logZ'],
+  present: ({ entropy, squaredSum }) => [
+    'logps',
+    ...(entropy ? (['entropy'] as const) : []),
+    ...(squaredSum ? (['squaredSum'] as const) : []),
+    'logZ',
+  ],
   forward: (inputs, attrs) => {
     const { hidden, weight } = inputs;
     const parts = blocks(hidden.shape[0], weight.shape[0]).map(([from, to]) =>
@@ -147,7 +152,10 @@ function targetProducts(h: tf.Tensor2D, { weight, bias }: Inputs, targets: Int32
 }
 
 /** Softcap and temperature, with the derivative of both. */
-function squash<T extends tf.Tensor>(raw: T, { softcap, temperature = 1 }: TokenLogpsAttrs): { logits: T; slope: tf.Tensor; slopeOf: () => tf.Tensor } {
+function squash<T extends tf.Tensor>(
+  raw: T,
+  { softcap, temperature = 1 }: TokenLogpsAttrs,
+): { logits: T; slope: tf.Tensor; slopeOf: () => tf.Tensor } {
   if (softcap === undefined) {
     const logits = temperature === 1 ? raw : (tf.div(raw, temperature) as T);
     const slope = tf.scalar(1 / temperature);

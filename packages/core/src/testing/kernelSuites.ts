@@ -1,4 +1,6 @@
 /** Every fused kernel with the cases on which it is checked, on whatever backend. */
+
+import type { Kernel, Some } from '../kernel.js';
 import { attention } from '../kernels/attention.js';
 import { embedding } from '../kernels/embedding.js';
 import { geluTanh } from '../kernels/gelu.js';
@@ -9,12 +11,15 @@ import { rotary } from '../kernels/rotary.js';
 import { gatherRows, segmentMean, segmentSum } from '../kernels/rows.js';
 import { swiGlu } from '../kernels/swiGlu.js';
 import { tokenLogps } from '../kernels/tokenLogps.js';
-import type { Kernel, Some } from '../kernel.js';
 import type { KernelCase } from '../testing.js';
 
 export const kernelSuites: { kernel: Kernel<Some, object, Some>; cases: KernelCase<object>[]; tolerance?: number }[] = [];
 
-function add<I extends Some, A extends object, O extends Some, R extends Some>(kernel: Kernel<I, A, O, R>, cases: KernelCase<A>[], tolerance?: number): void {
+function add<I extends Some, A extends object, O extends Some, R extends Some>(
+  kernel: Kernel<I, A, O, R>,
+  cases: KernelCase<A>[],
+  tolerance?: number,
+): void {
   kernelSuites.push({ kernel: kernel as unknown as Kernel<Some, object, Some>, cases, tolerance });
 }
 const ints = (...x: number[]): Int32Array => Int32Array.from(x);
@@ -57,7 +62,11 @@ add(segmentSum, [
 ]);
 add(tokenLogps as never, [
   { shapes: { hidden: [5, 7], weight: [11, 7] }, attrs: { targets: ints(0, 10, 3, 3, 1) }, spread: 0.7 },
-  { shapes: { hidden: [5, 7], weight: [11, 7], bias: [11] }, attrs: { targets: ints(0, 10, 3, 3, 1), temperature: 0.7, entropy: true, squaredSum: true }, spread: 0.7 },
+  {
+    shapes: { hidden: [5, 7], weight: [11, 7], bias: [11] },
+    attrs: { targets: ints(0, 10, 3, 3, 1), temperature: 0.7, entropy: true, squaredSum: true },
+    spread: 0.7,
+  },
   { shapes: { hidden: [3, 4], weight: [9, 4], bias: [9] }, attrs: { targets: ints(8, 2, 2), softcap: 3, temperature: 2, entropy: true } },
   { shapes: { hidden: [1, 1], weight: [2, 1] }, attrs: { targets: ints(1) } },
 ]);
@@ -67,7 +76,10 @@ add(attention, [
   { shapes: { q: [11, 3, 4], k: [11, 3, 4], v: [11, 3, 4] }, attrs: { cuSeqlens: cu, causal: false, scale: 0.5 } },
   { shapes: { q: [11, 2, 4], k: [11, 1, 4], v: [11, 1, 4] }, attrs: { cuSeqlens: cu, causal: true, scale: 0.5, window: 2, softcap: 2 } },
   { shapes: { q: [11, 2, 4], k: [11, 1, 4], v: [11, 1, 4] }, attrs: { cuSeqlens: cu, causal: false, scale: 0.5, window: 2 } },
-  { shapes: { q: [11, 2, 3], k: [11, 1, 3], v: [11, 1, 3] }, attrs: { cuSeqlens: cu, causal: true, scale: 0.5, prefixOf: ints(-1, 0, 0, 0, -1) } },
+  {
+    shapes: { q: [11, 2, 3], k: [11, 1, 3], v: [11, 1, 3] },
+    attrs: { cuSeqlens: cu, causal: true, scale: 0.5, prefixOf: ints(-1, 0, 0, 0, -1) },
+  },
   { shapes: { q: [1, 1, 1], k: [1, 1, 1], v: [1, 1, 1] }, attrs: { cuSeqlens: ints(0, 1), causal: true, scale: 1 } },
   { shapes: { q: [40, 2, 8], k: [40, 2, 8], v: [40, 2, 8] }, attrs: { cuSeqlens: ints(0, 20, 40), causal: true, scale: 0.35 } },
 ]);

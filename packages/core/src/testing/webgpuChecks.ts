@@ -1,10 +1,16 @@
 /** Run by webgpu.node.test.ts in a process of its own, on SwiftShader: prints one JSON line a check. */
 import * as tf from '@tensorflow/tfjs-core';
 import { adamW, createParameters, gradients, initBackend, readCopy, readScalars, updateInPlace } from '../index.node.js';
-import { kernelSuites } from './kernelSuites.js';
 import { testKernel } from '../testing.js';
+import { kernelSuites } from './kernelSuites.js';
 
-const say = (name: string, error?: unknown): void => console.log(JSON.stringify({ name, error: error === undefined ? null : error instanceof Error ? `${error.message}\n${error.stack}` : String(error) }));
+const say = (name: string, error?: unknown): void =>
+  console.log(
+    JSON.stringify({
+      name,
+      error: error === undefined ? null : error instanceof Error ? `${error.message}\n${error.stack}` : String(error),
+    }),
+  );
 const check = async (name: string, run: () => Promise<void>): Promise<void> => {
   try {
     await run();
@@ -14,7 +20,8 @@ const check = async (name: string, run: () => Promise<void>): Promise<void> => {
   }
 };
 const same = (found: ArrayLike<number>, expected: number[], digits = 1e-5): void => {
-  if (found.length !== expected.length || expected.some((x, i) => !(Math.abs(found[i] - x) <= digits))) throw new Error(`found ${[...Array.from(found)]}, expected ${expected}`);
+  if (found.length !== expected.length || expected.some((x, i) => !(Math.abs(found[i] - x) <= digits)))
+    throw new Error(`found ${[...Array.from(found)]}, expected ${expected}`);
 };
 
 await check('a software adapter is refused unless it is asked for', async () => {
@@ -61,13 +68,26 @@ await check('refuses a reshape of a freed tensor', async () => {
 await check('learns what cpu learns', async () => {
   const losses = async (backend: string): Promise<number[]> => {
     await initBackend({ backend });
-    const tree = createParameters({ w: { shape: [3, 4], data: Float32Array.from({ length: 12 }, (_, i) => Math.sin(i)) }, v: { shape: [4, 1], data: Float32Array.from([1, -1, 0.5, 2]) } });
+    const tree = createParameters({
+      w: { shape: [3, 4], data: Float32Array.from({ length: 12 }, (_, i) => Math.sin(i)) },
+      v: { shape: [4, 1], data: Float32Array.from([1, -1, 0.5, 2]) },
+    });
     const [w, v] = tree.trainable();
     const optimizer = adamW({});
-    const x = tf.tensor2d(Float32Array.from({ length: 15 }, (_, i) => Math.cos(i)), [5, 3]);
+    const x = tf.tensor2d(
+      Float32Array.from({ length: 15 }, (_, i) => Math.cos(i)),
+      [5, 3],
+    );
     const seen: number[] = [];
     for (let step = 0; step < 12; step++) {
-      const { loss, grads } = gradients(() => ({ loss: tf.mean(tf.square(tf.sub(tf.matMul(tf.tanh(tf.matMul(x, w.value as tf.Tensor2D)), v.value as tf.Tensor2D), 1))) as tf.Scalar }), [w, v]);
+      const { loss, grads } = gradients(
+        () => ({
+          loss: tf.mean(
+            tf.square(tf.sub(tf.matMul(tf.tanh(tf.matMul(x, w.value as tf.Tensor2D)), v.value as tf.Tensor2D), 1)),
+          ) as tf.Scalar,
+        }),
+        [w, v],
+      );
       seen.push((await readScalars({ loss })).loss);
       optimizer.apply(grads, { scale: 1, learningRate: 0.05 });
       tf.dispose([loss, ...grads.values()]);
@@ -77,5 +97,6 @@ await check('learns what cpu learns', async () => {
   same(await losses('webgpu'), await losses('cpu'), 1e-3);
 });
 for (const { kernel, cases, tolerance } of kernelSuites)
-  for (const { name, run } of testKernel(kernel, cases, { backends: ['webgpu'], tolerance: Math.max(tolerance ?? 0, 5e-4) })) await check(name, run);
+  for (const { name, run } of testKernel(kernel, cases, { backends: ['webgpu'], tolerance: Math.max(tolerance ?? 0, 5e-4) }))
+    await check(name, run);
 process.exit(0); // Dawn's instance would keep the process

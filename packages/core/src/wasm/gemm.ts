@@ -30,10 +30,24 @@ function prepare(backend: WasmBackend): Kernels {
   return kernels;
 }
 
-const addressOf = (backend: WasmBackend, x: tf.TensorInfo): number => (backend as unknown as Internals).dataIdMap.get(x.dataId).memoryOffset;
+const addressOf = (backend: WasmBackend, x: tf.TensorInfo): number =>
+  (backend as unknown as Internals).dataIdMap.get(x.dataId).memoryOffset;
 
 /** `c = a·b` of float32 matrices in the heap, any of them transposed by its strides (in numbers). */
-function multiply(heap: Float32Array, run: Kernels, m: number, n: number, k: number, a: number, strideAm: number, strideAk: number, b: number, strideBk: number, strideBn: number, c: number): void {
+function multiply(
+  heap: Float32Array,
+  run: Kernels,
+  m: number,
+  n: number,
+  k: number,
+  a: number,
+  strideAm: number,
+  strideAk: number,
+  b: number,
+  strideBk: number,
+  strideBn: number,
+  c: number,
+): void {
   const [packedA, packedB, edge] = [scratch.a / 4, scratch.b / 4, scratch.c / 4];
   if (k === 0) {
     heap.fill(0, c, c + m * n);
@@ -74,7 +88,16 @@ function multiply(heap: Float32Array, run: Kernels, m: number, n: number, k: num
 }
 
 /** [depth, count] with these strides, as [depth, width] without gaps; zeros fill up to `width`. */
-function pack(heap: Float32Array, from: number, to: number, depth: number, count: number, width: number, strideDepth: number, stride: number): void {
+function pack(
+  heap: Float32Array,
+  from: number,
+  to: number,
+  depth: number,
+  count: number,
+  width: number,
+  strideDepth: number,
+  stride: number,
+): void {
   if (count < width) heap.fill(0, to, to + depth * width);
   if (count === 8) {
     for (let d = 0; d < depth; d++, from += strideDepth, to += 8) {
@@ -95,17 +118,29 @@ function pack(heap: Float32Array, from: number, to: number, depth: number, count
       heap[to + 3] = heap[from + 3 * stride];
     }
   } else {
-    for (let d = 0; d < depth; d++, from += strideDepth, to += width) for (let i = 0; i < count; i++) heap[to + i] = heap[from + i * stride];
+    for (let d = 0; d < depth; d++, from += strideDepth, to += width)
+      for (let i = 0; i < count; i++) heap[to + i] = heap[from + i * stride];
   }
 }
 
 type MatMulAttrs = { transposeA: boolean; transposeB: boolean };
 
-export function batchMatMul({ inputs: { a, b }, attrs: { transposeA, transposeB }, backend }: { inputs: { a: tf.TensorInfo; b: tf.TensorInfo }; attrs: MatMulAttrs; backend: WasmBackend }): tf.TensorInfo {
+export function batchMatMul({
+  inputs: { a, b },
+  attrs: { transposeA, transposeB },
+  backend,
+}: {
+  inputs: { a: tf.TensorInfo; b: tf.TensorInfo };
+  attrs: MatMulAttrs;
+  backend: WasmBackend;
+}): tf.TensorInfo {
   const [outerA, outerB] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
   const [m, k] = transposeA ? [a.shape.at(-1)!, a.shape.at(-2)!] : [a.shape.at(-2)!, a.shape.at(-1)!];
   const [k2, n] = transposeB ? [b.shape.at(-1)!, b.shape.at(-2)!] : [b.shape.at(-2)!, b.shape.at(-1)!];
-  if (k !== k2) throw new Error(`matMul: [${a.shape}] and [${b.shape}] (transposeA=${transposeA}, transposeB=${transposeB}) do not fit: ${k} and ${k2} differ.`);
+  if (k !== k2)
+    throw new Error(
+      `matMul: [${a.shape}] and [${b.shape}] (transposeA=${transposeA}, transposeB=${transposeB}) do not fit: ${k} and ${k2} differ.`,
+    );
   const outer = tf.broadcast_util.assertAndGetBroadcastShape(outerA, outerB);
   const run = prepare(backend);
   const out = backend.makeOutput([...outer, m, n], 'float32');
@@ -114,7 +149,20 @@ export function batchMatMul({ inputs: { a, b }, attrs: { transposeA, transposeB 
   const [atA, atB, atC] = [a, b, out].map((x) => addressOf(backend, x) / 4);
   const [placesA, placesB] = [batchPlaces(outerA, outer), batchPlaces(outerB, outer)];
   for (let i = 0; i < placesA.length; i++)
-    multiply(heap, run, m, n, k, atA + placesA[i] * m * k, transposeA ? 1 : k, transposeA ? m : 1, atB + placesB[i] * k * n, transposeB ? 1 : n, transposeB ? k : 1, atC + i * m * n);
+    multiply(
+      heap,
+      run,
+      m,
+      n,
+      k,
+      atA + placesA[i] * m * k,
+      transposeA ? 1 : k,
+      transposeA ? m : 1,
+      atB + placesB[i] * k * n,
+      transposeB ? 1 : n,
+      transposeB ? k : 1,
+      atC + i * m * n,
+    );
   return out;
 }
 
@@ -130,7 +178,15 @@ function batchPlaces(own: number[], outer: number[]): number[] {
 
 type FusedAttrs = MatMulAttrs & { activation?: string; leakyreluAlpha?: number };
 
-export function fusedMatMul({ inputs: { a, b, bias, preluActivationWeights }, attrs, backend }: { inputs: Record<'a' | 'b' | 'bias' | 'preluActivationWeights', tf.TensorInfo>; attrs: FusedAttrs; backend: WasmBackend }): tf.TensorInfo {
+export function fusedMatMul({
+  inputs: { a, b, bias, preluActivationWeights },
+  attrs,
+  backend,
+}: {
+  inputs: Record<'a' | 'b' | 'bias' | 'preluActivationWeights', tf.TensorInfo>;
+  attrs: FusedAttrs;
+  backend: WasmBackend;
+}): tf.TensorInfo {
   return tf.tidy(() => {
     let y: tf.Tensor = tf.engine().makeTensorFromTensorInfo(batchMatMul({ inputs: { a, b }, attrs, backend }));
     if (bias) y = tf.add(y, bias as tf.Tensor);

@@ -43,11 +43,15 @@ function tile(): Body {
   f.whileCounting(k, () => {
     f.get(b).load(0).set(b0).get(b).load(16).set(b1);
     sums.forEach(([left, right], r) => {
-      f.get(a).loadSplat(4 * r).set(x);
+      f.get(a)
+        .loadSplat(4 * r)
+        .set(x);
       f.get(x).get(b0).simd(f32x4.mul).get(left).simd(f32x4.add).set(left);
       f.get(x).get(b1).simd(f32x4.mul).get(right).simd(f32x4.add).set(right);
     });
-    f.bump(a, 4 * rowsAtOnce).bump(b, 4 * columnsAtOnce).bump(k, -1);
+    f.bump(a, 4 * rowsAtOnce)
+      .bump(b, 4 * columnsAtOnce)
+      .bump(k, -1);
   });
   eachRow(([left, right]) => void f.get(at).get(left).store(0).get(at).get(right).store(16));
   return f;
@@ -76,8 +80,8 @@ function exp(): Body {
     f.get(from).load().set(x);
     f.get(x).splat(-104).simd(f32x4.max).splat(89).simd(f32x4.min).set(r);
     f.get(r).splat(Math.LOG2E).simd(f32x4.mul).simd(f32x4.nearest).set(n);
-    f.get(r).get(n).splat(0.693359375).simd(f32x4.mul).simd(f32x4.sub).get(n).splat(-2.12194440e-4).simd(f32x4.mul).simd(f32x4.sub).set(r);
-    f.splat(1.987569150e-4);
+    f.get(r).get(n).splat(0.693359375).simd(f32x4.mul).simd(f32x4.sub).get(n).splat(-2.1219444e-4).simd(f32x4.mul).simd(f32x4.sub).set(r);
+    f.splat(1.98756915e-4);
     for (const c of [1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1])
       f.get(r).simd(f32x4.mul).splat(c).simd(f32x4.add);
     f.get(r).get(r).simd(f32x4.mul).simd(f32x4.mul).get(r).simd(f32x4.add).splat(1).simd(f32x4.add).set(y);

@@ -4,7 +4,14 @@ import { einsum } from '../einsum.js';
 import type { AdamWStepKernel } from '../optimizers/adamW.js';
 import { batchMatMul, exp, fusedMatMul } from './gemm.js';
 import { gatherRows, rotaryBackward, rotaryForward, sumRows } from './rows.js';
-import { conv2dBackpropFilter, conv3dBackpropFilter, conv3dBackpropInput, depthwiseBackpropFilter, depthwiseBackpropInput, maxPoolGrad } from './spatial.js';
+import {
+  conv2dBackpropFilter,
+  conv3dBackpropFilter,
+  conv3dBackpropInput,
+  depthwiseBackpropFilter,
+  depthwiseBackpropInput,
+  maxPoolGrad,
+} from './spatial.js';
 import { refreshStorage } from './storage.js';
 
 type Shaped = { shape: number[]; dtype: tf.DataType; dataId: object };
@@ -56,7 +63,11 @@ function identity({ inputs: { x }, backend }: Call<'x'>): tf.TensorInfo {
   return { dataId: x.dataId, shape: x.shape, dtype: x.dtype };
 }
 
-function unsortedSegmentSum({ inputs: { x, segmentIds }, attrs: { numSegments }, backend }: Call<'x' | 'segmentIds', { numSegments: number }>): tf.TensorInfo {
+function unsortedSegmentSum({
+  inputs: { x, segmentIds },
+  attrs: { numSegments },
+  backend,
+}: Call<'x' | 'segmentIds', { numSegments: number }>): tf.TensorInfo {
   const shape = [numSegments, ...x.shape.slice(1)];
   const out = backend.makeOutput(shape, x.dtype);
   const [xs, ids, sums] = [x, segmentIds, out].map((t) => backend.typedArrayFromHeap(t)); // after all allocations: the heap may have moved

@@ -4,7 +4,11 @@ import { type RotaryAttrs, rotaryTables } from '../kernels/rotary.js';
 import type { Call, WasmBackend } from './mend.js';
 
 /** Rows of the first axis; other axes and batches are left to tfjs. */
-export function gatherRows({ inputs: { x, indices }, attrs: { axis, batchDims }, backend }: Call<'x' | 'indices', { axis: number; batchDims: number }>): tf.TensorInfo | null {
+export function gatherRows({
+  inputs: { x, indices },
+  attrs: { axis, batchDims },
+  backend,
+}: Call<'x' | 'indices', { axis: number; batchDims: number }>): tf.TensorInfo | null {
   if (tf.util.parseAxisParam(axis, x.shape)[0] !== 0 || batchDims || x.dtype === 'string' || indices.dtype !== 'int32') return null;
   const out = backend.makeOutput([...indices.shape, ...x.shape.slice(1)], x.dtype);
   const [from, to] = [x, out].map((t) => backend.typedArrayFromHeap(t));
@@ -18,7 +22,11 @@ export function gatherRows({ inputs: { x, indices }, attrs: { axis, batchDims },
 }
 
 /** Sums over leading axes, row by row; others are left to tfjs. */
-export function sumRows({ inputs: { x }, attrs: { axis, keepDims }, backend }: Call<'x', { axis: number | number[]; keepDims: boolean }>): tf.TensorInfo | null {
+export function sumRows({
+  inputs: { x },
+  attrs: { axis, keepDims },
+  backend,
+}: Call<'x', { axis: number | number[]; keepDims: boolean }>): tf.TensorInfo | null {
   const axes = tf.util.parseAxisParam(axis, x.shape).sort((a, b) => a - b);
   if (x.dtype !== 'float32' || axes.length === 0 || axes.length === x.shape.length || axes.some((a, i) => a !== i)) return null;
   const kept = x.shape.slice(axes.length);
@@ -41,7 +49,11 @@ export function rotaryForward({ inputs: { x }, attrs, backend }: Call<'x', Rotar
   return [turn(x, attrs, 1, backend)];
 }
 
-export function rotaryBackward({ inputs, attrs: { attrs }, backend }: Call<'dy:y', { attrs: RotaryAttrs; needs: string[] }>): tf.TensorInfo[] {
+export function rotaryBackward({
+  inputs,
+  attrs: { attrs },
+  backend,
+}: Call<'dy:y', { attrs: RotaryAttrs; needs: string[] }>): tf.TensorInfo[] {
   return [turn(inputs['dy:y'], attrs, -1, backend)];
 }
 

@@ -2,34 +2,78 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Call } from './mend.js';
 
-type ConvAttrs = { strides: number | [number, number]; pad: tf.backend_util.PadInfo | number | 'same' | 'valid'; dataFormat?: 'NHWC' | 'NCHW'; dimRoundingMode?: 'floor' | 'round' | 'ceil' };
+type ConvAttrs = {
+  strides: number | [number, number];
+  pad: tf.backend_util.PadInfo | number | 'same' | 'valid';
+  dataFormat?: 'NHWC' | 'NCHW';
+  dimRoundingMode?: 'floor' | 'round' | 'ceil';
+};
 
-export function conv2dBackpropFilter({ inputs: { x, dy }, attrs }: Call<'x' | 'dy', ConvAttrs & { filterShape: [number, number, number, number] }>): tf.TensorInfo {
+export function conv2dBackpropFilter({
+  inputs: { x, dy },
+  attrs,
+}: Call<'x' | 'dy', ConvAttrs & { filterShape: [number, number, number, number] }>): tf.TensorInfo {
   const { strides, pad, dimRoundingMode, filterShape, dataFormat = 'NHWC' } = attrs;
   const format = tf.backend_util.convertConv2DDataFormat(dataFormat);
   if (format !== 'channelsLast') throw new Error('wasm: the gradient of conv2d is there for NHWC only.');
-  const info = tf.backend_util.computeConv2DInfo(x.shape as [number, number, number, number], filterShape, strides, 1, pad as 'same', dimRoundingMode, false, format);
+  const info = tf.backend_util.computeConv2DInfo(
+    x.shape as [number, number, number, number],
+    filterShape,
+    strides,
+    1,
+    pad as 'same',
+    dimRoundingMode,
+    false,
+    format,
+  );
   return tf.tidy(() => {
     const { top, bottom, left, right } = info.padInfo;
-    const padded = tf.pad(x as tf.Tensor4D, [[0, 0], [top, bottom], [left, right], [0, 0]]);
+    const padded = tf.pad(x as tf.Tensor4D, [
+      [0, 0],
+      [top, bottom],
+      [left, right],
+      [0, 0],
+    ]);
     const [high, wide] = [(info.outHeight - 1) * info.strideHeight + 1, (info.outWidth - 1) * info.strideWidth + 1];
     const g = tf.reshape(dy as tf.Tensor, [-1, info.outChannels]);
     const places: tf.Tensor[] = [];
     for (let r = 0; r < info.filterHeight; r++)
       for (let c = 0; c < info.filterWidth; c++) {
         // Every input that this place of the filter met, against what came out.
-        const met = tf.stridedSlice(padded, [0, r, c, 0], [info.batchSize, r + high, c + wide, info.inChannels], [1, info.strideHeight, info.strideWidth, 1]);
+        const met = tf.stridedSlice(
+          padded,
+          [0, r, c, 0],
+          [info.batchSize, r + high, c + wide, info.inChannels],
+          [1, info.strideHeight, info.strideWidth, 1],
+        );
         places.push(tf.matMul(tf.reshape(met, [-1, info.inChannels]), g as tf.Tensor2D, true));
       }
     return tf.reshape(tf.stack(places), filterShape);
   });
 }
 
-type DepthwiseAttrs = { strides: number | [number, number]; pad: 'same' | 'valid' | number; dilations: number | [number, number]; dimRoundingMode?: 'floor' | 'round' | 'ceil' };
+type DepthwiseAttrs = {
+  strides: number | [number, number];
+  pad: 'same' | 'valid' | number;
+  dilations: number | [number, number];
+  dimRoundingMode?: 'floor' | 'round' | 'ceil';
+};
 
-export function depthwiseBackpropInput({ inputs: { dy, filter }, attrs, backend }: Call<'dy' | 'filter', DepthwiseAttrs & { inputShape: [number, number, number, number] }>): tf.TensorInfo {
+export function depthwiseBackpropInput({
+  inputs: { dy, filter },
+  attrs,
+  backend,
+}: Call<'dy' | 'filter', DepthwiseAttrs & { inputShape: [number, number, number, number] }>): tf.TensorInfo {
   const { strides, pad, dilations, dimRoundingMode, inputShape } = attrs;
-  const info = tf.backend_util.computeConv2DInfo(inputShape, filter.shape as [number, number, number, number], strides, dilations, pad, dimRoundingMode, true);
+  const info = tf.backend_util.computeConv2DInfo(
+    inputShape,
+    filter.shape as [number, number, number, number],
+    strides,
+    dilations,
+    pad,
+    dimRoundingMode,
+    true,
+  );
   const out = backend.makeOutput(inputShape, 'float32');
   const [g, w, dx] = [dy, filter, out].map((t) => backend.typedArrayFromHeap(t));
   dx.fill(0);
@@ -39,9 +83,21 @@ export function depthwiseBackpropInput({ inputs: { dy, filter }, attrs, backend 
   return out;
 }
 
-export function depthwiseBackpropFilter({ inputs: { x, dy }, attrs, backend }: Call<'x' | 'dy', DepthwiseAttrs & { filterShape: [number, number, number, number] }>): tf.TensorInfo {
+export function depthwiseBackpropFilter({
+  inputs: { x, dy },
+  attrs,
+  backend,
+}: Call<'x' | 'dy', DepthwiseAttrs & { filterShape: [number, number, number, number] }>): tf.TensorInfo {
   const { strides, pad, dilations, dimRoundingMode, filterShape } = attrs;
-  const info = tf.backend_util.computeConv2DInfo(x.shape as [number, number, number, number], filterShape, strides, dilations, pad, dimRoundingMode, true);
+  const info = tf.backend_util.computeConv2DInfo(
+    x.shape as [number, number, number, number],
+    filterShape,
+    strides,
+    dilations,
+    pad,
+    dimRoundingMode,
+    true,
+  );
   const out = backend.makeOutput(filterShape, 'float32');
   const [xs, g, dw] = [x, dy, out].map((t) => backend.typedArrayFromHeap(t));
   dw.fill(0);
@@ -53,7 +109,22 @@ export function depthwiseBackpropFilter({ inputs: { x, dy }, attrs, backend }: C
 
 /** Every product of a depthwise convolution, by place in input, output and filter. */
 function eachDepthwise(info: tf.backend_util.Conv2DInfo, visit: (x: number, y: number, f: number) => void): void {
-  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, filterHeight, filterWidth, strideHeight, strideWidth, dilationHeight, dilationWidth, padInfo } = info;
+  const {
+    batchSize,
+    inHeight,
+    inWidth,
+    inChannels,
+    outHeight,
+    outWidth,
+    outChannels,
+    filterHeight,
+    filterWidth,
+    strideHeight,
+    strideWidth,
+    dilationHeight,
+    dilationWidth,
+    padInfo,
+  } = info;
   const multiplier = outChannels / inChannels;
   for (let b = 0; b < batchSize; b++)
     for (let yr = 0; yr < outHeight; yr++)
@@ -75,23 +146,55 @@ function eachDepthwise(info: tf.backend_util.Conv2DInfo, visit: (x: number, y: n
         }
 }
 
-type PoolAttrs = { filterSize: number | [number, number]; strides: number | [number, number]; pad: 'same' | 'valid' | number; dimRoundingMode?: 'floor' | 'round' | 'ceil' };
+type PoolAttrs = {
+  filterSize: number | [number, number];
+  strides: number | [number, number];
+  pad: 'same' | 'valid' | number;
+  dimRoundingMode?: 'floor' | 'round' | 'ceil';
+};
 
 /** tfjs's own takes the largest entry of a window for above 0, and loses the gradient where none is. */
 export function maxPoolGrad({ inputs: { dy, input }, attrs, backend }: Call<'dy' | 'input', PoolAttrs>): tf.TensorInfo {
   const { filterSize, strides, pad, dimRoundingMode } = attrs;
-  const info = tf.backend_util.computePool2DInfo(input.shape as [number, number, number, number], filterSize, strides, 1, pad, dimRoundingMode);
+  const info = tf.backend_util.computePool2DInfo(
+    input.shape as [number, number, number, number],
+    filterSize,
+    strides,
+    1,
+    pad,
+    dimRoundingMode,
+  );
   const out = backend.makeOutput(input.shape, 'float32');
   const [g, x, dx] = [dy, input, out].map((t) => backend.typedArrayFromHeap(t));
   dx.fill(0);
-  const { batchSize, inHeight, inWidth, inChannels: channels, outHeight, outWidth, strideHeight, strideWidth, filterHeight, filterWidth, padInfo } = info;
+  const {
+    batchSize,
+    inHeight,
+    inWidth,
+    inChannels: channels,
+    outHeight,
+    outWidth,
+    strideHeight,
+    strideWidth,
+    filterHeight,
+    filterWidth,
+    padInfo,
+  } = info;
   for (let b = 0; b < batchSize; b++)
     for (let yr = 0; yr < outHeight; yr++)
       for (let yc = 0; yc < outWidth; yc++)
         for (let c = 0; c < channels; c++) {
           let best = -1;
-          for (let r = Math.max(0, yr * strideHeight - padInfo.top); r < Math.min(inHeight, yr * strideHeight - padInfo.top + filterHeight); r++)
-            for (let q = Math.max(0, yc * strideWidth - padInfo.left); q < Math.min(inWidth, yc * strideWidth - padInfo.left + filterWidth); q++) {
+          for (
+            let r = Math.max(0, yr * strideHeight - padInfo.top);
+            r < Math.min(inHeight, yr * strideHeight - padInfo.top + filterHeight);
+            r++
+          )
+            for (
+              let q = Math.max(0, yc * strideWidth - padInfo.left);
+              q < Math.min(inWidth, yc * strideWidth - padInfo.left + filterWidth);
+              q++
+            ) {
               const at = ((b * inHeight + r) * inWidth + q) * channels + c;
               if (best < 0 || x[at] > x[best]) best = at;
             }
@@ -103,7 +206,11 @@ export function maxPoolGrad({ inputs: { dy, input }, attrs, backend }: Call<'dy'
 type Shape5 = [number, number, number, number, number];
 type Conv3dAttrs = { strides: number | [number, number, number]; pad: 'same' | 'valid' };
 
-export function conv3dBackpropInput({ inputs: { dy, filter }, attrs: { strides, pad, inputShape }, backend }: Call<'dy' | 'filter', Conv3dAttrs & { inputShape: Shape5 }>): tf.TensorInfo {
+export function conv3dBackpropInput({
+  inputs: { dy, filter },
+  attrs: { strides, pad, inputShape },
+  backend,
+}: Call<'dy' | 'filter', Conv3dAttrs & { inputShape: Shape5 }>): tf.TensorInfo {
   const info = tf.backend_util.computeConv3DInfo(inputShape, filter.shape as Shape5, strides, 1, pad);
   const out = backend.makeOutput(inputShape, 'float32');
   const [g, w, dx] = [dy, filter, out].map((t) => backend.typedArrayFromHeap(t));
@@ -114,7 +221,11 @@ export function conv3dBackpropInput({ inputs: { dy, filter }, attrs: { strides, 
   return out;
 }
 
-export function conv3dBackpropFilter({ inputs: { x, dy }, attrs: { strides, pad, filterShape }, backend }: Call<'x' | 'dy', Conv3dAttrs & { filterShape: Shape5 }>): tf.TensorInfo {
+export function conv3dBackpropFilter({
+  inputs: { x, dy },
+  attrs: { strides, pad, filterShape },
+  backend,
+}: Call<'x' | 'dy', Conv3dAttrs & { filterShape: Shape5 }>): tf.TensorInfo {
   const info = tf.backend_util.computeConv3DInfo(x.shape as Shape5, filterShape, strides, 1, pad);
   const out = backend.makeOutput(filterShape, 'float32');
   const [xs, g, dw] = [x, dy, out].map((t) => backend.typedArrayFromHeap(t));
@@ -127,7 +238,24 @@ export function conv3dBackpropFilter({ inputs: { x, dy }, attrs: { strides, pad,
 
 /** Every product of a three-dimensional convolution, by place in input, output and filter. */
 function eachConv3d(info: tf.backend_util.Conv3DInfo, visit: (x: number, y: number, f: number) => void): void {
-  const { batchSize, inDepth, inHeight, inWidth, inChannels, outDepth, outHeight, outWidth, outChannels, filterDepth, filterHeight, filterWidth, strideDepth, strideHeight, strideWidth, padInfo } = info;
+  const {
+    batchSize,
+    inDepth,
+    inHeight,
+    inWidth,
+    inChannels,
+    outDepth,
+    outHeight,
+    outWidth,
+    outChannels,
+    filterDepth,
+    filterHeight,
+    filterWidth,
+    strideDepth,
+    strideHeight,
+    strideWidth,
+    padInfo,
+  } = info;
   for (let b = 0; b < batchSize; b++)
     for (let yd = 0; yd < outDepth; yd++)
       for (let yr = 0; yr < outHeight; yr++)
@@ -135,7 +263,11 @@ function eachConv3d(info: tf.backend_util.Conv3DInfo, visit: (x: number, y: numb
           for (let fd = 0; fd < filterDepth; fd++)
             for (let fr = 0; fr < filterHeight; fr++)
               for (let fc = 0; fc < filterWidth; fc++) {
-                const [xd, xr, xc] = [yd * strideDepth - padInfo.front + fd, yr * strideHeight - padInfo.top + fr, yc * strideWidth - padInfo.left + fc];
+                const [xd, xr, xc] = [
+                  yd * strideDepth - padInfo.front + fd,
+                  yr * strideHeight - padInfo.top + fr,
+                  yc * strideWidth - padInfo.left + fc,
+                ];
                 if (xd < 0 || xd >= inDepth || xr < 0 || xr >= inHeight || xc < 0 || xc >= inWidth) continue;
                 const x = (((b * inDepth + xd) * inHeight + xr) * inWidth + xc) * inChannels;
                 const y = (((b * outDepth + yd) * outHeight + yr) * outWidth + yc) * outChannels;
