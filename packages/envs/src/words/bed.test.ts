@@ -1,4 +1,4 @@
-import { rng } from '@plumbline/core';
+import { backendInfo, rng } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completionTokens, distinctPairs, openings, promptTokens, type WordsBed, wordsBed } from './bed.js';
@@ -131,5 +131,23 @@ describe('distinctPairs', () => {
   it('is the share of different word pairs of all texts together', () => {
     expect(distinctPairs(['a b a b', 'a b'])).toBeCloseTo(2 / 4);
     expect(distinctPairs([''])).toBe(0);
+  });
+});
+
+// A million parameters are too many for the plain cpu backend.
+describe.skipIf(backendInfo().name === 'cpu')('the bed on zoo:words-1m', () => {
+  it('has samples that differ in gold, of which about one in twenty fails the guard', async () => {
+    const words = await wordsBed({ seed: 0 });
+    const groups = await words.sampleGroups({ prompts: words.heldOutPrompts.slice(0, 96), n: 4, rng: rng(2) });
+    const all = (name: string) => groups.flatMap(({ components }) => [...components[name]]);
+    const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+    const gold = groups.flatMap(({ scores }) => [...scores]);
+    expect(mean(all('fluent'))).toBeGreaterThan(0.91);
+    expect(mean(all('fluent'))).toBeLessThan(0.985);
+    expect(Math.abs(mean(gold))).toBeLessThan(0.2);
+    expect(Math.sqrt(mean(gold.map((score) => (score - mean(gold)) ** 2)))).toBeGreaterThan(0.6);
+    expect(mean(groups.map(({ scores }) => Math.max(...scores)))).toBeGreaterThan(0.6);
+    expect(mean(all('repetition'))).toBeLessThan(0.01);
+    words.base.dispose();
   });
 });

@@ -74,7 +74,7 @@ export interface WordsBed {
   readonly base: LocalDecoder;
   /** A copy of the base to train; the caller disposes it. */
   policy(): LocalDecoder;
-  /** Openings to train on: the first 16 tokens of stories that the base was not trained on. */
+  /** Openings to train on: the first 16 tokens of stories from another stream of the generator than the base's own text. */
   readonly prompts: readonly string[];
   /** Openings to evaluate on; none is among `prompts`. */
   readonly heldOutPrompts: readonly string[];
@@ -94,8 +94,8 @@ export interface WordsBed {
 /**
  * The words bed: story openings that a small language model continues, with guarded sentiment as the gold reward. It never trains.
  *
- * `seed` decides the openings. `base` is the pretrained model, `zoo:words-1m` unless said otherwise. Nothing is scored by the gold that a
- * policy's own tokens decide: the gold reads text.
+ * `seed` decides the openings. `base` is the pretrained model, `zoo:words-1m` unless said otherwise; the caller disposes it. The gold reads
+ * the text of a completion and tokenizes it anew, so it does not matter how a policy spelled it.
  */
 export async function wordsBed({
   seed,
