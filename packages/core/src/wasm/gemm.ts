@@ -14,20 +14,27 @@ type Internals = { wasm: Memory; dataIdMap: { get(id: object): { memoryOffset: n
 const blockK = 256;
 const blockColumns = 512;
 
-let kernels: Kernels | null = null;
-/** Packed A (4 rows), the packed block of B, and 4 rows of C for edges: byte addresses. */
-let scratch = { a: 0, b: 0, c: 0 };
+/** The kernels over one backend's memory; a, b and c are the addresses of packed A (4 rows), the packed block of B, and 4 rows of C for edges. */
+type Ready = { run: Kernels; a: number; b: number; c: number };
+const ready = new WeakMap<object, Ready | null>();
 
-function prepare(backend: WasmBackend): Kernels {
-  if (kernels) return kernels;
+/** Null where they cannot be had: no SIMD, or memory shared between threads (a cross-origin isolated page), whose kernels tfjs runs on threads. */
+function prepare(backend: WasmBackend): Ready | null {
+  const known = ready.get(backend);
+  if (known !== undefined) return known;
   const { wasm } = backend as unknown as Internals;
-  kernels = instantiate(wasm.asm.memory);
-  const align = (address: number) => (address + 15) & ~15;
-  const sizeA = 4 * rowsAtOnce * blockK;
-  const sizeB = 4 * blockK * blockColumns;
-  const base = align((wasm._malloc(sizeA + sizeB + 4 * rowsAtOnce * blockColumns + 16) >>> 0) as number);
-  scratch = { a: base, b: base + sizeA, c: base + sizeA + sizeB };
-  return kernels;
+  let made: Ready | null = null;
+  try {
+    const run = instantiate(wasm.asm.memory);
+    const sizeA = 4 * rowsAtOnce * blockK;
+    const sizeB = 4 * blockK * blockColumns;
+    const base = Math.ceil((wasm._malloc(sizeA + sizeB + 4 * rowsAtOnce * blockColumns + 16) >>> 0) / 16) * 16;
+    made = { run, a: base, b: base + sizeA, c: base + sizeA + sizeB };
+  } catch {
+    // tfjs's own kernels do it
+  }
+  ready.set(backend, made);
+  return made;
 }
 
 const addressOf = (backend: WasmBackend, x: tf.TensorInfo): number =>
@@ -36,7 +43,7 @@ const addressOf = (backend: WasmBackend, x: tf.TensorInfo): number =>
 /** `c = a·b` of float32 matrices in the heap, any of them transposed by its strides (in numbers). */
 function multiply(
   heap: Float32Array,
-  run: Kernels,
+  { run, ...scratch }: Ready,
   m: number,
   n: number,
   k: number,
@@ -133,7 +140,7 @@ export function batchMatMul({
   inputs: { a: tf.TensorInfo; b: tf.TensorInfo };
   attrs: MatMulAttrs;
   backend: WasmBackend;
-}): tf.TensorInfo {
+}): tf.TensorInfo | null {
   const [outerA, outerB] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
   const [m, k] = transposeA ? [a.shape.at(-1)!, a.shape.at(-2)!] : [a.shape.at(-2)!, a.shape.at(-1)!];
   const [k2, n] = transposeB ? [b.shape.at(-1)!, b.shape.at(-2)!] : [b.shape.at(-2)!, b.shape.at(-1)!];
@@ -142,7 +149,8 @@ export function batchMatMul({
       `matMul: [${a.shape}] and [${b.shape}] (transposeA=${transposeA}, transposeB=${transposeB}) do not fit: ${k} and ${k2} differ.`,
     );
   const outer = tf.broadcast_util.assertAndGetBroadcastShape(outerA, outerB);
-  const run = prepare(backend);
+  const how = prepare(backend);
+  if (!how) return null;
   const out = backend.makeOutput([...outer, m, n], 'float32');
   // After all allocations: the heap may have moved.
   const heap = new Float32Array((backend as unknown as Internals).wasm.asm.memory.buffer);
@@ -151,7 +159,7 @@ export function batchMatMul({
   for (let i = 0; i < placesA.length; i++)
     multiply(
       heap,
-      run,
+      how,
       m,
       n,
       k,
@@ -181,14 +189,12 @@ type FusedAttrs = MatMulAttrs & { activation?: string; leakyreluAlpha?: number }
 export function fusedMatMul({
   inputs: { a, b, bias, preluActivationWeights },
   attrs,
-  backend,
 }: {
   inputs: Record<'a' | 'b' | 'bias' | 'preluActivationWeights', tf.TensorInfo>;
   attrs: FusedAttrs;
-  backend: WasmBackend;
 }): tf.TensorInfo {
   return tf.tidy(() => {
-    let y: tf.Tensor = tf.engine().makeTensorFromTensorInfo(batchMatMul({ inputs: { a, b }, attrs, backend }));
+    let y: tf.Tensor = tf.matMul(a as tf.Tensor, b as tf.Tensor, attrs.transposeA, attrs.transposeB);
     if (bias) y = tf.add(y, bias as tf.Tensor);
     if (attrs.activation === 'prelu') return tf.prelu(y, preluActivationWeights as tf.Tensor);
     if (attrs.activation === 'leakyrelu') return tf.leakyRelu(y, attrs.leakyreluAlpha);
@@ -197,14 +203,14 @@ export function fusedMatMul({
   });
 }
 
-export function exp({ inputs: { x }, backend }: { inputs: { x: tf.TensorInfo }; backend: WasmBackend }): tf.TensorInfo {
-  const run = prepare(backend);
-  const source = x.dtype === 'float32' ? x : null;
+export function exp({ inputs: { x }, backend }: { inputs: { x: tf.TensorInfo }; backend: WasmBackend }): tf.TensorInfo | null {
+  const how = prepare(backend);
+  if (!how || x.dtype !== 'float32') return null;
   const out = backend.makeOutput(x.shape, 'float32');
   const n = tf.util.sizeFromShape(x.shape);
   const [from, to] = [x, out].map((t) => backend.typedArrayFromHeap(t));
-  const vectors = source ? Math.floor(n / 4) : 0;
-  if (vectors > 0) run.exp(addressOf(backend, x), addressOf(backend, out), vectors);
+  const vectors = Math.floor(n / 4);
+  if (vectors > 0) how.run.exp(addressOf(backend, x), addressOf(backend, out), vectors);
   for (let i = 4 * vectors; i < n; i++) to[i] = Math.exp(from[i]);
   return out;
 }

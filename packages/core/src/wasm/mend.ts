@@ -30,9 +30,9 @@ export function mendWasm(): void {
   replace(tf.Conv2DBackpropFilter, conv2dBackpropFilter);
   replace(tf.DepthwiseConv2dNativeBackpropInput, depthwiseBackpropInput);
   replace(tf.DepthwiseConv2dNativeBackpropFilter, depthwiseBackpropFilter);
-  replace(tf.BatchMatMul, batchMatMul as Kernel);
+  extend(tf.BatchMatMul, batchMatMul);
   replace(tf._FusedMatMul, fusedMatMul as Kernel);
-  replace(tf.Exp, exp as Kernel);
+  extend(tf.Exp, exp);
   replace(tf.MaxPoolGrad, maxPoolGrad);
   replace(tf.Conv3DBackpropInputV2, conv3dBackpropInput);
   replace(tf.Conv3DBackpropFilterV2, conv3dBackpropFilter);
