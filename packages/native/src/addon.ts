@@ -67,6 +67,7 @@ export interface Addon {
     hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number,
     lse: F32, dLogps: F32 | null, dEntropy: F32 | null, dSquaredSum: F32 | null, dHidden: F32 | null, dWeight: F32 | null, dBias: F32 | null,
   ): void;
+  sampleRows(logits: F32, uniforms: F32, rows: number, n: number, temperature: number, topK: number, topP: number, minP: number, tokens: Int32Array, logps: F32): void;
   segmentReduce(x: F32, cuSeqlens: Int32Array, mask: Mask, y: F32, d: number, mean: boolean): void;
   segmentReduceGrad(dy: F32, cuSeqlens: Int32Array, mask: Mask, dx: F32, d: number, mean: boolean): void;
 }

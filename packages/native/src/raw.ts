@@ -247,6 +247,21 @@ export function tokenLogpsGrad(
   );
 }
 
+export type SamplingRule = { temperature: number; topK?: number; topP?: number; minP?: number };
+/**
+ * Draws one token a row from `logits` [rows, n], with one number from [0, 1) a row, by inverting the distribution in the order of ids.
+ * Temperature first (0 takes the likeliest), then top-k, top-p and min-p, each on what the one before left. `logps` are under the
+ * distribution that was drawn from; greedy decoding reports them at temperature 1. `tokens` and `logps` [rows]. A row whose logits
+ * are not finite at their largest gets token -1, and that logit as its logp.
+ */
+export function sampleRows(logits: F32, uniforms: F32, rule: SamplingRule, tokens: Int32Array, logps: F32): void {
+  const rows = uniforms.length;
+  const n = rows ? logits.length / rows : 0;
+  if (!Number.isInteger(n)) throw new RangeError(`sampleRows: ${logits.length} logits do not make ${rows} rows`);
+  expect('sampleRows', { tokens: [tokens, rows], logps: [logps, rows] });
+  need().sampleRows(logits, uniforms, rows, n, rule.temperature, rule.topK ?? 0, rule.topP ?? 1, rule.minP ?? 0, tokens, logps);
+}
+
 /** Rows `ids` of `x` [n, d], to `y` [ids.length, d]. */
 export function gatherRows(x: F32, ids: Int32Array, d: number, y: F32): void {
   expect('gatherRows', { y: [y, ids.length * d] });

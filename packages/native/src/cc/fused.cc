@@ -16,10 +16,8 @@ void blocks(int64_t n, int64_t size, const F& f) {
   parallel(cdiv(n, size), [&](int64_t t) { f(t * size, imin(n, (t + 1) * size)); });
 }
 INLINE int64_t rowsPerTask(int64_t n) { return imax(1, kBlock / imax(1, n)); }
-INLINE vf head(vf x, int n) {
-  for (int i = n; i < W; i++) x[i] = 0;
-  return x;
-}
+INLINE vf head(vf x, int n) { return keep(x, n, 0); }
+constexpr float kInf = __builtin_inff();
 INLINE float rsum(vf x) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)x);
@@ -265,7 +263,7 @@ void attention(const Attention& a, float* y, float* lse) {
     const int64_t nq = b.q1 - b.q0, token = a.cuSeqlens[b.s] + b.q0;
     memset(o, 0, (size_t)(nq * d) * 4);
     for (int64_t i = 0; i < nq; i++) {
-      m[i] = -__builtin_inff();
+      m[i] = -kInf;
       l[i] = 0;
     }
     bool first = true;
@@ -275,25 +273,26 @@ void attention(const Attention& a, float* y, float* lse) {
         float* row = s + i * kK;
         int64_t lo, hi;
         visible(a, b.q0 + i, keys, lo, hi);
-        if (lo > 0) memset(row, 0, (size_t)lo * 4);
-        if (hi < keys.count) memset(row + hi, 0, (size_t)(keys.count - hi) * 4);
-        if (hi == lo) continue;
-        vf top = set1(-__builtin_inff());
-        vectors(hi - lo, [&](int64_t j, int k) {
-          vf x = capped(a, ld(row + lo + j, k));
-          st(row + lo + j, x, k);
-          if (k < W)
-            for (int e = k; e < W; e++) x[e] = -__builtin_inff();
-          top = vmax(top, x);
-        });
-        const float mNew = hmax(top) > m[i] ? hmax(top) : hmax(top) != hmax(top) ? hmax(top) : m[i];
+        // Whole vectors: rows have room for kK scores, and what is not seen becomes exp(−∞) = 0.
+        const int64_t end = cdiv(keys.count, W) * W;
+        vf top = set1(-kInf);
+        for (int64_t j = 0; j < end; j += W) {
+          vi at = iota() + (int)j;
+          vf x = sel((at >= (int)lo) & (at < (int)hi), capped(a, load(row + j)), set1(-kInf));
+          store(row + j, x);
+          top = fastmax(top, x);
+        }
+        if (hi == lo) {
+          memset(row, 0, (size_t)keys.count * 4);
+          continue;
+        }
+        const float t = rmax(top), mNew = t > m[i] ? t : m[i];
         vf sum = {};
-        vectors(hi - lo, [&](int64_t j, int k) {
-          vf p = vexp(ld(row + lo + j, k) - mNew);
-          if (k < W) p = head(p, k);
-          st(row + lo + j, p, k);
+        for (int64_t j = 0; j < end; j += W) {
+          vf p = vexp(load(row + j) - mNew);
+          store(row + j, p);
           sum = sum + p;
-        });
+        }
         if (!first && l[i] > 0) {
           const float fix = vexp(set1(m[i] - mNew))[0];
           l[i] *= fix;
@@ -311,8 +310,9 @@ void attention(const Attention& a, float* y, float* lse) {
       const float inverse = 1.f / l[i];
       float* out = y + ((token + i) * a.heads + h) * d;
       vectors(d, [&](int64_t j, int k) { st(out + j, ld(o + i * d + j, k) * inverse, k); });
-      lse[(token + i) * a.heads + h] = m[i] + vlog(set1(l[i]))[0];
     }
+    vectors(nq, [&](int64_t i, int k) { st(l + i, ld(m + i, k) + vlog(ld(l + i, k)), k); });
+    for (int64_t i = 0; i < nq; i++) lse[(token + i) * a.heads + h] = l[i];
   });
 }
 
@@ -364,26 +364,20 @@ void attentionGrad(const Attention& a, const float* dy, const float* y, const fl
               const float l = lse[(token + i) * a.heads + h], dl = delta[i];
               int64_t lo, hi;
               visible(a, q0 + i, keys, lo, hi);
-              if (lo > 0) {
-                memset(row, 0, (size_t)lo * 4);
-                memset(drow, 0, (size_t)lo * 4);
-              }
-              if (hi < keys.count) {
-                memset(row + hi, 0, (size_t)(keys.count - hi) * 4);
-                memset(drow + hi, 0, (size_t)(keys.count - hi) * 4);
-              }
-              vectors(hi - lo, [&](int64_t j, int k) {
-                vf c = capped(a, ld(row + lo + j, k)), p = vexp(c - l);
-                st(row + lo + j, p, k);
+              for (int64_t j = 0, end = cdiv(keys.count, W) * W; j < end; j += W) {
+                vi at = iota() + (int)j;
+                vi seen = (at >= (int)lo) & (at < (int)hi);
+                vf c = capped(a, load(row + j)), p = sel(seen, vexp(c - l), (vf){});
+                store(row + j, p);
                 if (dq || dk) {
-                  vf ds = p * (ld(drow + lo + j, k) - dl) * a.scale;
+                  vf ds = p * (load(drow + j) - dl) * a.scale;
                   if (a.softcap > 0) {
                     vf u = c / a.softcap;
                     ds = ds * (1.f - u * u);
                   }
-                  st(drow + lo + j, ds, k);
+                  store(drow + j, sel(seen, ds, (vf){}));
                 }
-              });
+              }
             }
             if (dv) {
               Gemm m{keys.count, d, nq, s, kK, true, g, qs, false, dv + (keys.from * a.kvHeads + hk) * d, ks};
@@ -426,16 +420,14 @@ void attentionDecode(const Decode& c, float* y) {
         vectors(d, [&](int64_t j, int n) { sum = fma(ld(q + j, n), ld(p + j, n), sum); });
         s[t] = rsum(sum);
       }
-      vf top = set1(-__builtin_inff());
+      vf top = set1(-kInf);
       vectors(length - from, [&](int64_t j, int n) {
         vf x = ld(s + from + j, n) * c.scale;
         if (c.softcap > 0) x = c.softcap * vtanh(x / c.softcap);
         st(s + from + j, x, n);
-        if (n < W)
-          for (int e = n; e < W; e++) x[e] = -__builtin_inff();
-        top = vmax(top, x);
+        top = fastmax(top, n < W ? keep(x, n, -kInf) : x);
       });
-      const float m = hmax(top);
+      const float m = rmax(top);
       vf total = {};
       vectors(length - from, [&](int64_t j, int n) {
         vf p = vexp(ld(s + from + j, n) - m);
@@ -475,18 +467,16 @@ void tokenLogps(const TokenLogps& t, float* logps, float* lse, float* entropy, f
     blocks(rows, rowsPerTask(t.v), [&](int64_t r, int64_t end) {
       for (; r < end; r++) {
         float* x = z + r * t.v;
-        vf top = set1(-__builtin_inff());
+        vf top = set1(-kInf);
         vectors(t.v, [&](int64_t j, int k) {
           vf a = ld(x + j, k);
           if (!plain) {
             a = squash(t, a);
             st(x + j, a, k);
           }
-          if (k < W)
-            for (int e = k; e < W; e++) a[e] = -__builtin_inff();
-          top = vmax(top, a);
+          top = fastmax(top, k < W ? keep(a, k, -kInf) : a);
         });
-        const float m = hmax(top);
+        const float m = rmax(top);
         vf s0 = {}, s1 = {};
         int64_t j = 0;
         for (; j + 2 * W <= t.v; j += 2 * W) {
@@ -581,6 +571,60 @@ void tokenLogpsGrad(const TokenLogps& t, const float* lse, const float* dLogps, 
   }
 }
 
+// --- sampling -------------------------------------------------------------------------------------------------------------------
+void sampleRows(const float* logits, const float* uniforms, int64_t rows, int64_t n, const Sampling& s, int32_t* tokens, float* logps) {
+  const float inverse = s.temperature > 0 ? (float)(1 / s.temperature) : 1.f;
+  parallel(rows, [&](int64_t r) {
+    const float* x = logits + r * n;
+    float* w = (float*)scratch(4, (size_t)(n + 8 * W) * 4);
+    vf top = set1(-kInf), bad = {};
+    vectors(n, [&](int64_t j, int k) {
+      vf a = ld(x + j, k);
+      if (k < W) a = keep(a, k, -kInf);
+      top = fastmax(top, a);
+      bad = bad + sel(a != a, set1(1.f), (vf){});
+    });
+    const float m = rmax(top);
+    tokens[r] = -1;
+    logps[r] = m;
+    if (!(m - m == 0) || rsum(bad) > 0) return;
+    double total = 0;
+    vectors(n, [&](int64_t j, int k) {
+      vf p = vexp((ld(x + j, k) - m) * inverse);
+      if (k < W) p = head(p, k);
+      store(w + j, p);
+      total += rsum(p);
+    });
+    int64_t token = 0;
+    if (s.temperature == 0) {
+      while (x[token] != m) token++;
+    } else {
+      if (s.topK > 0 || s.topP < 1 || s.minP > 0) total = truncateWeights(w, n, total, s.topK, s.topP, s.minP);
+      const double target = uniforms[r] * total;
+      double sum = 0;
+      bool found = false;
+      for (int64_t j = 0; j < n && !found; j += W) {
+        const int k = (int)imin(W, n - j);
+        const double next = sum + rsum(k < W ? head(load(w + j), k) : load(w + j));
+        if (next > target)
+          for (int i = 0; i < k && !found; i++) {
+            if (w[j + i] == 0) continue;
+            sum += w[j + i];
+            token = j + i;
+            found = sum > target;
+          }
+        found = found || next > target;
+        sum = next;
+      }
+      // Rounding may leave the last step of the sum short of the target: then the last token of the sum is it.
+      if (!found)
+        for (token = n - 1; w[token] == 0;) token--;
+    }
+    tokens[r] = (int32_t)token;
+    logps[r] = (float)log((double)w[token] / total);
+  });
+}
+
 // --- segments -------------------------------------------------------------------------------------------------------------------
 INLINE float weightOf(const int32_t* cu, const uint8_t* mask, int64_t s, bool mean) {
   if (!mean) return 1;
@@ -629,6 +673,7 @@ void PLUMB_NAME(fillFused)(Kernels& k) {
   k.attentionDecode = attentionDecode;
   k.tokenLogps = tokenLogps;
   k.tokenLogpsGrad = tokenLogpsGrad;
+  k.sampleRows = sampleRows;
   k.segmentReduce = segmentReduce;
   k.segmentReduceGrad = segmentReduceGrad;
 }

@@ -72,6 +72,13 @@ struct AdamW {
   float beta1, beta2, eps, learningRate, scale, correction1, correction2;
 };
 
+struct Sampling {
+  double temperature, topP, minP;
+  int64_t topK;
+};
+/** Zeroes what top-k, top-p and min-p leave out; the new total. The likeliest weight is 1. */
+double truncateWeights(float* weights, int64_t n, double total, int64_t topK, double topP, double minP);
+
 struct Kernels {
   const char* name;
   void (*gemm)(const Gemm& g);
@@ -111,6 +118,8 @@ struct Kernels {
   void (*attentionDecode)(const Decode& d, float* y);
   void (*tokenLogps)(const TokenLogps& t, float* logps, float* lse, float* entropy, float* squaredSum);
   void (*tokenLogpsGrad)(const TokenLogps& t, const float* lse, const float* dLogps, const float* dEntropy, const float* dSquaredSum, float* dHidden, float* dWeight, float* dBias);
+  /** One token a row of logits [rows, n], with uniforms [rows]; -1 where the largest logit is not finite. */
+  void (*sampleRows)(const float* logits, const float* uniforms, int64_t rows, int64_t n, const Sampling& s, int32_t* tokens, float* logps);
   /** mask or null; x [tokens, d] -> y [segments, d] */
   void (*segmentReduce)(const float* x, const int32_t* cuSeqlens, const uint8_t* mask, float* y, int64_t segments, int64_t d, bool mean);
   void (*segmentReduceGrad)(const float* dy, const int32_t* cuSeqlens, const uint8_t* mask, float* dx, int64_t segments, int64_t d, bool mean);

@@ -213,15 +213,11 @@ struct Sum {
 struct Squares : Sum {
   static vf step(vf s, vf x) { return fma(x, x, s); }
 };
-INLINE vf padWith(vf x, int n, float v) {
-  for (int i = n; i < W; i++) x[i] = v;
-  return x;
-}
 struct Max {
   static vf start() { return set1(-__builtin_inff()); }
   static vf step(vf s, vf x) { return vmax(s, x); }
   static vf join(vf s, vf t) { return vmax(s, t); }
-  static vf pad(vf x, int n) { return padWith(x, n, -__builtin_inff()); }
+  static vf pad(vf x, int n) { return keep(x, n, -__builtin_inff()); }
   static float finish(vf s) { return hmax(s); }
   static float join(float s, float t) { return (s > t || s != s) ? s : t; }
 };
@@ -229,7 +225,7 @@ struct Min {
   static vf start() { return set1(__builtin_inff()); }
   static vf step(vf s, vf x) { return vmin(s, x); }
   static vf join(vf s, vf t) { return vmin(s, t); }
-  static vf pad(vf x, int n) { return padWith(x, n, __builtin_inff()); }
+  static vf pad(vf x, int n) { return keep(x, n, __builtin_inff()); }
   static float finish(vf s) { return hmin(s); }
   static float join(float s, float t) { return (s < t || s != s) ? s : t; }
 };
@@ -237,7 +233,7 @@ struct Prod {
   static vf start() { return set1(1.f); }
   static vf step(vf s, vf x) { return s * x; }
   static vf join(vf s, vf t) { return s * t; }
-  static vf pad(vf x, int n) { return padWith(x, n, 1.f); }
+  static vf pad(vf x, int n) { return keep(x, n, 1.f); }
   static float finish(vf s) {
     float p = 1;
     for (int i = 0; i < W; i++) p *= s[i];
@@ -366,7 +362,7 @@ INLINE float expSum(const float* x, float* y, int64_t n, float m) {
   }
   for (; i < n; i += W) {
     int k = (int)imin(W, n - i);
-    vf e = padWith(vexp(loadn(x + i, k) - mv), k, 0);
+    vf e = keep(vexp(loadn(x + i, k) - mv), k, 0);
     if (y) storen(y + i, e, k);
     s0 = s0 + e;
   }

@@ -112,6 +112,26 @@ INLINE float hmin(vf x) {
   return m;
 }
 
+INLINE vi iota() {
+  vi r = {};
+  for (int i = 0; i < W; i++) r[i] = i;
+  return r;
+}
+// The first n lanes of x, `fill` in the rest.
+INLINE vf keep(vf x, int n, float fill) { return sel(iota() < n, x, set1(fill)); }
+// The largest lane, where NaN need not survive.
+INLINE float rmax(vf x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)x);
+#else
+  float t[W];
+  store(t, x);
+  for (int s = W / 2; s > 0; s >>= 1)
+    for (int i = 0; i < s; i++) t[i] = t[i] > t[i + s] ? t[i] : t[i + s];
+  return t[0];
+#endif
+}
+
 // r and n with x = n·ln 2 + r, and e^r − 1; 1 ulp after Cephes' expf.
 INLINE vf expm1Reduced(vf x, vf& n) {
   n = nearest(x * set1(1.44269504088896341f));
