@@ -11,6 +11,8 @@ export type {
   Kernel,
   KernelDefinition,
   RotaryAttrs,
+  SampledTokens,
+  SampleTokensAttrs,
   SegmentAttrs,
   TokenLogpsAttrs,
 } from './index.js';
@@ -33,6 +35,7 @@ export {
   readScalars,
   rmsNorm,
   rotary,
+  sampleTokens,
   scope,
   segmentMean,
   segmentSum,

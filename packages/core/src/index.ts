@@ -17,6 +17,7 @@ export { linear } from './kernels/linear.js';
 export { rmsNorm } from './kernels/rmsNorm.js';
 export { type RotaryAttrs, rotary } from './kernels/rotary.js';
 export { gatherRows, type SegmentAttrs, segmentMean, segmentSum } from './kernels/rows.js';
+export { type SampledTokens, type SampleTokensAttrs, sampleTokens } from './kernels/sampleTokens.js';
 export { swiGlu } from './kernels/swiGlu.js';
 export { type TokenLogpsAttrs, tokenLogps } from './kernels/tokenLogps.js';
 export { logSigmoid, logSumExp } from './math.js';

@@ -5,6 +5,7 @@ import type { AttentionAttrs } from './kernels/attention.js';
 import type { CachedAttentionAttrs } from './kernels/cachedAttention.js';
 import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
 import type { SegmentAttrs } from './kernels/rows.js';
+import type { SampledTokens, SampleTokensAttrs } from './kernels/sampleTokens.js';
 import type { TokenLogpsAttrs } from './kernels/tokenLogps.js';
 import type { AdamWStepAttrs, AdamWStepInputs } from './optimizers/adamW.js';
 
@@ -229,6 +230,15 @@ export function registerNativeKernels(): void {
     );
   }
 
+  put({
+    kernelName: 'SampleTokens',
+    backendName: 'native',
+    kernelFunc: (call) => {
+      const { logits, uniforms, drawn, ...rule } = call.attrs as unknown as SampleTokensAttrs & { drawn: SampledTokens };
+      raw.sampleRows(logits, uniforms, rule, drawn.tokens, drawn.logps);
+      return [];
+    },
+  });
   put({
     kernelName: 'AdamWStep',
     backendName: 'native',

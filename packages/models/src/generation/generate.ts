@@ -1,4 +1,4 @@
-import { ConfigError, type Rng, readCopy } from '@plumbline/core';
+import { ConfigError, type Rng, readCopy, sampleTokens } from '@plumbline/core';
 import { type Generation, packSequences, type TokenMask } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LocalDecoder } from '../decoder/decoder.js';
@@ -52,14 +52,29 @@ export async function generate(decoder: LocalDecoder, prompts: readonly Int32Arr
   let active: Sequence[] = [];
   const progress = { tokens: 0, finished: 0, total: sequences.length };
 
+  /** A token for each sequence at once, where the backend draws by itself. */
+  const drawAll = (batch: readonly Sequence[], logits: Float32Array, rowOf: (index: number) => number) => {
+    const apart = batch.every((_, index) => rowOf(index) === index);
+    const rows = apart ? logits : new Float32Array(batch.length * vocabSize);
+    if (!apart)
+      batch.forEach((_, index) => {
+        rows.set(logits.subarray(rowOf(index) * vocabSize, (rowOf(index) + 1) * vocabSize), index * vocabSize);
+      });
+    return sampleTokens({ ...rule, logits: rows, uniforms: Float32Array.from(batch, (s) => s.uniforms[s.tokens.length]) });
+  };
+
   /** Gives each sequence its next token from its row of logits, and lets those that are done go. */
   const advance = (batch: readonly Sequence[], logits: Float32Array, rowOf: (index: number) => number) => {
+    const drawn = mask ? null : drawAll(batch, logits, rowOf);
     batch.forEach((s, index) => {
       const row = rowOf(index);
       const shared = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
       const own = mask ? shared.slice() : shared; // samples of one prompt begin from the same row
       mask?.(own, s.tokens);
-      const { token, logp } = sample(own, rule, s.uniforms[s.tokens.length]);
+      const { token, logp } =
+        drawn && drawn.tokens[index] >= 0
+          ? { token: drawn.tokens[index], logp: drawn.logps[index] }
+          : sample(own, rule, s.uniforms[s.tokens.length]); // which also says what is wrong with a row that cannot be drawn from
       s.tokens.push(token);
       s.logps.push(logp);
       progress.tokens++;
