@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type BackendInfo, cpuRung, ladder, makeCurrent, type Rung, wasmRung } from './backends.js';
 import { BackendError } from './errors.js';
+import { mendWebgpu } from './mendWebgpu.js';
 
 type BrowserGpu = { requestAdapter(): Promise<{ info?: { vendor?: string; architecture?: string; description?: string } } | null> };
 
@@ -23,6 +24,7 @@ const webgpuRung: Rung = {
     const found = await find();
     if ('why' in found) throw new BackendError(`webgpu: ${found.why}.`);
     await import('@tensorflow/tfjs-backend-webgpu');
+    mendWebgpu();
     await makeCurrent('webgpu');
     return found.info;
   },

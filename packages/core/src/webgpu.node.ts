@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { type BackendInfo, makeCurrent, type Rung } from './backends.js';
 import { BackendError } from './errors.js';
+import { mendWebgpu } from './mendWebgpu.js';
 
 type Adapter = { info?: { vendor?: string; architecture?: string; device?: string; description?: string }; isFallbackAdapter?: boolean };
 type Gpu = { requestAdapter(options?: object): Promise<Adapter | null> };
@@ -54,6 +55,7 @@ export const webgpuRung: Rung = {
     });
     if (!tf.findBackendFactory('webgpu'))
       throw new BackendError('webgpu: @tensorflow/tfjs-backend-webgpu was loaded before there was an adapter.');
+    mendWebgpu();
     await makeCurrent('webgpu');
     return infoOf(found.device);
   },

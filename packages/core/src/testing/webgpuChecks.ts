@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { adamW, createParameters, gradients, initBackend, readCopy, readScalars, updateInPlace } from '../index.node.js';
 import { testKernel } from '../testing.js';
+import { checkGradient, ops } from './gradientOps.js';
 import { kernelSuites } from './kernelSuites.js';
 
 const say = (name: string, error?: unknown): void =>
@@ -99,4 +100,9 @@ await check('learns what cpu learns', async () => {
 for (const { kernel, cases, tolerance } of kernelSuites)
   for (const { name, run } of testKernel(kernel, cases, { backends: ['webgpu'], tolerance: Math.max(tolerance ?? 0, 5e-4) }))
     await check(name, run);
+for (const [name, op] of Object.entries(ops)) {
+  if (op.lacking?.webgpu) continue;
+  await initBackend({ backend: 'webgpu' });
+  await check(`the gradient of ${name}`, () => checkGradient(name, op));
+}
 process.exit(0); // Dawn's instance would keep the process

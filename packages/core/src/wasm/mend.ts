@@ -1,6 +1,7 @@
 /** What the WebAssembly backend lacks for training, and what it does otherwise than the rest. */
 import * as tf from '@tensorflow/tfjs-core';
 import { einsum } from '../einsum.js';
+import { BackendError } from '../errors.js';
 import type { AdamWStepKernel } from '../optimizers/adamW.js';
 import { batchMatMul, exp, fusedMatMul } from './gemm.js';
 import { gatherRows, rotaryBackward, rotaryForward, sumRows } from './rows.js';
@@ -36,6 +37,7 @@ export function mendWasm(): void {
   replace(tf.MaxPoolGrad, maxPoolGrad);
   replace(tf.Conv3DBackpropInputV2, conv3dBackpropInput);
   replace(tf.Conv3DBackpropFilterV2, conv3dBackpropFilter);
+  for (const kernelName of [tf.Dilation2DBackpropInput, tf.Dilation2DBackpropFilter]) replace(kernelName, refuseDilation);
   extend(tf.GatherV2, gatherRows);
   extend(tf.Sum, sumRows);
   replace('Rotary', rotaryForward);
@@ -55,6 +57,11 @@ function extend(kernelName: string, kernelFunc: (call: never) => tf.TensorInfo |
   const original = tf.getKernel(kernelName, 'wasm');
   tf.unregisterKernel(kernelName, 'wasm');
   tf.registerKernel({ ...original, kernelFunc: (call) => kernelFunc(call as never) ?? original.kernelFunc(call) });
+}
+
+/** tfjs's kernel loses the gradient where no entry of a window is above 0, and says nothing. */
+function refuseDilation(): never {
+  throw new BackendError('There is no gradient for dilation2d on wasm. Use another backend for it.');
 }
 
 /** An alias, as on every other backend; the original copies, and with it every tensor that is saved for the backward pass. */
