@@ -16,8 +16,9 @@ export type TokenLogpsAttrs = {
 type Inputs = { hidden: tf.Tensor2D; weight: tf.Tensor2D; bias?: tf.Tensor1D };
 type Outputs = { logps: tf.Tensor1D; entropy?: tf.Tensor1D; squaredSum?: tf.Tensor1D };
 
-/** Logits that exist at once in the composite. */
+/** Logits that exist at once in the composite; but 128 tokens at least, since each block adds to the whole gradient of the weight. */
 const blockLogits = 1 << 20;
+const blockTokens = 128;
 
 /**
  * Log-probabilities of tokens straight from hidden states: `log softmax(hidden · weightᵀ + bias)[target]`, in nats.
@@ -136,7 +137,7 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
 });
 
 function blocks(n: number, v: number): [number, number][] {
-  const size = Math.max(1, Math.floor(blockLogits / v));
+  const size = Math.max(blockTokens, Math.floor(blockLogits / v));
   return Array.from({ length: Math.ceil(n / size) }, (_, i) => [i * size, Math.min(n, (i + 1) * size)]);
 }
 

@@ -68,6 +68,11 @@ add(tokenLogps as never, [
     spread: 0.7,
   },
   { shapes: { hidden: [3, 4], weight: [9, 4], bias: [9] }, attrs: { targets: ints(8, 2, 2), softcap: 3, temperature: 2, entropy: true } },
+  // more tokens than one block holds
+  {
+    shapes: { hidden: [130, 2], weight: [8200, 2] },
+    attrs: { targets: Int32Array.from({ length: 130 }, (_, i) => (i * 997) % 8200) },
+  },
   { shapes: { hidden: [1, 1], weight: [2, 1] }, attrs: { targets: ints(1) } },
 ]);
 const cu = ints(0, 3, 3, 7, 10, 11);
