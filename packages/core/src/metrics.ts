@@ -145,6 +145,18 @@ export const metrics = {
     healthy: 'near 0: sampler and trainer agree',
     trl: 'sampling/sampling_logp_difference/mean',
   },
+  'value/loss': {
+    unit: 'points²',
+    formula: 'the clipped loss of the value model per token',
+    healthy: 'falls, then follows the reward',
+    trl: 'loss/value_avg',
+  },
+  'value/clipFraction': {
+    unit: 'share',
+    formula: 'share of tokens whose new value is clipped to its old one',
+    healthy: 'below 0.2',
+    trl: 'val/clipfrac_avg',
+  },
   'advantages/mean': { unit: 'points', formula: 'mean advantage', healthy: 'near 0' },
   'advantages/std': { unit: 'points', formula: 'standard deviation of the advantages', healthy: 'near 1 where normalised' },
   'completions/length': {

@@ -25,6 +25,12 @@ export const AdvantageConfig = z.preprocess(
     z.strictObject({ kind: z.literal('opo') }),
     z.strictObject({ kind: z.literal('passK'), scale: z.boolean().default(false).describe("Divide by the group's deviation") }),
     z.strictObject({ kind: z.literal('gpg') }),
+    z.strictObject({
+      kind: z.literal('gae'),
+      gamma: z.number().min(0).max(1).default(1).describe('Discount per token'),
+      lambda: z.number().min(0).max(1).default(0.95).describe('Share of the estimate that comes from later values'),
+      whitenRewards: z.boolean().default(false).describe('Divide token rewards by their deviation over the batch'),
+    }),
   ]),
 );
 export type AdvantageConfig = z.infer<typeof AdvantageConfig>;
@@ -42,6 +48,10 @@ export const PolicyTrainConfig = z
     topK: z.int().min(0).default(0).describe('Likeliest tokens that are sampled from; 0 is all'),
     minP: z.number().min(0).lt(1).default(0).describe('Share of the likeliest token that a token must reach'),
     advantage: AdvantageConfig.default({ kind: 'group', scale: 'group', ddof: 1, eps: 1e-4 }).describe('How rewards become advantages'),
+    rewardAggregation: z
+      .enum(['sum', 'normalizeThenSum'])
+      .default('sum')
+      .describe('Several rewards: add them, or normalize each within its group first (GDPO)'),
     loss: z.enum(lossNames).default('grpo').describe('Policy loss'),
     lossOptions: z.record(z.string(), z.unknown()).default({}).describe("The loss's own options, such as epsilon"),
     aggregation: z
@@ -69,6 +79,10 @@ export const PolicyTrainConfig = z
       .max(1)
       .default(1)
       .describe('Share of the tokens, those of highest entropy, that keep their loss'),
+    offPolicyMaskThreshold: z
+      .number()
+      .optional()
+      .describe('Drop bad samples whose mean log-probability has fallen by more than this, in nats (DeepSeek-V3.2)'),
     entropyCoef: z.number().default(0).describe('Weight of the entropy bonus'),
     samplingCorrection: z
       .strictObject({
@@ -81,6 +95,13 @@ export const PolicyTrainConfig = z
       })
       .optional()
       .describe("Weigh tokens by the trainer's over the sampler's probability"),
+    clipRangeValue: z.number().positive().default(0.2).describe('With gae: how far a value may move from its old one'),
+    criticLearningRate: z
+      .number()
+      .positive()
+      .optional()
+      .describe('With gae: peak rate of the value model, that of the policy unless given'),
+    criticWarmupSteps: z.int().min(0).default(0).describe('With gae: first steps in which only the value model learns'),
     learningRate: z.number().positive().default(1e-6).describe('Peak rate, after warm-up; small decoders take 1e-4 and more'),
     schedule: ScheduleConfig.default({ kind: 'constant', warmupSteps: 0 }).describe('Course of the learning rate, over updates'),
     maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
@@ -90,13 +111,17 @@ export const PolicyTrainConfig = z
     weightDecay: z.number().min(0).default(0).describe('AdamW: decoupled weight decay, on matrices only'),
     evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
   })
-  .refine((c) => c.samplesPerPrompt > 1 || ['remax', 'reinforce'].includes(c.advantage.kind), {
+  .refine((c) => c.samplesPerPrompt > 1 || ['remax', 'reinforce', 'gae'].includes(c.advantage.kind), {
     path: ['samplesPerPrompt'],
     error: 'must be at least 2: this advantage compares the samples of a prompt',
   })
   .refine((c) => (c.promptsPerStep * c.samplesPerPrompt) % c.miniBatches === 0, {
     path: ['miniBatches'],
     error: 'must divide promptsPerStep * samplesPerPrompt',
+  })
+  .refine((c) => c.rewardAggregation === 'sum' || (c.advantage.kind === 'group' && c.klIn === 'loss'), {
+    path: ['rewardAggregation'],
+    error: 'normalizeThenSum goes with advantage group and the KL in the loss',
   })
   .refine((c) => c.klTarget === undefined || c.klCoef > 0, { path: ['klTarget'], error: 'steers klCoef, which is 0' });
 export type PolicyTrainConfig = z.infer<typeof PolicyTrainConfig>;

@@ -1,16 +1,6 @@
 /** One batch of experience: prompts are sampled, scored and shaped, and every sample gets its advantage. */
-import { ConfigError, metrics as knownMetrics, type MetricName, NonFiniteError, type Rng } from '@plumbline/core';
-import {
-  type Candidate,
-  type Decoder,
-  encodePrompt,
-  type GroupRewardFunction,
-  isMessages,
-  type PromptBatch,
-  type PromptRecord,
-  type RewardFunction,
-  type Shaper,
-} from '@plumbline/data';
+import { ConfigError, metrics as knownMetrics, type MetricName, type Rng } from '@plumbline/core';
+import { type Decoder, encodePrompt, type PromptBatch, type PromptRecord, type Shaper } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
 import {
   type emaBaseline,
@@ -21,16 +11,15 @@ import {
   remaxAdvantages,
   rlooAdvantages,
 } from './advantages/baselines.js';
-import { groupAdvantages, groupsWithoutDeviation, weightedRewards } from './advantages/group.js';
+import { gdpoAdvantages, groupAdvantages, groupsWithoutDeviation } from './advantages/group.js';
 import { groupRows, isScored, nanMean, nanStd } from './advantages/statistics.js';
+import { gae, whiten } from './advantages/temporal.js';
 import type { PolicyTrainConfig } from './config.js';
+import type { Critic } from './critic.js';
 import { klValue } from './kl.js';
-import { missingEosPenalty } from './rewards.js';
-import { completionTokens, type RolloutOptions, type RolloutSample } from './rollout.js';
-
-export type AnyReward = RewardFunction | GroupRewardFunction;
-/** One reward, or several with weights (1 unless given); where one abstains on a sample the others carry it. */
-export type Reward = AnyReward | readonly { reward: AnyReward; weight?: number }[];
+import { missingEosPenalty, tokenRewards } from './rewards.js';
+import { completionTokens, completionValues, type RolloutOptions, type RolloutSample } from './rollout.js';
+import { type Reward, score, shape } from './scoring.js';
 
 export type Experience = {
   samples: RolloutSample[];
@@ -38,7 +27,10 @@ export type Experience = {
   scores: Float64Array;
   /** After penalties and shaping. */
   rewards: Float64Array;
+  /** Of each sample; with a value model the mean over its tokens. */
   advantages: Float64Array;
+  /** With a value model: advantages, returns and old values, [samples][tokens]. */
+  perToken?: { advantages: Float64Array[]; returns: Float64Array[]; values: Float32Array[] };
   /** [samples][tokens], from the training path. */
   oldLogps?: Float32Array[];
   refLogps?: Float32Array[];
@@ -50,6 +42,7 @@ export type Collecting = {
   config: PolicyTrainConfig;
   policy: LocalDecoder;
   reference?: Decoder;
+  critic?: Critic;
   reward: Reward;
   rollout: (options: RolloutOptions) => Promise<RolloutSample[]>;
   shaper?: Shaper;
@@ -106,14 +99,14 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     severalUpdates || (reference && config.klIn === 'reward') || config.samplingCorrection !== undefined || config.topEntropyQuantile < 1;
   const old = needsOld ? await completionTokens(policy, samples, { ...prepass, entropy: config.topEntropyQuantile < 1 }) : undefined;
   const refLogps = reference ? (await completionTokens(reference, samples, prepass)).logps : undefined;
-  const compared = config.klIn === 'reward' && refLogps ? penalizedByKl(rewards, old!.logps, refLogps, c) : rewards;
-  const advantages = advantagesOf(
-    c,
-    compared,
-    shaped.slice(samples.length),
-    groups,
-    samples.map(({ tokens }) => tokens.length),
-  );
+  const perToken = c.critic ? await estimated(c, c.critic, samples, rewards, old?.logps, refLogps) : undefined;
+  const compared = config.klIn === 'reward' && refLogps && !perToken ? penalizedByKl(rewards, old!.logps, refLogps, c) : rewards;
+  const lengths = samples.map(({ tokens }) => tokens.length);
+  const advantages = perToken
+    ? Float64Array.from(perToken.advantages, (own) => (own.length === 0 ? 0 : nanMean(own)))
+    : config.rewardAggregation === 'normalizeThenSum'
+      ? gdpoAdvantages(scored.columns, groups, scored.weights)
+      : advantagesOf(c, compared, shaped.slice(samples.length), groups, lengths);
 
   const own = scored.scores.slice(0, samples.length);
   const component = ([name, values]: [string, Float64Array]) => [`reward/${name}`, nanMean(values.subarray(0, samples.length))] as const;
@@ -123,6 +116,7 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     scores: own,
     rewards,
     advantages,
+    ...(perToken && { perToken }),
     oldLogps: old?.logps,
     refLogps,
     entropies: config.topEntropyQuantile < 1 ? old?.entropies : undefined,
@@ -145,100 +139,6 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
   };
 }
 
-/** Every reward on every candidate: weighted sums, NaN where all abstain, and the components by name. */
-async function score(
-  { reward, rng, step, signal }: Collecting,
-  records: readonly PromptRecord[],
-  samples: readonly RolloutSample[],
-  nameOf: (i: number) => string,
-): Promise<{ scores: Float64Array; components: Record<string, Float64Array> }> {
-  const candidates = samples.map(({ group, text, finish, tokens }): Candidate => {
-    const { prompt, meta } = records[group];
-    const completion = isMessages(prompt) ? [{ role: 'assistant' as const, content: text }] : text;
-    return { prompt, completion, meta: { ...meta, finish, tokens: tokens.length } };
-  });
-  const parts = 'name' in reward ? [{ reward }] : reward;
-  if (parts.length === 0) throw new ConfigError('trainPolicy: there is no reward function');
-  const components: Record<string, Float64Array> = {};
-  const columns: Float64Array[] = [];
-  for (const { reward: own } of parts) {
-    const ctx = { rng: rng.fork('reward', own.name), step, signal };
-    const {
-      scores,
-      abstained,
-      components: named = {},
-    } = 'scoreGroup' in own ? await scoreGroups(own, candidates, samples, ctx) : await own.score(candidates, ctx);
-    if (scores.length !== candidates.length)
-      throw new RangeError(`reward "${own.name}" answered ${scores.length} scores for ${candidates.length} completions`);
-    columns.push(
-      Float64Array.from(scores, (value, i) => {
-        if (abstained?.[i] === 1) return Number.NaN;
-        if (!Number.isFinite(value))
-          throw new NonFiniteError(
-            `step ${step}: reward "${own.name}" gave ${value} for ${nameOf(i)}; a reward that does not apply to a row abstains`,
-          );
-        return value;
-      }),
-    );
-    for (const [name, values] of Object.entries(named))
-      components[name] = Float64Array.from(values, (x, i) => (abstained?.[i] === 1 ? Number.NaN : x));
-  }
-  return {
-    scores: weightedRewards(
-      columns,
-      parts.map((part) => ('weight' in part ? (part.weight ?? 1) : 1)),
-    ),
-    components,
-  };
-}
-
-async function scoreGroups(
-  reward: GroupRewardFunction,
-  candidates: readonly Candidate[],
-  samples: readonly RolloutSample[],
-  ctx: Parameters<GroupRewardFunction['scoreGroup']>[1],
-) {
-  const scores = new Float32Array(candidates.length);
-  const abstained = new Uint8Array(candidates.length);
-  for (const rows of groupRows(
-    'scoreGroup',
-    scores,
-    samples.map(({ group }) => group),
-  )) {
-    const own = await reward.scoreGroup(
-      rows.map((i) => candidates[i]),
-      ctx,
-    );
-    rows.forEach((row, i) => {
-      scores[row] = own.scores[i];
-      abstained[row] = own.abstained?.[i] ?? 0;
-    });
-  }
-  return { scores, abstained, components: {} as Record<string, Float32Array> };
-}
-
-/** A prompt's reference rewards are its record's `meta.reference_rewards`; a sample that nobody scored is not shaped either. */
-function shape(
-  shaper: Shaper | undefined,
-  rewards: Float64Array,
-  records: readonly PromptRecord[],
-  samples: readonly RolloutSample[],
-): Float64Array {
-  if (!shaper) return rewards;
-  const kept = Array.from(rewards, (_, i) => i).filter((i) => isScored(rewards[i]));
-  const references = kept.map((i) => records[samples[i].group].meta?.reference_rewards as ArrayLike<number> | undefined);
-  const shaped = shaper.apply({
-    rewards: Float32Array.from(kept, (i) => rewards[i]),
-    lengths: Int32Array.from(kept, (i) => samples[i].tokens.length),
-    ...(references.every((x) => x !== undefined) && { references: references.map((x) => Float32Array.from(x!)) }),
-  });
-  const result = new Float64Array(rewards.length).fill(Number.NaN);
-  kept.forEach((row, i) => {
-    result[row] = shaped[i];
-  });
-  return result;
-}
-
 function penalizedByKl(
   rewards: Float64Array,
   logps: readonly Float32Array[],
@@ -247,6 +147,57 @@ function penalizedByKl(
 ): Float64Array {
   const estimator = config.klEstimator ?? 'k1';
   return rewards.map((reward, i) => reward - klCoef * logps[i].reduce((sum, logp, t) => sum + klValue(logp, refLogps[i][t], estimator), 0));
+}
+
+/**
+ * PPO: rewards per token (the score on the last, and the KL where it belongs into the reward), generalized advantage estimation against the values of the
+ * critic, advantages whitened over the batch. A sample that was not scored keeps its values and gets advantage 0.
+ */
+async function estimated(
+  { config, klCoef }: Collecting,
+  critic: Critic,
+  samples: readonly RolloutSample[],
+  rewards: Float64Array,
+  logps: readonly Float32Array[] | undefined,
+  refLogps: readonly Float32Array[] | undefined,
+): Promise<NonNullable<Experience['perToken']>> {
+  if (config.advantage.kind !== 'gae') throw new ConfigError(`a critic is for advantage gae, not ${config.advantage.kind}`);
+  const { gamma, lambda, whitenRewards } = config.advantage;
+  const values = await completionValues(critic, samples, config.tokensPerMicroBatch);
+  const inReward = config.klIn === 'reward' && refLogps && logps;
+  const given = samples.map((_, i) => i).filter((i) => isScored(rewards[i]) && values[i].length > 0);
+  let perToken = given.map((i) =>
+    inReward
+      ? tokenRewards(rewards[i], logps[i], refLogps[i], { klCoef, estimator: config.klEstimator ?? 'k1' })
+      : tokenRewards(rewards[i], values[i], values[i], { klCoef: 0 }),
+  );
+  if (whitenRewards)
+    perToken = regroup(
+      whiten(
+        perToken.flatMap((own) => Array.from(own)),
+        undefined,
+        { shift: false },
+      ),
+      perToken,
+    );
+  const estimates = perToken.map((own, k) => gae(own, values[given[k]], { gamma, lambda }));
+  const flat = estimates.flatMap(({ advantages }) => Array.from(advantages));
+  const whitened = regroup(flat.length < 2 ? Float64Array.from(flat) : whiten(flat), perToken);
+  const advantages: Float64Array[] = values.map((own) => new Float64Array(own.length));
+  const returns: Float64Array[] = values.map((own) => Float64Array.from(own));
+  given.forEach((row, k) => {
+    advantages[row] = whitened[k];
+    returns[row] = estimates[k].returns;
+  });
+  return { advantages, returns, values };
+}
+
+function regroup(flat: Float64Array, like: readonly ArrayLike<number>[]): Float64Array[] {
+  let at = 0;
+  return like.map(({ length }) => {
+    at += length;
+    return flat.slice(at - length, at);
+  });
 }
 
 function advantagesOf(
@@ -276,6 +227,8 @@ function advantagesOf(
       return passKAdvantages(rewards, groups, advantage);
     case 'gpg':
       return gpgAdvantages(rewards, groups);
+    case 'gae':
+      throw new ConfigError('trainPolicy: generalized advantage estimation needs a critic');
     default:
       return advantage satisfies never;
   }

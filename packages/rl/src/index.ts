@@ -51,6 +51,8 @@ export { awrWeights, cqlPenalty, effectiveSampleSize, expectileLoss, optimalAdva
 // Rollouts and trainer
 
 export { AdvantageConfig, PolicyTrainConfig } from './config.js';
-export type { Experience, Reward } from './experience.js';
+export { type Critic, createCritic } from './critic.js';
+export type { Experience } from './experience.js';
 export { type RolloutOptions, type RolloutSample, rollout } from './rollout.js';
+export type { Reward } from './scoring.js';
 export { type PolicyTraining, trainPolicy } from './trainPolicy.js';

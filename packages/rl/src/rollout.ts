@@ -3,6 +3,7 @@ import { type Rng, readCopy } from '@plumbline/core';
 import { type Decoder, joinSequence, type PackedBatch, packSequences } from '@plumbline/data';
 import { type GenerateOptions, generate, type LocalDecoder, type TokenSample } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
+import type { Critic } from './critic.js';
 
 /** One completion: ids as they were sampled, which are the ids that are trained on; `group` is the prompt's index. */
 export type RolloutSample = TokenSample & { prompt: Int32Array; group: number };
@@ -75,4 +76,25 @@ export async function completionTokens(
     }
   }
   return { logps, entropies };
+}
+
+/** Values at every completion token, off the tape: [samples][tokens], on the host. */
+export async function completionValues(
+  critic: Critic,
+  samples: readonly RolloutSample[],
+  tokensPerMicroBatch: number,
+): Promise<Float32Array[]> {
+  const values: Float32Array[] = new Array(samples.length);
+  const order = samples.map((_, i) => i);
+  for (const indices of microBatches(samples, order, tokensPerMicroBatch)) {
+    const tensor = critic.values(packSamples(samples, indices));
+    const flat = (await readCopy(tensor)) as Float32Array;
+    tensor.dispose();
+    let at = 0;
+    for (const i of indices) {
+      values[i] = flat.slice(at, at + samples[i].tokens.length);
+      at += samples[i].tokens.length;
+    }
+  }
+  return values;
 }

@@ -4,6 +4,7 @@ import type { LocalDecoder } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import type { PolicyTrainConfig } from './config.js';
+import { createCritic } from './critic.js';
 import type { RolloutOptions, RolloutSample } from './rollout.js';
 import { fixtureLlama, tinyDecoder } from './testing/decoders.js';
 import { fixturePath, readFixture } from './testing/fixtures.js';
@@ -87,6 +88,66 @@ describe('trainPolicy', () => {
         const last = history.slice(-5).map((row) => row['reward/mean']!);
         expect(last.reduce((a, b) => a + b, 0) / 5).toBeGreaterThan(0.9);
       });
+  });
+
+  describe('with a value model (PPO)', () => {
+    const ppo = {
+      advantage: { kind: 'gae' },
+      epochs: 2,
+      miniBatches: 2,
+      samplesPerPrompt: 2,
+      klIn: 'reward',
+      klCoef: 0.05,
+      criticLearningRate: 1e-2,
+    } as Partial<Settings>;
+    it('reaches nine tenths of the optimum of the bandit', async () => {
+      const values = Array.from({ length: 23 }, (_, arm) => ((arm * 7) % 23) / 22);
+      const bandit: RewardFunction = {
+        name: 'bandit',
+        score: async (batch) => ({ scores: Float32Array.from(batch, ({ completion }) => values[idsOf(completion)[0]]) }),
+      };
+      const over = { ...ppo, steps: 50, samplesPerPrompt: 8, maxTokens: 1, learningRate: 5e-3, klCoef: 0 } as Partial<Settings>;
+      const { history } = await train(over, { reward: bandit, reference: undefined, critic: createCritic(tinyDecoder()) });
+      const last = history.slice(-5).map((row) => row['reward/mean']!);
+      expect(last.reduce((a, b) => a + b, 0) / 5).toBeGreaterThan(0.9);
+    });
+    it('starts from values of 0 and learns them', async () => {
+      const constant: RewardFunction = { name: 'constant', score: async (batch) => ({ scores: new Float32Array(batch.length).fill(0.5) }) };
+      const { history } = await train(
+        { ...ppo, steps: 15, klCoef: 0, clipRangeValue: 10 },
+        { reward: constant, critic: createCritic(tinyDecoder()) },
+      );
+      expect(history[0]['value/loss']!).toBeGreaterThan(0.05);
+      expect(history.at(-1)!['value/loss']!).toBeLessThan(0.02); // ½·0.5² = 0.125 at first
+    });
+    it('takes the same steps whatever fits into a micro-batch, and resumes bit for bit', async () => {
+      const whole = await train({ ...ppo, steps: 4 }, { critic: createCritic(tinyDecoder()) });
+      const split = await train({ ...ppo, steps: 4, tokensPerMicroBatch: 20 }, { critic: createCritic(tinyDecoder()) });
+      whole.history.forEach((step, i) => {
+        for (const name of ['loss', 'gradNorm', 'value/loss'] as const)
+          expect(Math.abs(split.history[i][name]! - step[name]!) / (1 + Math.abs(step[name]!))).toBeLessThan(1e-3);
+      });
+      const first = memoryRun({ seed: 5, saveEvery: 2 });
+      const failing: RewardFunction = {
+        name: 'even',
+        score: (batch, ctx) => (ctx.step === 3 ? Promise.reject(new Error('power cut')) : even.score(batch, ctx)),
+      };
+      await expect(train({ ...ppo, steps: 4 }, { critic: createCritic(tinyDecoder()), run: first, reward: failing })).rejects.toThrow(
+        'power cut',
+      );
+      const again = memoryRun({ seed: 5, saveEvery: 2 });
+      for (const [step, saved] of first.checkpoints) again.checkpoints.set(step, saved);
+      again.history.push(...first.history);
+      const resumed = await train({ ...ppo, steps: 4 }, { critic: createCritic(tinyDecoder(3)), policy: tinyDecoder(4), run: again });
+      expect(withoutTimes(resumed.history)).toEqual(withoutTimes(whole.history));
+      expect(resumed.weights).toEqual(whole.weights);
+    });
+    it('leaves the policy alone while the critic warms up, and refuses a critic that nothing uses', async () => {
+      const before = await weightsOf(tinyDecoder());
+      expect((await train({ ...ppo, steps: 2, criticWarmupSteps: 2 }, { critic: createCritic(tinyDecoder()) })).weights).toEqual(before);
+      await expect(train({}, { critic: createCritic(tinyDecoder()) })).rejects.toThrow('a critic is for advantage gae, not group');
+      await expect(train(ppo)).rejects.toThrow('advantage gae needs a critic');
+    });
   });
 
   it('takes the same steps whatever fits into a micro-batch', async () => {
@@ -183,6 +244,33 @@ describe('trainPolicy', () => {
     const { history } = await train({ steps: 1 }, { reward: never });
     expect(history[0]['reward/abstained']).toBe(1);
     expect(history[0].gradNorm!).toBeLessThan(1e-5);
+  });
+
+  it('normalizes several rewards apart when asked, so that a large one does not drown a small one', async () => {
+    const loud: RewardFunction = { name: 'loud', score: async (batch) => ({ scores: Float32Array.from(batch, (_, i) => 1000 * (i % 4)) }) };
+    const soft: RewardFunction = {
+      name: 'soft',
+      score: async (batch) => ({ scores: Float32Array.from(batch, (_, i) => [0, 3, 1, 2][i % 4]) }),
+    };
+    const seen: number[] = [];
+    const observe: PolicyTraining['observe'] = ({ advantages }) => void seen.push(...advantages);
+    const reward = [{ reward: loud }, { reward: soft }];
+    await train({ steps: 1, rewardAggregation: 'normalizeThenSum' }, { reward, observe });
+    expect(seen[1]).toBeGreaterThan(seen[2]); // ranks 1 + 3 against 2 + 1
+    seen.length = 0;
+    await train({ steps: 1 }, { reward, observe });
+    expect(seen[1]).toBeLessThan(seen[2]);
+    await expect(train({ rewardAggregation: 'normalizeThenSum', advantage: 'rloo' } as Partial<Settings>)).rejects.toThrow(
+      'goes with advantage group',
+    );
+  });
+
+  it('drops bad samples that the policy has moved away from, when asked', async () => {
+    const over = { steps: 1, epochs: 3, learningRate: 2e-2, klCoef: 0 };
+    const plain = await train(over);
+    const masked = await train({ ...over, offPolicyMaskThreshold: 0.01 });
+    expect(masked.weights).not.toEqual(plain.weights);
+    expect((await train({ ...over, offPolicyMaskThreshold: 1e9 })).weights).toEqual(plain.weights);
   });
 
   it('takes group rewards, which see all samples of a prompt', async () => {

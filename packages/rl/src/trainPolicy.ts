@@ -9,27 +9,28 @@ import {
   type ParameterTree,
   type Run,
   saveIfAborted,
-  stopGradient,
 } from '@plumbline/core';
 import type { Batches, Decoder, PromptBatch, PromptRecord, Shaper } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
-import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { emaBaseline } from './advantages/baselines.js';
-import { aggregate, type StepCounts } from './aggregate.js';
 import { type PolicyTrainConfig, parsePolicyConfig } from './config.js';
-import { collect, type Experience, type Reward } from './experience.js';
-import { klController, klEstimate } from './kl.js';
+import type { Critic } from './critic.js';
+import { collect, type Experience } from './experience.js';
+import { klController } from './kl.js';
 import { policyLoss } from './losses/index.js';
 import type { PolicyLossSpec } from './losses/types.js';
-import { entropyThreshold, samplingWeights } from './masks.js';
-import { microBatches, rollout as ownRollout, packSamples } from './rollout.js';
+import { microsOf, orderOf, policyObjective, valueObjective } from './objective.js';
+import { rollout as ownRollout } from './rollout.js';
+import type { Reward } from './scoring.js';
 
 export type PolicyTraining = {
   /** Its trainable parameters are changed in place. */
   policy: LocalDecoder;
   /** Frozen; needed where `klCoef` is above 0, and for the KL that is logged. */
   reference?: Decoder;
+  /** The value model of PPO, for `advantage: 'gae'`; its trainable parameters are changed in place. */
+  critic?: Critic;
   prompts: Batches<PromptBatch<string | PromptRecord>>;
   reward: Reward;
   /** Where completions come from: the policy's own generator, unless a server or a recording takes its place. */
@@ -46,7 +47,7 @@ export type PolicyTraining = {
 
 /**
  * Trains `policy` by online reinforcement learning: samples completions, scores them, and follows the policy gradient of the chosen advantage
- * and loss (GRPO, RLOO, ReMax, REINFORCE and their kin); goes on from `run`'s last checkpoint if it has one.
+ * and loss (GRPO, RLOO, ReMax, REINFORCE, PPO and their kin); goes on from `run`'s last checkpoint if it has one.
  *
  * Log-probabilities that the loss compares come from the training path, at the temperature of sampling. With one update a batch the old ones are
  * the current ones without gradient, so that the ratio is exactly 1. Sums over tokens and sequences are divided by those of the whole update, so
@@ -56,7 +57,7 @@ export type PolicyTraining = {
  * not (naming the step and the prompts), once the state is saved; InterruptedError once the run's signal has fired and the state is saved
  */
 export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, training: PolicyTraining): Promise<void> {
-  const { policy, reference, prompts, reward, shaper, run, evaluate, observe, onProgress, rollout = ownRollout } = training;
+  const { policy, reference, critic, prompts, reward, shaper, run, evaluate, observe, onProgress, rollout = ownRollout } = training;
   const config = parsePolicyConfig(settings);
   const loss = policyLoss(config.loss);
   const options = lossOptions(loss, config);
@@ -66,13 +67,33 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     );
   if (prompts.steps < config.steps)
     throw new ConfigError(`trainPolicy: ${config.steps} steps are asked for, and the prompts are for ${prompts.steps}`);
+  if (shaper && config.rewardAggregation === 'normalizeThenSum')
+    throw new ConfigError('trainPolicy: normalizeThenSum normalizes each reward by itself; a shaper sees their sum');
+  if (critic && config.advantage.kind !== 'gae')
+    throw new ConfigError(`trainPolicy: a critic is for advantage gae, not ${config.advantage.kind}`);
+  if (!critic && config.advantage.kind === 'gae')
+    throw new ConfigError('trainPolicy: advantage gae needs a critic; createCritic(policy) makes one');
   const updates = config.epochs * config.miniBatches;
   const weights = policy.parameters.trainable();
   const optimizer = adamW({ ...config, decays: matricesOf(policy.parameters) });
   const schedule = learningRateSchedule({ ...config.schedule, peak: config.learningRate, steps: config.steps * updates });
   const kl = klController({ coef: config.klCoef, target: config.klTarget, horizon: config.klHorizon });
   const baseline = emaBaseline();
-  const state = { policy: policy.parameters, optimizer, kl, baseline, ...(shaper && { shaper }) }; // all that a step changes
+  const criticWeights = critic?.parameters.trainable() ?? [];
+  const criticOptimizer = adamW(config);
+  const criticSchedule = learningRateSchedule({
+    ...config.schedule,
+    peak: config.criticLearningRate ?? config.learningRate,
+    steps: config.steps * updates,
+  });
+  const state = {
+    policy: policy.parameters,
+    optimizer,
+    kl,
+    baseline,
+    ...(shaper && { shaper }),
+    ...(critic && { critic: critic.parameters, criticOptimizer }),
+  }; // all that a step changes
   try {
     for (let step = await run.restore(state); step < config.steps; step++) {
       await saveIfAborted(run, step, state);
@@ -89,6 +110,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
         await baseline.load(before.baseline);
       };
       const experience = await collect(batch, {
+        critic,
         config,
         policy,
         reference,
@@ -113,6 +135,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
       const logged: Record<string, number>[] = [];
       for (let update = 0; update < updates; update++) {
         const sum = gradientSum(weights);
+        const criticSum = gradientSum(criticWeights);
         for (const micro of microsOf(experience, config, orderOf(experience, config, update, rng))) {
           sum.add(
             gradients(
@@ -120,13 +143,21 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
               weights,
             ),
           );
+          if (critic) criticSum.add(gradients(() => valueObjective(critic, experience, config, micro), criticWeights));
         }
         const values = await sum.read(); // loss, gradNorm and metrics, in one transfer
-        if (!Number.isFinite(values.loss + values.gradNorm)) await run.fail(step, { rows: batch.ids, values }, state);
-        const learningRate = schedule(step * updates + update);
-        optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, config.maxGradNorm), learningRate });
+        const { loss: valueLoss, gradNorm: criticNorm, ...criticValues } = critic ? await criticSum.read() : { loss: 0, gradNorm: 0 };
+        if (!Number.isFinite(values.loss + values.gradNorm + valueLoss + criticNorm))
+          await run.fail(step, { rows: batch.ids, values: { ...values, ...(critic && { 'value/loss': valueLoss }) } }, state);
+        const at = step * updates + update;
+        const learningRate = schedule(at);
+        if (!critic || step >= config.criticWarmupSteps)
+          optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, config.maxGradNorm), learningRate });
+        if (critic)
+          criticOptimizer.apply(criticSum.grads, { scale: clipScale(criticNorm, config.maxGradNorm), learningRate: criticSchedule(at) });
         sum.dispose();
-        logged.push({ ...values, learningRate });
+        criticSum.dispose();
+        logged.push({ ...values, ...criticValues, ...(critic && { 'value/loss': valueLoss }), learningRate });
       }
       const values = meanOf(logged);
       if (reference) kl.update(logged[0]['policy/klSequence'], experience.samples.length);
@@ -141,129 +172,8 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     }
   } finally {
     optimizer.dispose();
+    criticOptimizer.dispose();
   }
-}
-
-type Objective = {
-  policy: Decoder;
-  experience: Experience;
-  config: PolicyTrainConfig;
-  loss: PolicyLossSpec<unknown>;
-  options: unknown;
-  klCoef: number;
-  /** One update a batch: the policy is still the one that sampled. */
-  onPolicy: boolean;
-};
-/** Samples of a micro-batch, what their tokens count, and the numbers of the whole update. */
-type Micro = { indices: number[]; mask: Float32Array; weights?: Float32Array; counts: StepCounts };
-
-/** The loss of one micro-batch and the step's metrics, as sums that add up over the micro-batches of the update. */
-function policyObjective(
-  { policy, experience, config, loss, options, klCoef, onPolicy }: Objective,
-  { indices, mask, weights, counts }: Micro,
-) {
-  const { samples, advantages, oldLogps, refLogps } = experience;
-  const perToken = (values: (i: number) => ArrayLike<number> | number) => {
-    const rows = indices.map((i) => ({ value: values(i), length: samples[i].tokens.length }));
-    return tf.tensor1d(
-      Float32Array.from(
-        rows.flatMap(({ value, length }) => (typeof value === 'number' ? Array<number>(length).fill(value) : Array.from(value))),
-      ),
-    );
-  };
-  const out = policy.completionLogps(packSamples(samples, indices), { temperature: config.temperature, entropy: true });
-  const completionMask = tf.tensor1d(mask.slice());
-  const seqIds = tf.tensor1d(Int32Array.from(indices.flatMap((i, s) => Array<number>(samples[i].tokens.length).fill(s))), 'int32');
-  const old = onPolicy ? stopGradient(out.tokens) : perToken((i) => oldLogps![i]);
-  const {
-    loss: x,
-    ratio,
-    clipped,
-  } = loss.apply(
-    { logps: out.tokens, oldLogps: old, advantages: perToken((i) => advantages[i]), completionMask, seqIds, sequences: indices.length },
-    options,
-  );
-  let total: tf.Tensor1D = weights ? tf.mul(x, tf.tensor1d(weights.slice())) : x;
-  const reference = refLogps && perToken((i) => refLogps[i]);
-  if (reference && config.klIn === 'loss' && klCoef > 0) {
-    const estimate = klEstimate(out.tokens, reference, config.klEstimator ?? 'k3');
-    total = tf.add(total, tf.mul(klCoef, config.biasCorrectedKl ? tf.mul(ratio, estimate) : estimate));
-  }
-  const add = (values: tf.Tensor1D) =>
-    aggregate(values, completionMask, seqIds, config.aggregation ?? loss.aggregation, { ...counts, maxCompletionLength: config.maxTokens });
-  const tokenMean = (values: tf.Tensor1D): tf.Scalar => tf.div(tf.sum(tf.mul(completionMask, values)), counts.tokensInStep);
-  const entropy = tokenMean(out.entropy!);
-  const loss_ = add(total);
-  const detached = stopGradient(out.tokens);
-  return {
-    loss: (config.entropyCoef === 0 ? loss_ : tf.sub(loss_, tf.mul(config.entropyCoef, entropy))) as tf.Scalar,
-    metrics: {
-      'policy/loss': add(stopGradient(x)),
-      'policy/entropy': stopGradient(entropy),
-      'policy/ratio': tokenMean(stopGradient(ratio)),
-      'policy/clipFraction': tokenMean(clipped),
-      'policy/samplerGap': tokenMean(
-        tf.abs(
-          tf.sub(
-            old,
-            perToken((i) => samples[i].samplingLogps),
-          ),
-        ),
-      ),
-      ...(reference && {
-        'policy/kl': tokenMean(klEstimate(detached, reference, 'k3')),
-        'policy/klSequence': tf.div(tf.sum(tf.mul(completionMask, tf.sub(detached, reference))), counts.sequencesInStep) as tf.Scalar,
-      }),
-    },
-  };
-}
-
-/** Cuts the samples of one update into micro-batches and counts what the update's sums are divided by. */
-function microsOf({ samples, oldLogps, entropies }: Experience, config: PolicyTrainConfig, order: ArrayLike<number>): Micro[] {
-  const counts = (i: number) => (config.maskTruncated && samples[i].finish !== 'stop' ? 0 : 1);
-  const active = Array.from(order).filter((i) => counts(i) === 1 && samples[i].tokens.length > 0);
-  if (active.length === 0)
-    throw new ConfigError('trainPolicy: no completion of the update counts: all were cut short (maskTruncated); raise maxTokens');
-  const tokensInStep = active.reduce((n, i) => n + samples[i].tokens.length, 0);
-  const threshold =
-    entropies &&
-    entropyThreshold(
-      active.flatMap((i) => Array.from(entropies[i])),
-      new Uint8Array(tokensInStep).fill(1),
-      config.topEntropyQuantile,
-    );
-  const batches = microBatches(samples, active, config.tokensPerMicroBatch);
-  return batches.map((indices) => {
-    const flat = (f: (i: number) => ArrayLike<number>) => indices.flatMap((i) => Array.from(f(i)));
-    const ones = flat((i) => new Float32Array(samples[i].tokens.length).fill(1));
-    const kept = threshold === undefined ? ones : flat((i) => entropies![i].map((h) => (h >= threshold ? 1 : 0)));
-    const corrections = config.samplingCorrection
-      ? samplingWeights(
-          flat((i) => oldLogps![i]),
-          flat((i) => samples[i].samplingLogps),
-          flat((i) => new Int32Array(samples[i].tokens.length).fill(i)),
-          config.samplingCorrection,
-        )
-      : ones;
-    return {
-      indices,
-      mask: Float32Array.from(ones),
-      ...((threshold !== undefined || config.samplingCorrection) && { weights: Float32Array.from(kept, (m, t) => m * corrections[t]) }),
-      counts: { tokensInStep, sequencesInStep: active.length, sequences: indices.length, microBatches: batches.length },
-    };
-  });
-}
-
-/** Samples of an update, in their order; with several updates a pass, a permutation of the batch is cut into that many parts. */
-function orderOf({ samples }: Experience, { miniBatches }: PolicyTrainConfig, update: number, rng: Run['rng']): ArrayLike<number> {
-  if (miniBatches === 1) return samples.map((_, i) => i);
-  const size = samples.length / miniBatches;
-  const epoch = Math.floor(update / miniBatches);
-  const part = update % miniBatches;
-  return rng
-    .fork('order', epoch)
-    .permutation(samples.length)
-    .subarray(part * size, (part + 1) * size);
 }
 
 function lossOptions(loss: PolicyLossSpec<unknown>, config: PolicyTrainConfig): unknown {
