@@ -90,6 +90,7 @@ export async function build({ force = false } = {}) {
       { source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] },
       { source: 'pool', object: 'pool', flags: ['-O2'] },
       { source: 'sample', object: 'sample', flags: ['-O2'] },
+      { source: 'conv', object: 'conv', flags: ['-O3'] },
     );
     const objects = jobs.map((j) => join(work, `${j.object}.o`));
     let failure = '';

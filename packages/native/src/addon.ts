@@ -36,6 +36,7 @@ export interface Addon {
   gather(x: Any, ids: Int32Array, y: Any, outer: number, n: number, count: number, inner: number): void;
   segmentScatter(x: F32, ids: Int32Array, y: F32, rows: number, segments: number, inner: number): void;
   axpy(alpha: number, x: F32, y: F32, n: number): void;
+  convolve(which: number, a: F32, b: F32 | null, bias: F32 | null, y: F32, relu: boolean, shape: Float64Array): void;
   sumSquares(arrays: readonly F32[]): number;
   adamW(
     params: readonly F32[], grads: readonly F32[], ms: readonly F32[], vs: readonly F32[], decays: Float64Array, beta1: number, beta2: number, eps: number, learningRate: number, scale: number, correction1: number, correction2: number,

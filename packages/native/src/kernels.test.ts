@@ -367,6 +367,106 @@ describe('moves', () => {
   });
 });
 
+describe('convolutions', () => {
+  const image = (make: Make, shape: number[]) => make(shape) as tf.Tensor4D;
+  // tfjs-core registers no gradients in Node: their kernels are called by name.
+  const run = (name: string, inputs: Record<string, tf.Tensor>, attrs: object) =>
+    tf.engine().runKernel(name, inputs, attrs as tf.NamedAttrMap) as tf.Tensor;
+  const wave = (y: tf.Tensor) => tf.sin(tf.reshape(tf.range(0, y.size), y.shape));
+  for (const [h, w, c, f, o, strides, pad] of [
+    [7, 9, 3, 3, 5, 1, 'same'],
+    [7, 9, 3, 3, 5, 2, 'same'],
+    [8, 8, 4, 2, 17, 2, 'valid'],
+    [5, 6, 2, 1, 3, 1, 'valid'],
+    [12, 11, 1, 5, 33, 3, 'valid'],
+    [9, 9, 5, 3, 4, 1, 1],
+  ] as const) {
+    const attrs = { strides, pad, dataFormat: 'NHWC' as const, dilations: 1, inputShape: [2, h, w, c] };
+    const name = `${h}x${w}x${c}, filter ${f}, stride ${strides}, ${pad}`;
+    same(
+      `conv2d with its gradients, ${name}`,
+      (make) => {
+        const [x, filter] = [image(make, [2, h, w, c]), make([f, f, c, o]) as tf.Tensor4D];
+        const y = tf.conv2d(x, filter, strides, pad);
+        const dy = wave(y);
+        return [
+          y,
+          run('Conv2DBackpropInput', { dy, filter }, attrs),
+          run('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: filter.shape }),
+        ];
+      },
+      2e-5,
+    );
+    same(
+      `depthwise conv2d with its gradients, ${name}`,
+      (make) => {
+        const [x, filter] = [image(make, [2, h, w, c]), make([f, f, c, 2]) as tf.Tensor4D];
+        const y = tf.depthwiseConv2d(x, filter, strides, pad);
+        const dy = wave(y);
+        return [
+          y,
+          run('DepthwiseConv2dNativeBackpropInput', { dy, filter }, attrs),
+          run('DepthwiseConv2dNativeBackpropFilter', { x, dy }, { ...attrs, filterShape: filter.shape }),
+        ];
+      },
+      2e-5,
+    );
+    same(
+      `pools with their gradients, ${name}`,
+      (make) => {
+        const input = image(make, [2, h, w, c]);
+        const [max, avg] = [tf.maxPool(input, f, strides, pad), tf.avgPool(input, f, strides, pad)];
+        const of = { filterSize: [f, f], strides, pad };
+        return [max, avg, run('MaxPoolGrad', { dy: wave(max), input, output: max }, of), run('AvgPoolGrad', { dy: wave(avg), input }, of)];
+      },
+      2e-5,
+    );
+  }
+  same(
+    'a dilated conv2d',
+    (make) => tf.conv2d(image(make, [1, 9, 8, 3]), make([3, 3, 3, 4]) as tf.Tensor4D, 1, 'same', 'NHWC', [2, 2]),
+    1e-5,
+  );
+  same(
+    'conv2d with channels first',
+    (make) => tf.conv2d(image(make, [1, 3, 6, 5]), make([3, 3, 3, 4]) as tf.Tensor4D, 1, 'same', 'NCHW'),
+    1e-5,
+  );
+  for (const activation of ['relu', 'elu', 'linear'] as const) {
+    same(
+      `fused conv2d with ${activation}`,
+      (make) =>
+        tf.fused.conv2d({
+          x: image(make, [2, 6, 5, 3]),
+          filter: make([3, 3, 3, 4]) as tf.Tensor4D,
+          strides: 1,
+          pad: 'same',
+          bias: make([4]),
+          activation,
+        }),
+      1e-5,
+    );
+    same(
+      `fused depthwise with ${activation}`,
+      (make) =>
+        tf.fused.depthwiseConv2d({
+          x: image(make, [2, 6, 5, 3]),
+          filter: make([3, 3, 3, 2]) as tf.Tensor4D,
+          strides: 1,
+          pad: 'same',
+          bias: make([6]),
+          activation,
+        }),
+      1e-5,
+    );
+  }
+  same(
+    'a transposed conv2d',
+    (make) => tf.conv2dTranspose(image(make, [2, 5, 6, 4]), make([3, 3, 2, 4]) as tf.Tensor4D, [2, 10, 12, 2], 2, 'same'),
+    1e-5,
+  );
+});
+
 describe('memory', () => {
   it('hands freed memory to the next tensor, and never memory that is in use', async (ctx) => {
     if (!ready) return ctx.skip();

@@ -5,13 +5,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { need } from './addon.js';
 import type { NativeBackend } from './backend.js';
+import { convolutionKernels } from './convolution.js';
 import { broadcastWalk, copyWalk, strides, walk } from './layout.js';
 
 type Info = tf.TensorInfo;
 type Inputs = Record<string, Info>;
 type Attrs = Record<string, unknown>;
 /** Undefined: not one of ours, ask the CPU backend's kernel. */
-type Kernel = (x: { inputs: Inputs; attrs: Attrs; backend: NativeBackend }) => Info | Info[] | undefined;
+export type Kernel = (x: { inputs: Inputs; attrs: Attrs; backend: NativeBackend }) => Info | Info[] | undefined;
 type Dtype = 'float32' | 'int32' | 'bool';
 
 const size = tf.util.sizeFromShape;
@@ -244,7 +245,20 @@ function fill(backend: NativeBackend, shape: number[], value: number, dtype: tf.
   return y;
 }
 
+/** Applies what a product's own epilogue does not (all but relu) and frees `y` where the result is another tensor. */
+function activate(backend: NativeBackend, y: Info, activation: string | undefined, prelu: Info | undefined, alpha = 0.2): Info | undefined {
+  if (!activation || activation === 'linear' || activation === 'relu') return y;
+  const op = { relu6: 'Relu6', elu: 'Elu', sigmoid: 'Sigmoid', leakyrelu: 'LeakyRelu' }[activation] as
+    | (typeof unaryOps)[number]
+    | undefined;
+  const z =
+    activation === 'prelu' && prelu ? binary(backend, binaryIndex('Prelu'), y, prelu) : op && unary(backend, unaryIndex(op), y, alpha);
+  backend.disposeIntermediateTensorInfo(y);
+  return z;
+}
+
 export const kernels: Record<string, Kernel> = {
+  ...convolutionKernels(activate, (backend, y, bias) => binary(backend, binaryIndex('Add'), y, bias)),
   Identity: ({ inputs: { x }, backend }) => (x.dtype === 'complex64' ? undefined : backend.view(x, x.shape)),
   BatchMatMul: ({ inputs, attrs, backend }) =>
     matMul(backend, { a: inputs.a, b: inputs.b, transposeA: attrs.transposeA as boolean, transposeB: attrs.transposeB as boolean }),
@@ -258,16 +272,7 @@ export const kernels: Record<string, Kernel> = {
       bias,
       relu: activation === 'relu',
     });
-    if (!y || !activation || activation === 'linear' || activation === 'relu') return y;
-    const op = { relu6: 'Relu6', elu: 'Elu', sigmoid: 'Sigmoid', leakyrelu: 'LeakyRelu' }[activation] as
-      | (typeof unaryOps)[number]
-      | undefined;
-    const z =
-      activation === 'prelu'
-        ? binary(backend, binaryIndex('Prelu'), y, preluActivationWeights)
-        : op && unary(backend, unaryIndex(op), y, (attrs.leakyreluAlpha as number) ?? 0.2);
-    backend.disposeIntermediateTensorInfo(y);
-    return z;
+    return y && activate(backend, y, activation, preluActivationWeights, attrs.leakyreluAlpha as number);
   },
   AddN: ({ inputs, backend }) => {
     const xs = inputs as unknown as Info[];

@@ -303,6 +303,32 @@ FN(adamW) {  // params, grads, ms, vs, decays Float64Array, beta1, beta2, eps, l
   for (size_t i = 0; i < p.size(); i++) K.adamW(p[i], g[i], m[i], v[i], (int64_t)n[i], (float)decay[i], o);
   return nullptr;
 }
+FN(convolve) {  // which, a, b, bias | null, y, relu, Float64Array of the 15 numbers of Conv
+  Args a(env, info);
+  const int which = (int)a.i64(0);
+  float *p = a.f32(1), *q = a.f32OrNull(2), *bias = a.f32OrNull(3), *y = a.f32(4);
+  size_t count = 0;
+  double* m = a.f64(6, &count);
+  if (a.ok && count != 15) a.fail(6, "15 numbers");
+  READY;
+  Conv c;
+  int64_t* to[15] = {&c.batch, &c.inHeight, &c.inWidth, &c.inChannels, &c.filterHeight, &c.filterWidth, &c.outHeight, &c.outWidth, &c.outChannels,
+                     &c.strideHeight, &c.strideWidth, &c.dilationHeight, &c.dilationWidth, &c.padTop, &c.padLeft};
+  for (int i = 0; i < 15; i++) *to[i] = (int64_t)m[i];
+  switch (which) {
+    case 0: conv2d(K, c, p, q, bias, a.flag(5), y); break;
+    case 1: conv2dInputGrad(K, c, p, q, y); break;
+    case 2: conv2dFilterGrad(K, c, p, q, y); break;
+    case 3: depthwise(c, p, q, y); break;
+    case 4: depthwiseInputGrad(c, p, q, y); break;
+    case 5: depthwiseFilterGrad(c, p, q, y); break;
+    case 6: pool2d(c, p, y, 0); break;
+    case 7: pool2d(c, p, y, 1); break;
+    case 8: pool2dGrad(c, p, q, y, 0); break;
+    case 9: pool2dGrad(c, p, q, y, 1); break;
+  }
+  return nullptr;
+}
 #include "addon-fused.inc"
 
 FN(threads) { return number(env, threadCount()); }
@@ -369,7 +395,7 @@ NAPI_MODULE_INIT() {
 #define ENTRY(f) {#f, f}
       ENTRY(gemm), ENTRY(gemmBatch), ENTRY(unary), ENTRY(binary), ENTRY(compare), ENTRY(select), ENTRY(reduce), ENTRY(argReduce),
       ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
-      ENTRY(axpy), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
+      ENTRY(axpy), ENTRY(convolve), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
       FUSED_ENTRIES
   };
   for (auto& e : all) {

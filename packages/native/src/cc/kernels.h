@@ -125,6 +125,20 @@ struct Kernels {
   void (*segmentReduceGrad)(const float* dy, const int32_t* cuSeqlens, const uint8_t* mask, float* dx, int64_t segments, int64_t d, bool mean);
 };
 
+/** Images [batch, height, width, channels], filters [height, width, in, out]. */
+struct Conv {
+  int64_t batch, inHeight, inWidth, inChannels, filterHeight, filterWidth, outHeight, outWidth, outChannels;
+  int64_t strideHeight, strideWidth, dilationHeight, dilationWidth, padTop, padLeft;
+};
+void conv2d(const Kernels& K, const Conv& c, const float* x, const float* w, const float* bias, bool relu, float* y);
+void conv2dInputGrad(const Kernels& K, const Conv& c, const float* dy, const float* w, float* dx);
+void conv2dFilterGrad(const Kernels& K, const Conv& c, const float* x, const float* dy, float* dw);
+void depthwise(const Conv& c, const float* x, const float* w, float* y);
+void depthwiseInputGrad(const Conv& c, const float* dy, const float* w, float* dx);
+void depthwiseFilterGrad(const Conv& c, const float* x, const float* dy, float* dw);
+void pool2d(const Conv& c, const float* x, float* y, int kind);
+void pool2dGrad(const Conv& c, const float* dy, const float* x, float* dx, int kind);
+
 #define PLUMB_DECLARE(isa)            \
   void fillGemm_##isa(Kernels& k);    \
   void fillOps_##isa(Kernels& k);     \
