@@ -70,6 +70,10 @@ export type {
 export { precomputeReference, type Reference, type ReferenceLogps } from './pairInputs.js';
 export { PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
 
+// Sample, score, pair, train, and again
+
+export { type IteratePreferences, type Iteration, iteratePreferences } from './iterate.js';
+
 // Single completions with a thumb up or down: losses, batches, trainer
 
 export { trainUnpaired, UnpairedTrainConfig, type UnpairedTraining } from './trainUnpaired.js';

@@ -291,7 +291,7 @@ describe.skipIf(!logitsPath)(`from_logits.json${logitsPath ? '' : ' (skipped: th
     const lengths = tf.tensor1d(chosen.map((sum, i) => Math.round(sum / nll_terms.mean_logps[i])));
     const policy = { chosen: tf.tensor1d(chosen), rejected: tf.tensor1d(chosen) };
     const pairs = sftLoss(policy, { chosen: lengths, rejected: lengths });
-    const values = await readCopy(pairs.loss);
+    const values = Array.from(await readCopy(pairs.loss));
     expect(values.reduce((a, b) => a + b, 0) / rows).toBeCloseTo(nll_terms.cpo_nll, 5);
     tf.dispose([pairs, policy, lengths]);
   });
