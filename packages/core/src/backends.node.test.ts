@@ -11,7 +11,7 @@ afterEach(() => vi.unstubAllEnvs());
 describe('the ladder', () => {
   it('names the valid backends when asked for one that does not exist', async () => {
     await expect(initBackend({ backend: 'cuda' })).rejects.toThrow(
-      'There is no backend "cuda" (backend). Valid: tensorflow, webgpu, native, wasm, cpu.',
+      'There is no backend "cuda" (backend). Valid: tensorflow, webgpu, native, tensorflow-cpu, wasm, cpu.',
     );
     vi.stubEnv('PLUMB_BACKEND', 'gpu');
     await expect(initBackend()).rejects.toThrow('"gpu" (PLUMB_BACKEND)');
@@ -22,7 +22,10 @@ describe('the ladder', () => {
     await expect(initBackend()).rejects.toThrow('PLUMB_THREADS must be a whole number of at least 1, got many');
   });
   it('says why a rung that was asked for does not start', async () => {
-    await expect(initBackend({ backend: 'tensorflow' })).rejects.toThrow('TensorFlow is not set up');
+    vi.stubEnv('PLUMB_TENSORFLOW', join(tmpdir(), 'no-such-tensorflow'));
+    await expect(initBackend({ backend: 'tensorflow' })).rejects.toThrow(
+      /PLUMB_TENSORFLOW names .*no-such-tensorflow: there is no such file or folder/,
+    );
   });
   it('refuses a process that has loaded a second copy of tfjs-core, and says where both are', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'plumbline-two-copies-'));
@@ -37,7 +40,7 @@ describe('the ladder', () => {
   });
   it('takes one rung, and says in one line why not the others', async () => {
     const rungs = await describeBackends();
-    expect(rungs.map((rung) => rung.name)).toEqual(['tensorflow', 'webgpu', 'native', 'wasm', 'cpu']);
+    expect(rungs.map((rung) => rung.name)).toEqual(['tensorflow', 'webgpu', 'native', 'tensorflow-cpu', 'wasm', 'cpu']);
     expect(rungs.filter((rung) => rung.taken)).toHaveLength(1);
     for (const { why } of rungs) expect(why).toMatch(/^.+$/);
   });

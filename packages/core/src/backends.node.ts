@@ -4,6 +4,7 @@ import { dirname, join, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { type BackendInfo, type BackendOptions, cpuRung, ladder, makeCurrent, type Rung, wasmRung } from './backends.js';
 import { BackendError } from './errors.js';
+import { tensorflowCpuRung, tensorflowRung } from './tensorflow.node.js';
 import { webgpuRung } from './webgpu.node.js';
 
 const require = createRequire(import.meta.url);
@@ -57,14 +58,6 @@ const nativeRung: Rung = {
   },
 };
 
-const tensorflowRung: Rung = {
-  name: 'tensorflow',
-  probe: async () => ({ why: 'TensorFlow is not set up here (optional)' }),
-  start: async () => {
-    throw new BackendError('tensorflow: TensorFlow is not set up here. Choose another backend, or leave the choice out.');
-  },
-};
-
 const wasmFolder = (): string => join(dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json')), 'dist') + sep;
 
 /** Two copies of tfjs-core share one engine and break in odd places: refuse the second that this process has loaded. */
@@ -90,7 +83,7 @@ function nativeWished(): boolean {
 }
 
 const all = ladder(
-  [tensorflowRung, webgpuRung, nativeRung, wasmRung((setWasmPaths) => setWasmPaths(wasmFolder())), cpuRung],
+  [tensorflowRung, webgpuRung, nativeRung, tensorflowCpuRung, wasmRung((setWasmPaths) => setWasmPaths(wasmFolder())), cpuRung],
   () => initial,
   (line) => console.error(line),
 );
