@@ -2,15 +2,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import './gradients/index.js';
-import { einsum } from './einsum.js';
 import { assertEngine } from './engine.js';
-import { unsortedSegmentSum } from './unsortedSegmentSum.js';
+import { mendCpu } from './mendCpu.js';
 
-tf.unregisterKernel(tf.Einsum, 'cpu');
-tf.registerKernel({ kernelName: tf.Einsum, backendName: 'cpu', kernelFunc: einsum as unknown as tf.KernelFunc });
-// tfjs's own makes one masked copy of all rows for each segment: a vocabulary of them in an embedding's gradient.
-tf.unregisterKernel(tf.UnsortedSegmentSum, 'cpu');
-tf.registerKernel({ kernelName: tf.UnsortedSegmentSum, backendName: 'cpu', kernelFunc: unsortedSegmentSum as unknown as tf.KernelFunc });
+mendCpu();
 
 if (!tf.engine().backendName) void tf.setBackend('cpu');
 assertEngine();

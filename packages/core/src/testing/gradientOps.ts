@@ -167,6 +167,13 @@ export const ops: Record<string, Op> = {
       [4, 5],
     ],
   },
+  'matMul over batches broadcast on both sides': {
+    of: (a, b) => tf.matMul(a, b),
+    shapes: [
+      [2, 1, 3, 4],
+      [3, 4, 2],
+    ],
+  },
   'matMul over a broadcast batch, transposed': {
     of: (a, b) => tf.matMul(a, b, true, true),
     shapes: [

@@ -4,7 +4,7 @@ import { einsum } from '../einsum.js';
 import { BackendError } from '../errors.js';
 import type { AdamWStepKernel } from '../optimizers/adamW.js';
 import { batchMatMul, exp, fusedMatMul } from './gemm.js';
-import { gatherRows, rotaryBackward, rotaryForward, sumRows } from './rows.js';
+import { gatherRows, rotaryBackward, rotaryForward, selectEqual, sliceLast, splitLast, sumRows, transposeMatrix } from './rows.js';
 import {
   conv2dBackpropFilter,
   conv3dBackpropFilter,
@@ -40,6 +40,10 @@ export function mendWasm(): void {
   for (const kernelName of [tf.Dilation2DBackpropInput, tf.Dilation2DBackpropFilter]) replace(kernelName, refuseDilation);
   extend(tf.GatherV2, gatherRows);
   extend(tf.Sum, sumRows);
+  extend(tf.Transpose, transposeMatrix);
+  extend(tf.Select, selectEqual);
+  extend(tf.Slice, sliceLast);
+  extend(tf.SplitV, splitLast);
   replace('Rotary', rotaryForward);
   replace('RotaryGrad', rotaryBackward);
   replace('AdamWStep', adamWStep as unknown as Kernel);
@@ -53,7 +57,7 @@ function replace(kernelName: string, kernelFunc: Kernel): void {
 }
 
 /** Puts `kernelFunc` before tfjs's own, which gets what it declines by returning null. */
-function extend(kernelName: string, kernelFunc: (call: never) => tf.TensorInfo | null): void {
+function extend(kernelName: string, kernelFunc: (call: never) => tf.TensorInfo | tf.TensorInfo[] | null): void {
   const original = tf.getKernel(kernelName, 'wasm');
   tf.unregisterKernel(kernelName, 'wasm');
   tf.registerKernel({ ...original, kernelFunc: (call) => kernelFunc(call as never) ?? original.kernelFunc(call) });

@@ -45,6 +45,67 @@ export function sumRows({
   return out;
 }
 
+/** A matrix's; other permutations are left to tfjs. */
+export function transposeMatrix({ inputs: { x }, attrs: { perm }, backend }: Call<'x', { perm: number[] }>): tf.TensorInfo | null {
+  if (x.dtype !== 'float32' || perm.length !== 2 || perm[0] !== 1) return null;
+  const [rows, columns] = x.shape;
+  const out = backend.makeOutput([columns, rows], 'float32');
+  const [from, to] = [x, out].map((t) => backend.typedArrayFromHeap(t));
+  const tile = 16; // a line of the cache, both ways
+  for (let r0 = 0; r0 < rows; r0 += tile)
+    for (let c0 = 0; c0 < columns; c0 += tile)
+      for (let r = r0; r < Math.min(rows, r0 + tile); r++)
+        for (let c = c0; c < Math.min(columns, c0 + tile); c++) to[c * rows + r] = from[r * columns + c];
+  return out;
+}
+
+/** Where condition and branches have one shape. */
+export function selectEqual({ inputs: { condition, t, e }, backend }: Call<'condition' | 't' | 'e'>): tf.TensorInfo | null {
+  if (t.dtype !== 'float32' || e.dtype !== 'float32' || condition.dtype !== 'bool') return null;
+  if (!tf.util.arraysEqual(condition.shape, t.shape) || !tf.util.arraysEqual(t.shape, e.shape)) return null;
+  const out = backend.makeOutput(t.shape, 'float32');
+  const [when, yes, no, to] = [condition, t, e, out].map((x) => backend.typedArrayFromHeap(x));
+  for (let i = 0; i < to.length; i++) to[i] = when[i] ? yes[i] : no[i];
+  return out;
+}
+
+/** Of whole rows but for their ends: only the last axis is cut. */
+export function sliceLast({
+  inputs: { x },
+  attrs: { begin, size },
+  backend,
+}: Call<'x', { begin: number | number[]; size: number | number[] }>): tf.TensorInfo | null {
+  const last = x.shape.length - 1;
+  const [from, count] = tf.slice_util.parseSliceParams(x as tf.Tensor, begin, size);
+  if (x.dtype !== 'float32' || last < 1 || count.some((n, axis) => axis < last && n !== x.shape[axis])) return null;
+  tf.slice_util.assertParamsValid(x, from, count);
+  return columns(x, from[last], count[last], backend);
+}
+
+export function splitLast({
+  inputs: { x },
+  attrs: { numOrSizeSplits, axis },
+  backend,
+}: Call<'x', { numOrSizeSplits: number | number[]; axis: number }>): tf.TensorInfo[] | null {
+  const last = x.shape.length - 1;
+  const [$axis] = tf.util.parseAxisParam(axis, x.shape);
+  if (x.dtype !== 'float32' || last < 1 || $axis !== last) return null;
+  let at = 0;
+  return tf.backend_util.prepareSplitSize(x as tf.Tensor, numOrSizeSplits, $axis).map((count) => {
+    at += count;
+    return columns(x, at - count, count, backend);
+  });
+}
+
+function columns(x: tf.TensorInfo, begin: number, count: number, backend: WasmBackend): tf.TensorInfo {
+  const width = x.shape[x.shape.length - 1];
+  const out = backend.makeOutput([...x.shape.slice(0, -1), count], 'float32');
+  const [from, to] = [x, out].map((t) => backend.typedArrayFromHeap(t));
+  if (count < 16) for (let row = begin, at = 0; at < to.length; row += width) for (let i = 0; i < count; i++) to[at++] = from[row + i];
+  else for (let row = begin, at = 0; at < to.length; row += width, at += count) to.set(from.subarray(row, row + count), at);
+  return out;
+}
+
 export function rotaryForward({ inputs: { x }, attrs, backend }: Call<'x', RotaryAttrs>): tf.TensorInfo[] {
   return [turn(x, attrs, 1, backend)];
 }
