@@ -118,7 +118,7 @@ function note(metrics: Record<string, number | undefined>): string {
     accuracy: 'accuracy',
     'reward/mean': 'learned',
     'reward/gold': 'gold',
-    'policy/kl': 'KL',
+    'policy/klSequence': 'KL',
   };
   return Object.entries(shown)
     .flatMap(([name, label]) => (metrics[name] === undefined ? [] : `${label} ${metrics[name].toFixed(2)}`))

@@ -31,8 +31,8 @@ export const QuickstartConfig = z.strictObject({
       beta: z.number().positive().default(0.1).describe('Pull towards the base'),
     })
     .prefault({}),
-  grpo: grpo(1.5e-4, 0.2),
-  grpoOveroptimised: grpo(3e-4, 0.05).describe('Too large a step and too small a KL weight, on purpose'),
+  grpo: grpo(2e-4, 0.15),
+  grpoOveroptimised: grpo(4e-4, 0.02).describe('Too large a step and too small a KL weight, on purpose'),
   evaluation: z
     .strictObject({
       prompts: z.int().min(2).default(96).describe('Held-out prompts that no arm saw'),

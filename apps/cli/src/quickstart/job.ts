@@ -28,7 +28,7 @@ export type Job = { config: QuickstartConfig; seed: number; dir: string; signal:
 
 /** Scores that differ by less say nothing about which text is better. */
 const minGap = 0.05;
-const warmUp = { kind: 'constant', warmupSteps: 10 } as const;
+const warmUp = (steps: number) => ({ kind: 'constant', warmupSteps: Math.min(10, steps - 1) }) as const;
 
 /**
  * Runs what is not done yet in `dir` and answers the whole. Every stage leaves its result there, and every trained model in Hugging Face's
@@ -70,7 +70,10 @@ export async function runQuickstart({ config, seed, dir, signal }: Job): Promise
     train: async (run) => {
       const model = createScorer(bed.base, { pooling: 'mean', rng: rng.fork('head') });
       const { learningRate } = config.reward;
-      await trainReward({ steps: rewardSteps.steps, learningRate, schedule: warmUp }, { scorer: model, batches: rewardSteps, run });
+      await trainReward(
+        { steps: rewardSteps.steps, learningRate, schedule: warmUp(rewardSteps.steps) },
+        { scorer: model, batches: rewardSteps, run },
+      );
       return model;
     },
     save: saveScorer,
@@ -94,7 +97,7 @@ export async function runQuickstart({ config, seed, dir, signal }: Job): Promise
       train: async (run) => {
         const policy = bed.policy();
         const { steps, pairsPerStep, learningRate, beta } = config.dpo;
-        const settings = { steps, pairsPerStep, pairsPerMicroBatch: pairsPerStep, learningRate, schedule: warmUp };
+        const settings = { steps, pairsPerStep, pairsPerMicroBatch: pairsPerStep, learningRate, schedule: warmUp(steps) };
         await trainPairs(settings, {
           policy,
           reference: bed.base,
@@ -124,7 +127,7 @@ export async function runQuickstart({ config, seed, dir, signal }: Job): Promise
           samplesPerPrompt,
           learningRate,
           klCoef,
-          schedule: warmUp,
+          schedule: warmUp(steps),
           ...bed.sampling,
         };
         const prompts = promptBatches(bed.prompts, { promptsPerStep, steps, rng: rng.fork(name) });
@@ -224,6 +227,6 @@ function curveOf(dir: string): Curve {
     step: line.step + 1,
     learned: line['reward/mean'],
     gold: line['reward/gold'],
-    kl: line['policy/kl'],
+    kl: line['policy/klSequence'],
   }));
 }

@@ -162,13 +162,13 @@ export function quickstartPage(facts: Facts, summary: Summary): ReportPage {
     { key: 'arm', label: 'Arm' },
     {
       key: 'gold',
-      label: 'Gold reward',
+      label: 'Gold',
       signed: true,
       help: 'VADER sentiment of the continuation in [-1, 1], counted only where the base finds it fluent and it does not loop; else -1. Mean over prompts.',
     },
     {
       key: 'gain',
-      label: 'Gain over base',
+      label: 'Gain',
       signed: true,
       help: 'Difference to the base on the same prompts, with its 95% interval over prompts.',
     },
@@ -192,10 +192,10 @@ export function quickstartPage(facts: Facts, summary: Summary): ReportPage {
       digits: 0,
       help: 'Share of prompts with a better mean gold reward than the base, ties half, with its 95% interval.',
     },
-    { key: 'raw', label: 'Raw VADER', signed: true, help: 'Sentiment whatever the guard says: it rises through the collapse.' },
+    { key: 'raw', label: 'VADER', signed: true, help: 'Sentiment whatever the guard says: it rises through the collapse.' },
     { key: 'fluent', label: 'Fluent', percent: true, digits: 0, help: 'Share of texts that pass the guard.' },
     { key: 'repetition', label: 'Repeats', percent: true, digits: 1, help: 'Share of word 3-grams that occurred before in the text.' },
-    { key: 'distinct', label: 'Distinct pairs', help: 'Different word pairs over all word pairs of all texts of the arm.' },
+    { key: 'distinct', label: 'Distinct', help: 'Different word pairs over all word pairs of all texts of the arm.' },
     { key: 'length', label: 'Tokens', digits: 0 },
   ];
   const rows = arms.map((arm) => {
@@ -295,9 +295,7 @@ export function quickstartPage(facts: Facts, summary: Summary): ReportPage {
       {
         title: 'Reward against KL',
         kind: 'group',
-        paragraphs: [
-          'How far each arm went from the base, and what it got for it: by the gold on the left, by the reward model on the right.',
-        ],
+        paragraphs: ['How far each arm went from the base, and what it got for it: by the gold, and by the reward model.'],
         blocks: [
           {
             title: 'Gold reward',
