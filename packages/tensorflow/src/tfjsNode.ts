@@ -67,7 +67,10 @@ const mends: Record<string, [RegExp, string][]> = {
   ],
   'ArgMax.js': [[/x\.toInt\(\)/, "(0, tfjs_1.cast)(x, 'int32')"]],
   'ArgMin.js': [[/x\.toInt\(\)/, "(0, tfjs_1.cast)(x, 'int32')"]],
-  'Prelu.js': [[/pos\.add\(neg\)/, '(0, tfjs_1.add)(pos, neg)']],
+  'Prelu.js': [
+    [/alpha\.mul\(x\.sub\(\(0, tfjs_1\.abs\)\(x\)\)\)\.mul\(0\.5\)/, 'tfjs_1.mul(tfjs_1.mul(alpha, tfjs_1.sub(x, tfjs_1.abs(x))), 0.5)'],
+    [/pos\.add\(neg\)/, 'tfjs_1.add(pos, neg)'],
+  ],
   // It reads the indices back to check them. The check stays where they are still here; elsewhere TensorFlow's own has to do.
   'GatherV2.js': [[/backend\.readSync\(indices\.dataId\)/, 'backend.tensorMap.get(indices.dataId).values || []']],
 };

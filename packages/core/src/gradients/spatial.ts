@@ -48,9 +48,11 @@ gradient<Pool>(tf.MaxPool3D, { saves: ['x'], savesOutput: true }, (dy, [x, y], a
   x: () => run(tf.MaxPool3DGrad, { dy, input: x, output: y }, { ...attrs }),
 }));
 // A window that reaches over the edge is averaged over the entries that are there, which tfjs's backward kernel forgets: dy is
-// scaled beforehand by the window's size over their number.
+// scaled beforehand by the window's size over their number. TensorFlow's own remembers it.
+const remembers = (): boolean => tf.getBackend() === 'tensorflow';
 gradient<Pool>(tf.AvgPool, { saves: ['x'] }, (dy, [x], attrs) => ({
   x: () => {
+    if (remembers()) return run(tf.AvgPoolGrad, { dy, input: x }, { ...attrs });
     const { filterSize, strides, pad, dimRoundingMode } = attrs;
     const shape = x.shape as [number, number, number, number];
     const info = tf.backend_util.computePool2DInfo(
@@ -69,6 +71,7 @@ gradient<Pool>(tf.AvgPool, { saves: ['x'] }, (dy, [x], attrs) => ({
 }));
 gradient<Pool>(tf.AvgPool3D, { saves: ['x'] }, (dy, [x], attrs) => ({
   x: () => {
+    if (remembers()) return run(tf.AvgPool3DGrad, { dy, input: x }, { ...attrs });
     const { filterSize, strides, pad, dimRoundingMode } = attrs;
     const shape = x.shape as [number, number, number, number, number];
     const info = tf.backend_util.computePool3DInfo(
