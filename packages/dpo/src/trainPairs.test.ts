@@ -193,6 +193,16 @@ describe('trainPairs', () => {
     expect([...run.checkpoints.keys()]).toEqual([0]);
   });
 
+  it('names the one pair whose loss is not finite', async () => {
+    const run = memoryRun({ seed: 3 });
+    const broken = new Map(pairs.map(({ id }, i) => [id, { chosen: i === 5 ? Number.NaN : -3, rejected: -3 }]));
+    const batches = { steps: 1, at: async () => pairBatch(pairs.slice(0, 8)) };
+    const settings = { steps: 1, pairsPerStep: 8, pairsPerMicroBatch: 4 };
+    await expect(trainPairs(settings, { policy: tinyDecoder(), reference: broken, batches, loss: dpo, run })).rejects.toThrow(
+      /rows: pair-5\./,
+    );
+  });
+
   it('leaves no tensor behind but what it trained', async () => {
     const policy = tinyDecoder();
     const reference = tinyDecoder();

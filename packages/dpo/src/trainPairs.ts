@@ -104,7 +104,12 @@ export async function trainPairs(
           tf.dispose(constants);
         }
       const values = await sum.read(); // loss, gradNorm and metrics, in one transfer
-      if (!Number.isFinite(values.loss + values.gradNorm)) await run.fail(step, { rows: batch.ids, values }, state);
+      if (!Number.isFinite(values.loss + values.gradNorm)) {
+        const lossOf = (micro: PairBatch) =>
+          loss.apply(policyInputs(loss.needs, policy, micro, totals, pairConstants(loss.needs, reference, micro)), options).loss;
+        const rows = loss.scope === 'pair' ? await notFinite(micros, lossOf) : [];
+        await run.fail(step, { rows: rows.length > 0 ? rows : batch.ids, values }, state);
+      }
       const learningRate = schedule(step);
       optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, config.maxGradNorm), learningRate });
       sum.dispose();
@@ -135,6 +140,18 @@ function lossOptions(loss: PairLossSpec<unknown>, given: Record<string, unknown>
 /** Norm weights and biases, which have one axis, are not decayed. */
 function matricesOf(parameters: ParameterTree): (name: string) => boolean {
   return (name) => parameters.get(name).shape.length > 1;
+}
+
+/** Ids of the pairs whose own loss is not finite; none where only the gradient is not. */
+async function notFinite(micros: readonly PairBatch[], losses: (micro: PairBatch) => tf.Tensor1D): Promise<string[]> {
+  const bad: string[] = [];
+  for (const micro of micros) {
+    const tensor = tf.tidy(() => losses(micro));
+    const values = await readCopy(tensor);
+    tensor.dispose();
+    bad.push(...micro.ids.filter((_, i) => !Number.isFinite(values[i])));
+  }
+  return bad;
 }
 
 /** By the step's pairs, so that the split cannot matter. */
