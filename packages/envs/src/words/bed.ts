@@ -154,19 +154,15 @@ export async function wordsBed({
       return bed.measure(groups, { rng: rng.fork('measure'), policy, ask, reward, signal });
     },
 
-    async measure(groups, { rng, policy, ask = (prompt) => prompt, reward, signal }) {
+    async measure(groups, { rng, policy, ask, reward, signal }) {
       const flat = groups.flatMap(({ prompt, samples }) => samples.map((sample) => ({ prompt, sample })));
       const kl = new Float64Array(flat.length);
       if (policy === undefined) kl.fill(Number.NaN);
-      else if (policy !== base) {
-        const after = (shown: (prompt: string) => string) =>
+      else if (policy !== base || ask) {
+        const after = (shown = (prompt: string) => prompt) =>
           flat.map(({ prompt, sample }) => joinSequence(tokenizer.encode(shown(prompt)), sample.tokens));
         const ours = await completionLogpSums(policy, after(ask), { signal });
-        const theirs = await completionLogpSums(
-          base,
-          after((prompt) => prompt),
-          { signal },
-        );
+        const theirs = await completionLogpSums(base, after(), { signal });
         kl.forEach((_, i) => {
           kl[i] = ours[i] - theirs[i];
         });
