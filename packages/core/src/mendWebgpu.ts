@@ -1,5 +1,6 @@
 /** Kernels that tfjs's WebGPU backend has wrong; called once, after its package is loaded. */
 import * as tf from '@tensorflow/tfjs-core';
+import { broadcastBothSides } from './broadcastMatMul.js';
 import { einsum } from './einsum.js';
 
 let mended = false;
@@ -8,6 +9,7 @@ export function mendWebgpu(): void {
   if (mended) return;
   mended = true;
   replace(tf.Einsum, () => einsum as unknown as tf.KernelFunc);
+  replace(tf.BatchMatMul, broadcastBothSides);
   replace(tf.Cumsum, (original) => scan(original, tf.cumsum));
   replace(tf.Cumprod, (original) => scan(original, tf.cumprod));
 }

@@ -42,7 +42,7 @@ describe.skipIf(!here)('webgpu on SwiftShader (Linux x64)', () => {
     const child = spawnSync(process.execPath, [join(outDir, 'webgpuChecks.js')], {
       env: { ...process.env, PLUMB_BACKEND: '', ...swiftShader(folder) },
       encoding: 'utf8',
-      timeout: 150_000,
+      timeout: 280_000,
     });
     checks = child.stdout
       .split('\n')
@@ -50,7 +50,7 @@ describe.skipIf(!here)('webgpu on SwiftShader (Linux x64)', () => {
       .map((line) => JSON.parse(line));
     if (child.status !== 0)
       checks.push({ name: 'the process ends well', error: `${child.error ?? ''}exit code ${child.status}\n${child.stderr.slice(-2000)}` });
-  }, 180_000);
+  }, 300_000);
 
   it('passes every check', () => {
     expect(checks.filter(({ error }) => error)).toEqual([]);
