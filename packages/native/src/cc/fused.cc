@@ -10,10 +10,12 @@ namespace {
 const auto gemm = PLUMB_NAME(gemm);
 constexpr int64_t kBlock = 16384;
 
+// f(begin, end) over [0, n) in fixed blocks; `work` counts entries in all, if blocks are not about kBlock of them.
 template <class F>
-void blocks(int64_t n, int64_t size, const F& f) {
+void blocks(int64_t n, int64_t size, const F& f, int64_t work = -1) {
   if (n <= 0) return;
-  parallel(cdiv(n, size), [&](int64_t t) { f(t * size, imin(n, (t + 1) * size)); });
+  const int64_t tasks = cdiv(n, size);
+  parallelIf(work < 0 ? tasks >= 4 : work >= 4 * kBlock, tasks, [&](int64_t t) { f(t * size, imin(n, (t + 1) * size)); });
 }
 INLINE int64_t rowsPerTask(int64_t n) { return imax(1, kBlock / imax(1, n)); }
 INLINE vf head(vf x, int n) { return keep(x, n, 0); }
@@ -47,7 +49,7 @@ void joinBlocks(const float* part, int64_t count, int64_t n, float* y) {
       for (int64_t b = 0; b < count; b++) s = s + ld(part + b * n + i, k);
       st(y + i, s, k);
     }
-  });
+  }, count * n);
 }
 
 // --- normalisation --------------------------------------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ void rmsNormGrad(const float* dy, const float* x, const float* w, const float* r
       }
       if (own) vectors(n, [&](int64_t j, int k) { st(own + j, fma(ld(g + j, k), ld(p + j, k) * scale, ld(own + j, k)), k); });
     }
-  });
+  }, rows * n);
   if (dw) joinBlocks(part, count, n, dw);
 }
 void layerNorm(const float* x, const float* w, const float* b, float* y, float* mean, float* r, int64_t rows, int64_t n, float eps) {
@@ -134,7 +136,7 @@ void layerNormGrad(const float* dy, const float* x, const float* w, const float*
           st(ownB + j, ld(ownB + j, k) + gv, k);
         });
     }
-  });
+  }, rows * n);
   if (dw) joinBlocks(part, count, n, dw);
   if (db) joinBlocks(part + count * n, count, n, db);
 }
@@ -255,7 +257,7 @@ void attention(const Attention& a, float* y, float* lse) {
   QueryBlock* list = (QueryBlock*)scratch(3, (size_t)(count + 1) * sizeof(QueryBlock));
   queryBlocks(a, list);
   const int d = a.headDim;
-  parallel(count * a.heads, [&](int64_t t) {
+  parallelIf(a.tokens * a.heads * d >= kBlock, count * a.heads, [&](int64_t t) {
     const QueryBlock b = list[t / a.heads];
     const int h = (int)(t % a.heads), hk = (int)((int64_t)h * a.kvHeads / a.heads);
     float* s = (float*)scratch(4, (size_t)(kQ * kK + kQ * d + 2 * kQ) * 4 + 256);
@@ -336,7 +338,7 @@ void attentionGrad(const Attention& a, const float* dy, const float* y, const fl
       last[p] = s;
     }
   }
-  parallel((int64_t)families * a.kvHeads, [&](int64_t t) {
+  parallelIf(a.tokens * a.heads * d >= kBlock, (int64_t)families * a.kvHeads, [&](int64_t t) {
     const int hk = (int)(t % a.kvHeads);
     float* s = (float*)scratch(4, (size_t)(2 * kQ * kK + kQ) * 4 + 256);
     float *dp = s + kQ * kK, *delta = dp + kQ * kK;
@@ -404,7 +406,9 @@ void attentionGrad(const Attention& a, const float* dy, const float* y, const fl
 
 void attentionDecode(const Decode& c, float* y) {
   const int d = c.headDim;
-  parallel(c.rows, [&](int64_t r) {
+  int64_t work = 0;
+  for (int64_t i = 0; i < c.rows; i++) work += (int64_t)c.lengths[i] * c.heads * d;
+  parallelIf(work >= 4 * kBlock, c.rows, [&](int64_t r) {
     const int64_t length = c.lengths[r];
     float* s = (float*)scratch(4, (size_t)(length + W) * 4);
     for (int h = 0; h < c.heads; h++) {
@@ -574,7 +578,7 @@ void tokenLogpsGrad(const TokenLogps& t, const float* lse, const float* dLogps, 
 // --- sampling -------------------------------------------------------------------------------------------------------------------
 void sampleRows(const float* logits, const float* uniforms, int64_t rows, int64_t n, const Sampling& s, int32_t* tokens, float* logps) {
   const float inverse = s.temperature > 0 ? (float)(1 / s.temperature) : 1.f;
-  parallel(rows, [&](int64_t r) {
+  parallelIf(rows * n >= kBlock, rows, [&](int64_t r) {
     const float* x = logits + r * n;
     float* w = (float*)scratch(4, (size_t)(n + 8 * W) * 4);
     vf top = set1(-kInf), bad = {};

@@ -283,7 +283,7 @@ void gemm(const Gemm& g) {
   if (g.M <= 0 || g.N <= 0) return;
   if (g.K <= 0) return clear(g);
   const double work = (double)g.M * g.N * g.K;
-  const int threads = work < 6e5 ? 1 : threadCount();
+  const int threads = work < 1.5e6 ? 1 : threadCount();
   const Cut ks(g.K, g.K <= 512 ? 512 : 384);
   const int64_t kMax = cdiv(g.K, ks.parts);
   const int64_t panels = cdiv(g.N, NR);
@@ -378,7 +378,7 @@ void gemmBatch(const Gemm& g, int64_t batch, const int64_t* offsetA, const int64
     gemm(h);
   };
   const double work = (double)g.M * g.N * g.K;
-  if (batch > 1 && work < 1.6e7 && work * batch > 3e5) {
+  if (batch > 1 && work < 1.6e7 && work * batch > 1e6) {
     const int64_t per = imax(1, (int64_t)(2e5 / (work + 1)));
     parallel(cdiv(batch, per), [&](int64_t t) {
       for (int64_t i = t * per; i < imin(batch, (t + 1) * per); i++) one(i);

@@ -9,11 +9,12 @@ using namespace plumb;
 namespace {
 constexpr int64_t kBlock = 16384;
 
-// f(i, n) over [0, n) in fixed blocks.
+// f(begin, end) over [0, n) in fixed blocks, whose size a caller chooses so that one is a few microseconds of work.
 template <class F>
 void blocks(int64_t n, int64_t size, const F& f) {
   if (n <= 0) return;
-  parallel(cdiv(n, size), [&](int64_t t) { f(t * size, imin(n, (t + 1) * size)); });
+  const int64_t tasks = cdiv(n, size);
+  parallelIf(tasks >= 4, tasks, [&](int64_t t) { f(t * size, imin(n, (t + 1) * size)); });
 }
 
 template <class F>
@@ -279,7 +280,7 @@ void reduceAs(const float* x, float* y, int64_t outer, int64_t n, int64_t inner,
   const int64_t wide = 1024, tiles = cdiv(inner, wide);
   const int64_t size = imax(32, imin(256, 65536 / imin(inner, wide))), per = cdiv(imax(n, 1), size);
   float* part = per > 1 ? (float*)scratch(3, (size_t)(outer * per * inner) * 4) : y;
-  parallel(outer * per * tiles, [&](int64_t t) {
+  parallelIf(outer * n * inner >= 65536, outer * per * tiles, [&](int64_t t) {
     int64_t tile = t % tiles, b = t / tiles, o = b / per, r0 = (b - o * per) * size, r1 = imin(n, r0 + size);
     int64_t j = tile * wide, end = imin(inner, j + wide);
     float* d = part + b * inner;
@@ -459,7 +460,7 @@ void copyAs(const T* x, T* y, const Walk& w) {
     }
   const int64_t T1 = 32, na = w.dims[across], nl = w.dims[last], tl = cdiv(nl, T1), ta = cdiv(na, T1);
   const int64_t sy = w.b[across];
-  parallel(cdiv(rest * tl * ta, 16), [&](int64_t task) {
+  parallelIf(rest * tl * ta >= 64, cdiv(rest * tl * ta, 16), [&](int64_t task) {
     for (int64_t t = task * 16; t < imin(rest * tl * ta, (task + 1) * 16); t++) {
       int64_t l0 = t % tl * T1, a0 = t / tl % ta * T1, o = t / (tl * ta), ox = 0, oy = 0;
       for (int c = count - 1; c >= 0; c--) {

@@ -18,6 +18,12 @@ inline void parallel(int64_t tasks, const F& f) {
   if (tasks == 1) return f(0);
   plumb::runTasks(tasks, [](void* c, int64_t i) { (*(const F*)c)(i); }, (void*)&f);
 }
+// The same tasks on this thread where waking the others would cost more than it saves.
+template <class F>
+inline void parallelIf(bool worthwhile, int64_t tasks, const F& f) {
+  if (worthwhile) return parallel(tasks, f);
+  for (int64_t i = 0; i < tasks; i++) f(i);
+}
 inline int64_t cdiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t imin(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t imax(int64_t a, int64_t b) { return a > b ? a : b; }
