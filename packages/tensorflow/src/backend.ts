@@ -75,7 +75,7 @@ export function registerTensorflowBackend(options: StartOptions = {}): Tensorflo
   const { found } = available;
   if (tf.findBackendFactory('tensorflow'))
     throw new TensorflowError('a backend "tensorflow" is registered in this process already, by tfjs-node itself; import one of the two');
-  const { opener, binding } = openTensorflow(found, options);
+  const { opener, binding, said } = openTensorflow(found, options);
   const using = binding.isUsingGpuDevice();
   if (available.gpu && !using) {
     const missing = missingLibraries(found, opener);
@@ -85,7 +85,7 @@ export function registerTensorflowBackend(options: StartOptions = {}): Tensorflo
       );
     if (found.cuda)
       throw new TensorflowError(
-        `GPU present but unused: TensorFlow ${binding.TF_Version} does not take the ${available.device}; TF_CPP_MIN_LOG_LEVEL=0 shows its reason`,
+        `GPU present but unused: TensorFlow ${binding.TF_Version} does not take the ${available.device}. ${reasonIn(said)}`,
       );
   }
   const tfjsNode = loadTfjsNode(findTfjsNode()!);
@@ -99,3 +99,12 @@ export function registerTensorflowBackend(options: StartOptions = {}): Tensorflo
 /** The backend, for raw operations; null before it has started. */
 export const tensorflowBackend = (): TfjsNodeBackend | null =>
   started ? (tf.findBackend('tensorflow') as unknown as TfjsNodeBackend) : null;
+
+/** The last line in which TensorFlow complains of CUDA. */
+function reasonIn(said: string): string {
+  const line = said
+    .split('\n')
+    .filter((text) => /cuda|gpu|dlopen|driver/i.test(text))
+    .at(-1);
+  return line ? `It says: ${line.replace(/^.*?\] /, '')}` : 'TF_CPP_MIN_LOG_LEVEL=0 shows its reason';
+}

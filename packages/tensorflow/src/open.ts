@@ -11,6 +11,8 @@ export interface Opener {
   tryOpen(name: string): string | null;
   version(): string | null;
   setEnvironment(name: string, value: string): void;
+  capture(): void;
+  release(): string;
 }
 
 /** The part of tfjs-node's addon that is used outside of it. */
@@ -37,7 +39,8 @@ export type Settings = {
 };
 
 const require = createRequire(import.meta.url);
-let opened: { found: Found; opener: Opener; binding: Binding } | null = null;
+type Opened = { opener: Opener; binding: Binding /** What TensorFlow said while it started. */; said: string };
+let opened: (Opened & { found: Found }) | null = null;
 
 export const alreadyOpen = (): Found | null => opened?.found ?? null;
 
@@ -65,7 +68,7 @@ export function loadOpener(): Opener {
 }
 
 /** @throws TensorflowError where a library or the binding cannot be loaded, or where another TensorFlow is open already */
-export function openTensorflow(found: Found, settings: Settings): { opener: Opener; binding: Binding } {
+export function openTensorflow(found: Found, settings: Settings): Opened {
   if (opened) {
     if (opened.found.folder !== found.folder)
       throw new TensorflowError(
@@ -74,10 +77,23 @@ export function openTensorflow(found: Found, settings: Settings): { opener: Open
     return opened;
   }
   const opener = loadOpener();
+  const talkative = process.env.TF_CPP_MIN_LOG_LEVEL !== undefined; // whoever has set it wants to see what comes
   for (const [name, value] of Object.entries(environmentFor(settings))) {
     process.env[name] = value;
     opener.setEnvironment(name, value);
   }
+  // Its first lines come before it has read its log level.
+  if (!talkative) opener.capture();
+  try {
+    const binding = openLibraries(found, opener);
+    opened = { found, opener, binding, said: opener.release() };
+    return opened;
+  } finally {
+    opener.release();
+  }
+}
+
+function openLibraries(found: Found, opener: Opener): Binding {
   for (const library of [found.framework, found.cc]) {
     const problem = opener.open(library);
     if (problem) throw new TensorflowError(`${library} cannot be opened: ${firstLine(problem)}`);
@@ -86,9 +102,7 @@ export function openTensorflow(found: Found, settings: Settings): { opener: Open
   const refused = version === null ? `${found.cc} has no TF_Version: not a TensorFlow library` : refusalOf(version);
   if (refused) throw new TensorflowError(refused);
   try {
-    const binding = require(findAddons()!.binding) as Binding;
-    opened = { found, opener, binding };
-    return opened;
+    return require(findAddons()!.binding) as Binding;
   } catch (error) {
     throw new TensorflowError(`the binding does not load on TensorFlow ${version}: ${firstLine(messageOf(error))}`);
   }

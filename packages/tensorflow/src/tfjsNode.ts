@@ -64,6 +64,7 @@ const mends: Record<string, [RegExp, string][]> = {
   'Exp.js': [
     [/x\.toFloat\(\)/, "(0, tfjs_1.cast)(x, 'float32')"],
     [/x\.dispose\(\);/, ''],
+    [/return (backend\.executeSingleInput\(tfjs_1\.Exp, xTensor\));/, 'var y = $1; if (xTensor !== x) xTensor.dispose(); return y;'],
   ],
   'ArgMax.js': [[/x\.toInt\(\)/, "(0, tfjs_1.cast)(x, 'int32')"]],
   'ArgMin.js': [[/x\.toInt\(\)/, "(0, tfjs_1.cast)(x, 'int32')"]],

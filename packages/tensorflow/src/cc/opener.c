@@ -1,11 +1,17 @@
 // What Node cannot do by itself: open a shared library so that an addon loaded later finds its symbols (process.dlopen wants an
-// addon), try whether a library can be opened, and set an environment variable where C code looks (a worker's process.env is a copy).
+// addon), try whether a library can be opened, set an environment variable where C code looks (a worker's process.env is a copy),
+// and hold back what libraries write to standard error.
 #define NAPI_VERSION 8
 #include <dlfcn.h>
 #include <node_api.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define MAX 4096
+
+static int real_stderr = -1;
+static FILE *captured = NULL;
 
 static napi_value text(napi_env env, const char *value) {
   napi_value result;
@@ -64,14 +70,43 @@ static napi_value set_environment(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// capture(): from now on what anything writes to standard error goes to a file that has no name.
+static napi_value capture(napi_env env, napi_callback_info info) {
+  (void)env, (void)info;
+  if (captured || !(captured = tmpfile())) return NULL;
+  fflush(stderr);
+  real_stderr = dup(2);
+  dup2(fileno(captured), 2);
+  return NULL;
+}
+
+// release(): standard error is itself again; returns the last 16 KiB that were written meanwhile.
+static napi_value release(napi_env env, napi_callback_info info) {
+  (void)info;
+  static char buffer[16385];
+  if (!captured) return text(env, "");
+  fflush(stderr);
+  dup2(real_stderr, 2);
+  close(real_stderr);
+  fseek(captured, 0, SEEK_END);
+  long size = ftell(captured);
+  fseek(captured, size > 16384 ? size - 16384 : 0, SEEK_SET);
+  buffer[fread(buffer, 1, 16384, captured)] = 0;
+  fclose(captured);
+  captured = NULL;
+  return text(env, buffer);
+}
+
 static napi_value init(napi_env env, napi_value exports) {
   napi_property_descriptor functions[] = {
       {"open", NULL, open_library, NULL, NULL, NULL, napi_enumerable, NULL},
       {"tryOpen", NULL, try_open, NULL, NULL, NULL, napi_enumerable, NULL},
       {"version", NULL, version, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setEnvironment", NULL, set_environment, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"capture", NULL, capture, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"release", NULL, release, NULL, NULL, NULL, napi_enumerable, NULL},
   };
-  napi_define_properties(env, exports, 4, functions);
+  napi_define_properties(env, exports, 6, functions);
   return exports;
 }
 
