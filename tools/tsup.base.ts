@@ -1,12 +1,15 @@
 import { defineConfig, type Options } from 'tsup';
 
-/** Every package builds the same way: ESM with declarations, dependencies left outside. */
+/** Declarations take ten times as long as the code and only publishing needs them: `prepack` makes them (`tsup --dts-only`). */
+const declarations = process.argv.includes('--dts-only');
+
+/** Every package builds the same way: ESM, dependencies left outside. */
 export const build = (entry: string[], more: Options = {}) =>
   defineConfig({
     entry,
     format: 'esm',
-    dts: true,
-    clean: true,
+    dts: declarations,
+    clean: !declarations,
     splitting: true,
     sourcemap: true,
     target: 'node20',
