@@ -15,44 +15,47 @@ import { decoderSpec, specFromConfig } from './spec.js';
 
 const here = new Set((await describeBackends()).map(({ name }) => name));
 
-describe.each(['cpu', 'wasm', 'native'].filter((name) => here.has(name)))('the decoder on %s', (backend) => {
-  let missing = '';
-  beforeAll(async () => {
-    missing = await initBackend({ backend }).then(
-      () => '',
-      (error: Error) => error.message,
-    );
-  });
-
-  it.for([...decoderContract(() => tinyDecoder()), ...kvCacheContract(createKvCache)])('$name', async ({ run }, { skip }) => {
-    skip(missing !== '', missing);
-    await run();
-  });
-
-  it('gives transformers logits and greedy continuation', async ({ skip }) => {
-    skip(missing !== '', missing);
-    const spec = specFromConfig(readJson(ownFixture('llama/config.json')));
-    const decoder = createDecoder(spec, {
-      tokenizer: plainTokenizer(spec.vocabSize),
-      weights: readTensors(ownFixture('llama/model.safetensors')),
+describe.each(['cpu', 'wasm', 'native', ...(process.env.PLUMB_FULL ? ['tensorflow'] : [])].filter((name) => here.has(name)))(
+  'the decoder on %s',
+  (backend) => {
+    let missing = '';
+    beforeAll(async () => {
+      missing = await initBackend({ backend }).then(
+        () => '',
+        (error: Error) => error.message,
+      );
     });
-    const { sequences, greedy } = readJson<{ sequences: Record<string, number[]>; greedy: { prompt: number[]; continuation: number[] } }>(
-      ownFixture('llama/io.json'),
-    );
-    const hidden = decoder.hidden(packSequences([{ tokens: Int32Array.from(sequences.len65), completionStart: 0, row: 0 }]));
-    const expected = readTensors(ownFixture('llama/io.safetensors'))['len65.logits'].data;
-    (await readCopy(decoder.logits(hidden))).forEach(
-      (x, i) => void expect(Math.abs(x - expected[i]) / (1 + Math.abs(expected[i]))).toBeLessThan(1e-4),
-    );
-    const [[sample]] = await generate(decoder, [Int32Array.from(greedy.prompt)], {
-      maxTokens: greedy.continuation.length,
-      temperature: 0,
-      stopIds: [],
-      rng: rng(0),
+
+    it.for([...decoderContract(() => tinyDecoder()), ...kvCacheContract(createKvCache)])('$name', async ({ run }, { skip }) => {
+      skip(missing !== '', missing);
+      await run();
     });
-    expect([...sample.tokens]).toEqual(greedy.continuation);
-  });
-});
+
+    it('gives transformers logits and greedy continuation', async ({ skip }) => {
+      skip(missing !== '', missing);
+      const spec = specFromConfig(readJson(ownFixture('llama/config.json')));
+      const decoder = createDecoder(spec, {
+        tokenizer: plainTokenizer(spec.vocabSize),
+        weights: readTensors(ownFixture('llama/model.safetensors')),
+      });
+      const { sequences, greedy } = readJson<{ sequences: Record<string, number[]>; greedy: { prompt: number[]; continuation: number[] } }>(
+        ownFixture('llama/io.json'),
+      );
+      const hidden = decoder.hidden(packSequences([{ tokens: Int32Array.from(sequences.len65), completionStart: 0, row: 0 }]));
+      const expected = readTensors(ownFixture('llama/io.safetensors'))['len65.logits'].data;
+      (await readCopy(decoder.logits(hidden))).forEach(
+        (x, i) => void expect(Math.abs(x - expected[i]) / (1 + Math.abs(expected[i]))).toBeLessThan(1e-4),
+      );
+      const [[sample]] = await generate(decoder, [Int32Array.from(greedy.prompt)], {
+        maxTokens: greedy.continuation.length,
+        temperature: 0,
+        stopIds: [],
+        rng: rng(0),
+      });
+      expect([...sample.tokens]).toEqual(greedy.continuation);
+    });
+  },
+);
 
 describe.skipIf(!here.has('native'))('on native, whatever the number of threads', () => {
   it('samples and trains to the same numbers', async ({ skip }) => {
