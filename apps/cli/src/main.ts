@@ -75,6 +75,18 @@ backendOptions(
     .option('--json', 'as JSON'),
 ).action(async (options) => (await import('./commands/doctor.js')).doctor(options));
 
+plumb
+  .command('gpu')
+  .description('TensorFlow for the backend of the same name: the fast one on an NVIDIA card')
+  .command('setup')
+  .description('find or install TensorFlow, compile its binding once, test it; run again, it goes on where it stopped')
+  .option('--cuda', 'the CUDA build; by default where there is a card that it has code for')
+  .option('--cpu', 'the CPU build')
+  .option('--path <folder>', 'a TensorFlow or a Python environment of yours instead of a new one ($PLUMB_TENSORFLOW)')
+  .option('--remove', 'remove what setup made')
+  .addHelpText('after', '\nExamples:\n  plumb gpu setup\n  plumb gpu setup --cpu\n  plumb gpu setup --remove')
+  .action(async (options) => (await import('./commands/gpu.js')).gpuSetup(options));
+
 const zoo = plumb.command('zoo').description('the small models that ship with Plumbline');
 zoo
   .command('list')
