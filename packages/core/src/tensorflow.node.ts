@@ -23,17 +23,17 @@ const load = (): Promise<TensorflowPackage | null> => {
   return loading;
 };
 
-async function start(options: Options): Promise<BackendInfo> {
+async function start(name: string, options: Options): Promise<BackendInfo> {
   const tensorflow = await load();
-  if (!tensorflow) throw new BackendError(`tensorflow: ${absent}.`);
+  if (!tensorflow) throw new BackendError(`${name}: ${absent}.`);
   let info: ReturnType<TensorflowPackage['registerTensorflowBackend']>;
   try {
     info = tensorflow.registerTensorflowBackend(options);
   } catch (error) {
-    throw new BackendError(`tensorflow: ${error instanceof Error ? error.message : String(error)}.`);
+    throw new BackendError(`${name}: ${error instanceof Error ? error.message : String(error)}.`);
   }
   await makeCurrent('tensorflow');
-  return { name: 'tensorflow', device: info.device, version: info.version };
+  return { name, device: info.device, version: info.version };
 }
 
 /** First of the ladder where there is a card that TensorFlow can use; on the CPU too where it was asked for by name. */
@@ -46,7 +46,7 @@ export const tensorflowRung: Rung = {
       return { why: [...found.remarks, `TensorFlow${found.version ? ` ${found.version}` : ''} works here on the CPU alone`].join('; ') };
     return { info: { name: 'tensorflow', device: [found.device, ...found.remarks].join('; '), version: found.version } };
   },
-  start: ({ threads }) => start({ threads }),
+  start: ({ threads }) => start('tensorflow', { threads }),
 };
 
 /** TensorFlow on the CPU, below `native`. */
@@ -54,7 +54,7 @@ export const tensorflowCpuRung: Rung = {
   name: 'tensorflow-cpu',
   probe: async () => {
     const found = (await load())?.tensorflowAvailable({ cpuOnly: true }) ?? { ok: false as const, why: absent };
-    return found.ok ? { info: { name: 'tensorflow', device: 'CPU', version: found.version } } : { why: found.why };
+    return found.ok ? { info: { name: 'tensorflow-cpu', device: 'CPU', version: found.version } } : { why: found.why };
   },
-  start: ({ threads }) => start({ cpuOnly: true, threads }),
+  start: ({ threads }) => start('tensorflow-cpu', { cpuOnly: true, threads }),
 };

@@ -6,7 +6,7 @@ import { backendOf } from '../backend.js';
 export async function doctor(options: { json?: boolean; backend?: string; threads?: string }): Promise<void> {
   await initBackend(backendOf(options));
   const taken = backendInfo();
-  const rungs = await describeBackends();
+  const rungs = await describeBackends(backendOf(options));
   const versions = { node: process.version, platform: `${process.platform}-${process.arch}` };
   if (options.json) {
     console.log(JSON.stringify({ ...versions, backend: taken, rungs }, null, 2));
@@ -15,6 +15,6 @@ export async function doctor(options: { json?: boolean; backend?: string; thread
   console.log(`Node ${versions.node} on ${versions.platform}\n`);
   for (const rung of rungs) {
     const mark = rung.name === taken.name ? pc.green('taken  ') : pc.dim('skipped');
-    console.log(`  ${rung.name.padEnd(11)} ${mark}  ${rung.why}`);
+    console.log(`  ${rung.name.padEnd(14)} ${mark}  ${rung.why}`);
   }
 }
