@@ -4,7 +4,15 @@ import { silenceBanner } from './engine.js';
 import { BackendError } from './errors.js';
 import './setup.js';
 
-export type BackendInfo = { name: string; device?: string; threads?: number; simd?: string; version?: string };
+export type BackendInfo = {
+  name: string;
+  device?: string;
+  threads?: number;
+  simd?: string;
+  version?: string;
+  /** What takes far longer there than the rest would let one expect. */
+  slow?: string;
+};
 export type BackendOptions = {
   /** One rung by name; or `PLUMB_BACKEND`. The whole ladder if neither says. */
   backend?: string;
@@ -78,9 +86,9 @@ export function ladder(rungs: readonly Rung[], initial: () => BackendInfo, say: 
   return { initBackend, describeBackends, backendInfo: () => current ?? initial() };
 }
 
-function details({ device, threads, simd, version }: BackendInfo): string {
+function details({ device, threads, simd, version, slow }: BackendInfo): string {
   const parts = [device, simd, threads && `${threads} thread${threads === 1 ? '' : 's'}`, version && `version ${version}`];
-  return parts.filter(Boolean).join(', ') || 'always there';
+  return `${parts.filter(Boolean).join(', ') || 'always there'}${slow ? `; slow: ${slow}` : ''}`;
 }
 
 function choice({ backend, threads }: BackendOptions, rungs: readonly Rung[]): { named: Rung | null; threads?: number } {
@@ -154,5 +162,12 @@ export function wasmRung(locate: (setWasmPaths: (folder: string) => void) => voi
 
 async function wasmInfo(version: string): Promise<BackendInfo> {
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
-  return { name: 'wasm', device: 'WebAssembly', simd: simd ? 'simd128' : 'none', threads: 1, version };
+  return {
+    name: 'wasm',
+    device: 'WebAssembly',
+    simd: simd ? 'simd128' : 'none',
+    threads: 1,
+    version,
+    slow: 'gradients of convolutions and max pooling, tanh, log',
+  };
 }
