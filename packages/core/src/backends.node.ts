@@ -74,7 +74,9 @@ refuseSecondCopy();
 
 /** From the import on: native where it is built, else cpu. */
 const initial: BackendInfo =
-  native?.nativeAvailable().ok && nativeWished() ? await registerNative() : await cpuRung.start({ forced: false });
+  native?.nativeAvailable().ok && nativeWished()
+    ? await registerNative().catch(() => cpuRung.start({ forced: false })) // `initBackend` will say why
+    : await cpuRung.start({ forced: false });
 
 /** Another backend that was asked for by name starts with `initBackend`, from cpu. */
 function nativeWished(): boolean {
