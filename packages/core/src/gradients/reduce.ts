@@ -8,7 +8,8 @@ const axesOf = (x: tf.Tensor, axis: number | number[] | null | undefined): numbe
   tf.util.parseAxisParam(axis ?? x.shape.map((_, i) => i), x.shape);
 const keptShape = (x: tf.Tensor, axes: number[]): number[] => x.shape.map((n, i) => (axes.includes(i) ? 1 : n));
 /** `dy` of a reduction, back over the axes that it reduced. */
-const expand = (dy: tf.Tensor, x: tf.Tensor, axes: number[]): tf.Tensor => tf.broadcastTo(tf.reshape(dy, keptShape(x, axes)), x.shape);
+const expand = (dy: tf.Tensor, x: tf.Tensor, axes: number[]): tf.Tensor =>
+  x.size === 0 ? tf.zeros(x.shape) : tf.broadcastTo(tf.reshape(dy, keptShape(x, axes)), x.shape);
 
 gradient<Axes>(tf.Sum, { saves: ['x'], shapesOnly: true }, (dy, [x], { axis }) => ({ x: () => expand(dy, x, axesOf(x, axis)) }));
 gradient<Axes>(tf.Mean, { saves: ['x'], shapesOnly: true }, (dy, [x], { axis }) => ({
