@@ -1,21 +1,31 @@
 /**
  * Reward-augmented data for direct preference alignment. Zhang et al. 2024, arXiv:2410.08067: put the score that is wanted into the prompt, turn each pair
  * into two (one for each score, the second reversed), train any pair loss on both, and ask for the highest score in use.
+ *
+ * The method needs a model to which a score in the prompt means something. A decoder of a million parameters reads no digits, so the start of every arm is
+ * the base after a short supervised training on stories that follow the mood asked for, and a goal is a word of the stories, said four times.
  */
-import { defineExperiment, spearman } from '@plumbline/bench';
-import { augmentWithRewardGoals, encodePairs, goalPrompt, makePairs, type PreferenceRecord, pairBatches } from '@plumbline/data';
+import { defineExperiment, mean, spearman } from '@plumbline/bench';
+import { augmentWithRewardGoals, encodePairs, joinSequence, makePairs, type PreferenceRecord, pairBatches } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
-import type { LocalDecoder } from '@plumbline/models';
+import { completionTokens, differentStories, promptTokens, sentiment } from '@plumbline/envs';
+import { type LocalDecoder, sampleKl, sftBatches, trainSft } from '@plumbline/models';
 import { implicitReward, rescaleScores } from '@plumbline/rewards';
 import { z } from 'zod';
 
-/** A small decoder reads a short line before the story, not a system message. */
-const template = { text: 'score: {goal}', separator: '\n' };
-const asking = { template, placement: 'userPrefix' } as const;
+/** Goals that the decoder can be asked for, and how. */
+const moods = new Map([
+  [1, 'terrible'],
+  [4, 'sad'],
+  [7, 'nice'],
+  [10, 'wonderful'],
+]);
 const best = 10;
-const ask = (goal: number) => (prompt: string) => goalPrompt(prompt, goal, asking) as string;
-/** Gold in [-1, 1] on the paper's scale from 1 to 10: rounded for the data, exact for means. */
-const points = (gold: ArrayLike<number>, decimals?: number) => rescaleScores(gold, { low: 1, high: best, from: [-1, 1], decimals });
+const ask = (goal: number) => (prompt: string) => `${`${moods.get(goal)} `.repeat(4).trim()}. ${prompt}`;
+/** Gold in [-1, 1] on the paper's scale from 1 to 10. */
+const points = (gold: ArrayLike<number>) => rescaleScores(gold, { low: 1, high: best, from: [-1, 1] });
+/** The nearest goal. */
+const levels = (gold: ArrayLike<number>) => points(gold).map((score) => 1 + 3 * Math.round((score - 1) / 3));
 
 export default defineExperiment({
   id: 'reward-augmented-dpo',
@@ -25,7 +35,8 @@ export default defineExperiment({
     model: z.string().default('zoo:words-1m').describe('The decoder that is aligned: zoo:NAME or a folder'),
     prompts: z.int().positive().default(300).describe('Prompts with sampled answers'),
     samplesPerPrompt: z.int().min(2).default(4).describe('Answers of each, of which the best is paired with a random other'),
-    decimals: z.int().min(0).max(2).default(0).describe('Of the scores from 1 to 10: a small decoder learns ten goals, not ninety-one'),
+    startStories: z.int().positive().default(8000).describe('Stories from which the start learns what the goals mean'),
+    startSteps: z.int().positive().default(400).describe('Updates of the start, of 24 stories each'),
     steps: z.int().positive().default(80).describe('Optimizer updates of every arm'),
     pairsPerStep: z.int().positive().default(16).describe('Pairs of an update'),
     learningRate: z.number().positive().default(1e-4).describe('Peak rate; the paper has 5e-7 for models of billions'),
@@ -33,7 +44,7 @@ export default defineExperiment({
     evaluationPrompts: z.int().positive().max(256).default(64).describe('Held-out prompts'),
     evaluationSamples: z.int().positive().default(8).describe('Answers of each'),
   }),
-  quick: { prompts: 8, steps: 2, pairsPerStep: 2, evaluationPrompts: 3, evaluationSamples: 2 },
+  quick: { prompts: 8, startStories: 40, startSteps: 2, steps: 2, pairsPerStep: 2, evaluationPrompts: 3, evaluationSamples: 2 },
   arms: ['dpo', 'rewardAugmented', 'halfAugmented', 'promptControl'],
   metrics: {
     goldReward: { unit: 'points, 1 to 10', better: 'higher' },
@@ -76,22 +87,38 @@ export default defineExperiment({
       test: 'full scale only',
     },
   ],
-  async run({ config, rng, arm, bed, say, signal }) {
+  async run({ config, rng, arm, shared, bed, say, signal }) {
     const words = await bed('words');
     const { base } = words;
+    const { tokenizer } = base;
     const prompts = words.prompts.slice(0, config.prompts);
     const heldOut = words.heldOutPrompts.slice(0, config.evaluationPrompts);
+
+    say(`the start: ${config.startSteps} steps on stories that follow the goal`);
+    const start = words.policy();
+    const stories = differentStories(rng.fork('stories'), config.startStories);
+    const sequences = goalStories(stories, tokenizer);
+    const startBatches = sftBatches(sequences, { sequencesPerStep: 24, steps: config.startSteps, rng: rng.fork('start') });
+    const startRate = { learningRate: 2e-3, schedule: { kind: 'cosine' as const, warmupSteps: Math.ceil(config.startSteps / 40) } };
+    await trainSft({ steps: config.startSteps, ...startRate }, { policy: start, batches: startBatches, run: await shared('start') });
+
     say(`sampling ${config.samplesPerPrompt} answers to each of ${prompts.length} prompts`);
-    const groups = await words.sampleGroups({ prompts, n: config.samplesPerPrompt, rng: rng.fork('answers'), signal });
-    const scored = groups.map(({ prompt, completions, scores }) => ({ prompt, completions, scores: points(scores, config.decimals) }));
+    const groups = await words.sampleGroups({ prompts, n: config.samplesPerPrompt, rng: rng.fork('answers'), policy: start, signal });
+    const scored = groups.map(({ prompt, completions, scores }) => ({ prompt, completions, scores: levels(scores) }));
     const pairs = makePairs(scored, 'bestRandom', rng.fork('pairs'));
     const goodRejected = pairs.filter((pair) => pair.rejected_score! >= 7);
+    /** Two pairs for each, under the goals that are their scores. */
+    const augment = (fraction: number): PreferenceRecord[] =>
+      augmentWithRewardGoals(pairs, { placement: 'userPrefix', fraction, rng: rng.fork('goals'), warn: say }).map((record) => ({
+        ...record,
+        prompt: ask(record.meta!.goal as number)(pairs[record.meta!.origin as number].prompt as string),
+      }));
 
     const train = async (name: 'dpo' | 'rewardAugmented' | 'halfAugmented', records: PreferenceRecord[]): Promise<LocalDecoder> => {
       say(`${name}: ${config.steps} steps on ${records.length} pairs`);
       const { steps, pairsPerStep, learningRate } = config;
-      const policy = words.policy();
-      const encoded = encodePairs(base.tokenizer, records).pairs;
+      const policy = start.snapshot();
+      const encoded = encodePairs(tokenizer, records).pairs;
       await trainPairs(
         {
           steps,
@@ -102,7 +129,7 @@ export default defineExperiment({
         },
         {
           policy,
-          reference: base,
+          reference: start,
           batches: pairBatches(encoded, { pairsPerStep, steps, rng: rng.fork('batches') }),
           loss: withOptions(dpo, { beta: config.beta }),
           run: arm(name),
@@ -110,71 +137,67 @@ export default defineExperiment({
       );
       return policy;
     };
-    const measure = async (policy: LocalDecoder, shown: ((prompt: string) => string) | undefined) => {
-      const evaluated = await words.evaluate(policy, {
+    const measure = async (policy: LocalDecoder, shown: (prompt: string) => string) => {
+      const sampled = await words.sampleGroups({
         prompts: heldOut,
-        samplesPerPrompt: config.evaluationSamples,
+        n: config.evaluationSamples,
         rng: rng.fork('evaluate'),
+        policy,
         ask: shown,
         signal,
       });
-      const { goldReward, kl, fluent, rawSentiment, length, distinct2 } = evaluated;
-      // log π − log π_ref of the good rejected answers, under the prompt that the policy is used with
-      const asked = goodRejected.map(({ prompt, rejected }) => ({
-        prompt: shown ? shown(prompt as string) : prompt,
-        completion: rejected,
-      }));
-      const changes = asked.length > 0 ? (await implicitReward(policy, base, 1).score(asked, { rng, signal })).scores : Float32Array.of(0);
+      const { goldReward, fluent, rawSentiment, length, distinct2, samples } = await words.measure(sampled, { rng, signal });
+      const answers = sampled.flatMap((group) =>
+        group.samples.map(({ tokens }) => joinSequence(tokenizer.encode(shown(group.prompt)), tokens)),
+      );
+      // of the good rejected answers, under the prompt that the policy is used with
+      const asked = goodRejected.map(({ prompt, rejected }) => ({ prompt: shown(prompt as string), completion: rejected }));
+      const changes = asked.length > 0 ? (await implicitReward(policy, start, 1).score(asked, { rng, signal })).scores : [0];
+      const kl = (await sampleKl(policy, start, answers)).mean;
       return {
-        metrics: {
-          goldReward: points(goldReward),
-          rejectedLogpChange: changes.reduce((sum, x) => sum + x, 0) / changes.length,
-          kl,
-          fluent,
-          rawSentiment,
-          length,
-          distinct2,
-        },
-        samples: evaluated.samples,
+        metrics: { goldReward: points(goldReward), rejectedLogpChange: mean(changes), kl, fluent, rawSentiment, length, distinct2 },
+        samples,
       };
     };
-    /** Rank correlation of the goals asked for with the mean score of each prompt's answers. */
+    /** Rank correlation of the goals asked for with the mean gold of each prompt's answers. */
     const correlation = async (policy: LocalDecoder) => {
       const goals: number[] = [];
       const got: number[] = [];
-      for (const goal of [2, 4, 6, 8, best]) {
-        const { goldReward } = await words.evaluate(policy, {
+      for (const goal of [1, 4, 7, best]) {
+        const evaluated = await words.sampleGroups({
           prompts: heldOut,
-          samplesPerPrompt: 2,
+          n: 2,
           rng: rng.fork('control', goal),
+          policy,
           ask: ask(goal),
           signal,
         });
-        goldReward.forEach((gold) => {
+        for (const { scores } of evaluated) {
           goals.push(goal);
-          got.push(gold);
-        });
+          got.push(mean(scores));
+        }
       }
       return spearman(goals, got).value;
     };
 
+    const startCorrelation = await correlation(start);
     const original = await train('dpo', pairs);
-    const plain = await measure(original, undefined);
+    const plain = await measure(original, (prompt) => prompt);
     const control = await measure(original, ask(best));
     const controlCorrelation = await correlation(original);
     original.dispose();
-    const goals = { ...asking, rng: rng.fork('goals'), warn: say };
-    const augmented = await train('rewardAugmented', augmentWithRewardGoals(pairs, goals));
+    const augmented = await train('rewardAugmented', augment(1));
     const whole = await measure(augmented, ask(best));
     const goalCorrelation = await correlation(augmented);
     augmented.dispose();
-    const halved = await train('halfAugmented', augmentWithRewardGoals(pairs, { ...goals, fraction: 0.5 }));
+    const halved = await train('halfAugmented', augment(0.5));
     const half = await measure(halved, ask(best));
     halved.dispose();
+    start.dispose();
     const measured = { dpo: plain, rewardAugmented: whole, halfAugmented: half, promptControl: control };
     return {
       arms: { dpo: plain.metrics, rewardAugmented: whole.metrics, halfAugmented: half.metrics, promptControl: control.metrics },
-      statistics: { goalCorrelation, controlCorrelation },
+      statistics: { goalCorrelation, controlCorrelation, startCorrelation },
       samples: heldOut.slice(0, 4).map((prompt, i) => ({
         prompt,
         texts: Object.fromEntries(Object.entries(measured).map(([name, { samples }]) => [name, samples[i].completions[0]])),
@@ -182,3 +205,14 @@ export default defineExperiment({
     };
   },
 });
+
+/** The length of the bed's prompts and answers, three in four behind the goal that their sentiment is. */
+function goalStories(stories: readonly string[], tokenizer: LocalDecoder['tokenizer']) {
+  const whole = stories.map((story) => tokenizer.encode(story)).filter((ids) => ids.length >= promptTokens + completionTokens);
+  return whole.map((ids, i) => {
+    const prompt = tokenizer.decode(ids.subarray(0, promptTokens));
+    const completion = ids.slice(promptTokens, promptTokens + completionTokens);
+    const [goal] = levels([sentiment(tokenizer.decode(completion))]);
+    return joinSequence(tokenizer.encode(i % 4 === 0 ? prompt : ask(goal)(prompt)), completion);
+  });
+}

@@ -64,7 +64,7 @@ describe('defineExperiment', () => {
 describe('runExperiment', () => {
   it('judges each claim, and writes result and report', async () => {
     const { result, reportPath, resultPath } = await runExperiment(arithmetic(), { outDir: outDir() });
-    expect(result.seeds).toEqual([0, 1, 2, 3, 4]);
+    expect(result.seeds).toEqual([1, 2, 3, 4, 5]);
     expect(result.claims.map((c) => c.verdict)).toEqual(['holds', 'does not hold', 'does not hold', 'holds', 'not testable at this scale']);
     expect(result.claims[0].difference).toBeCloseTo(1, 0);
     expect(result.claims[1].difference).toBe(-1); // lower is better: the sign is turned
@@ -85,17 +85,17 @@ describe('runExperiment', () => {
     const runs: number[] = [];
     const controller = new AbortController();
     await expect(
-      runExperiment(arithmetic(runs, { at: 1, controller }), { outDir: dir, seeds: 3, signal: controller.signal }),
-    ).rejects.toThrow('stopped in seed 1; the same command goes on from there');
+      runExperiment(arithmetic(runs, { at: 2, controller }), { outDir: dir, seeds: 3, signal: controller.signal }),
+    ).rejects.toThrow('stopped in seed 2; the same command goes on from there');
     const progress: Progress[] = [];
     const resumed = await runExperiment(arithmetic(runs), { outDir: dir, seeds: 3, onProgress: (p) => progress.push(p) });
-    expect(runs).toEqual([0, 1, 1, 2]);
+    expect(runs).toEqual([1, 2, 2, 3]);
     expect(progress.flatMap((p) => (p.kind === 'seed' ? [`${p.seed} ${p.state}`] : []))).toEqual([
-      '0 kept',
-      '1 started',
-      '1 finished',
+      '1 kept',
       '2 started',
       '2 finished',
+      '3 started',
+      '3 finished',
     ]);
     const whole = await runExperiment(arithmetic(), { outDir: outDir(), seeds: 3 });
     expect(resumed.result.arms).toEqual(whole.result.arms);
@@ -104,12 +104,12 @@ describe('runExperiment', () => {
     const dir = outDir();
     const runs: number[] = [];
     const first = await runExperiment(arithmetic(runs), { outDir: dir, seeds: 1 });
-    const file = join(first.dir, 'seed-0', 'outcome.json');
+    const file = join(first.dir, 'seed-1', 'outcome.json');
     writeFileSync(file, readFileSync(file, 'utf8').replace(first.result.codeHash, 'another'));
     const messages: string[] = [];
     await runExperiment(arithmetic(runs), { outDir: dir, seeds: 1, onProgress: (p) => p.kind === 'message' && messages.push(p.text) });
-    expect(runs).toEqual([0, 0]);
-    expect(messages).toEqual(['seed 0 was measured by other code; it is measured again']);
+    expect(runs).toEqual([1, 1]);
+    expect(messages).toEqual(['seed 1 was measured by other code; it is measured again']);
   });
   it('keeps configs apart, and names a key that does not exist', async () => {
     const dir = outDir();

@@ -13,7 +13,7 @@ import { experimentReport } from './report.js';
 import type { BedMakers, Beds, Experiment, ExperimentResult, LoggedRow, Progress, StoredSeed } from './types.js';
 
 export type RunOptions = {
-  /** Counted seeds: 0 to n − 1, or these. Without a number, 5, or as many as the pilot asks for, at most `maximumSeeds`. */
+  /** Counted seeds: 1 to n, or these; seed 0 is the one on which settings are chosen. Without a number, 5, or as many as the pilot asks for, at most `maximumSeeds`. */
   seeds?: number | readonly number[];
   /** Seeds of a pilot, run first on other seeds (1000 and up): they fix the power and never count. */
   pilot?: number;
@@ -299,7 +299,8 @@ function backendName(): string {
   return device ? `${name} (${device})` : name;
 }
 
-const range = (n: number) => Array.from({ length: n }, (_, i) => i);
+/** 1 to n. */
+const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 /** Keys in order, so that equal configs have equal hashes. */
 function stableJson(value: unknown): string {
