@@ -323,13 +323,14 @@ async function run(command: string, args: string[], what: string, quiet = false)
   throw new TensorflowError(`${what}: ${signal ? `stopped by ${signal}` : line || `${command} exits with ${code}`}`);
 }
 
-function explain(error: unknown): Error {
+/** What went wrong, said so that its reader knows what to do. */
+export function explain(error: unknown): TensorflowError {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOSPC' || /No space left/i.test(messageOf(error)))
     return new TensorflowError(
       `The disk of ${home()} is full. Make room and run \`plumb gpu setup\` again, it goes on where it stopped; or set PLUMB_TENSORFLOW_HOME to a folder on another disk.`,
     );
-  if (code === 'EACCES' || code === 'EROFS')
+  if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM' || code === 'ENOTDIR')
     return new TensorflowError(`${home()} cannot be written to. Set PLUMB_TENSORFLOW_HOME to a folder that can.`);
   return error instanceof TensorflowError ? error : new TensorflowError(messageOf(error));
 }
