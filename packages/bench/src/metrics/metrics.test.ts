@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as m from './index.js';
@@ -296,4 +296,16 @@ describe('properties', () => {
         close(m.pairedDifference(xs, ys).high, -m.pairedDifference(ys, xs).low, 1e-9);
       }),
     ));
+});
+
+describe('the light door', () => {
+  it('imports nothing but its own files and types', () => {
+    const dir = new URL('.', import.meta.url);
+    for (const file of readdirSync(dir).filter((name) => !name.endsWith('.test.ts'))) {
+      const imports = [...readFileSync(new URL(file, dir), 'utf8').matchAll(/^(?:import|export) (?!type\b)[^;]*? from '([^']+)';/gms)].map(
+        (m) => m[1],
+      );
+      for (const from of imports) expect(from, file).toMatch(/^\.\/\w+\.js$/);
+    }
+  });
 });
