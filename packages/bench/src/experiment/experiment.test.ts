@@ -131,7 +131,7 @@ describe('runExperiment', () => {
       verdict: 'undecided at this scale',
       unit: 'units',
       n: 3,
-      why: expect.stringContaining('one training run'),
+      why: expect.stringContaining('over the 3 units of one training run'),
     });
   });
   it('names the arm and the metric that are missing or not finite', async () => {

@@ -11,6 +11,7 @@ import {
   unitsForPower,
   verdict,
 } from '../metrics/index.js';
+import { formatNumber } from '../report/index.js';
 import type { ArmSummary, Claim, ClaimResult, Experiment, StoredSeed } from './types.js';
 
 /** Fewer seeds than this decide nothing. */
@@ -43,7 +44,7 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
       estimate && unit === 'units' && !resamplesUnits(claim)
         ? {
             verdict: 'undecided at this scale' as const,
-            why: `one seed: the interval covers the ${estimate.n} units of one training run, not training itself`,
+            why: `${shown(estimate)} over the ${estimate.n} units of one training run, which says nothing of other runs`,
           }
         : verdict(estimate, {
             smallestEffect: smallest || undefined,
@@ -61,8 +62,8 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
       ci95: estimate ? [finite(estimate.low), finite(estimate.high)] : null,
       n: estimate?.n ?? 0,
       unit,
-      p: estimate?.p ?? null,
-      adjustedP: adjustedP ?? null,
+      p: estimate?.method === 'none' ? null : (estimate?.p ?? null),
+      adjustedP: estimate?.method === 'none' ? null : (adjustedP ?? null),
       smallestEffect: smallest || null,
       margin: t.oriented?.margin ?? null,
       power: known && seeds.length > 1 ? pairedPower(seeds.length, known.effect, known.sd) : null,
@@ -71,6 +72,7 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
   });
 }
 
+const shown = ({ mean, low, high }: Estimate) => `${formatNumber(mean)} [${formatNumber(low)}, ${formatNumber(high)}]`;
 const finite = (x: number) => (Number.isFinite(x) ? x : null);
 const resamplesUnits = ({ test }: Claim) => typeof test === 'object' && 'resample' in test && test.resample === 'units';
 

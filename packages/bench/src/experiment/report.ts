@@ -38,7 +38,7 @@ export function experimentReport(
   const arms = experiment.arms as readonly string[];
   return {
     title: result.title,
-    subtitle: `${result.id} · ${result.paper}${result.source ? ` · from ${sourceWords[result.source]}` : ''} · ${plural(result.seeds.length, 'seed')}, ${duration(result.seconds / result.seeds.length)} each · ${result.backend}`,
+    subtitle: `${result.id} · ${result.paper}${result.source ? ` · from ${sourceWords[result.source]}` : ''} · ${plural(result.seeds.length, 'seed')}, ${duration(result.seconds / result.seeds.length)}${result.seeds.length > 1 ? ' each' : ''} · ${result.backend}`,
     paragraphs: summary(experiment, result),
     // the baseline in grey; claims by their verdict
     colors: {
@@ -80,7 +80,7 @@ function summary(experiment: Experiment, result: ExperimentResult): string[] {
   const few =
     !result.quick && result.seeds.length < 5 && result.claims.some((c) => c.unit === 'seeds' || c.verdict === 'undecided at this scale');
   return [
-    `${plural(experiment.arms.length, 'arm')} (${(experiment.arms as readonly string[]).join(', ')}) on the same ${plural(result.seeds.length, 'seed')}.`,
+    `${plural(experiment.arms.length, 'arm')} (${(experiment.arms as readonly string[]).join(', ')}) on ${result.seeds.length === 1 ? 'one seed' : `the same ${result.seeds.length} seeds`}.`,
     ...sentences,
     ...(result.quick ? ['Warning: this is a two-step run for testing; its numbers say nothing about the paper.'] : []),
     ...(few
@@ -92,7 +92,7 @@ function summary(experiment: Experiment, result: ExperimentResult): string[] {
 const duration = (seconds: number) => (seconds < 90 ? plural(Math.round(seconds), 'second') : `${(seconds / 60).toFixed(1)} minutes`);
 const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 /** Leaves names that are written in capitals as they are. */
-const lowerFirst = (text: string) => (/^[A-Z][a-z]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text);
+const lowerFirst = (text: string) => (/^[A-Z](?![A-Z])/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text);
 const measured = (mean: number, [low, high]: readonly [number | null, number | null]) => ({
   mean,
   low: low ?? -Infinity,

@@ -94,7 +94,8 @@ export function verdict(
   { smallestEffect = 0, margin, minimumUnits = 5, adjustedP, alpha = 0.05 }: VerdictRule = {},
 ): { verdict: Verdict; why: string } {
   if (!estimate) return { verdict: 'not testable at this scale', why: 'the claim needs the full scale of the paper' };
-  const interval = `${round(estimate.mean)} [${round(estimate.low)}, ${round(estimate.high)}]`;
+  const interval =
+    estimate.method === 'none' ? round(estimate.mean) : `${round(estimate.mean)} [${round(estimate.low)}, ${round(estimate.high)}]`;
   if (estimate.n < minimumUnits)
     return { verdict: 'undecided at this scale', why: `${interval} from ${estimate.n} of the ${minimumUnits} units that a verdict needs` };
   if (margin !== undefined) {
