@@ -4,6 +4,7 @@
 
 export type { Availability, StartOptions, TensorflowInfo } from './backend.js';
 export { registerTensorflowBackend, tensorflowAvailable, tensorflowBackend } from './backend.js';
+export { type Bf16Matrix, bf16Matrix, setProducts } from './bf16.js';
 export { TensorflowError } from './errors.js';
 export { type Found, findTensorflow } from './find.js';
 export type { Settings } from './open.js';

@@ -18,6 +18,8 @@ export interface TfjsNodeBackend extends tf.KernelBackend {
   readonly binding: Binding;
   readonly isUsingGpuDevice: boolean;
   readonly tensorMap: { get(id: object): { id: number; values: tf.backend_util.BackendValues | null; shape: number[] } };
+  getInputTensorIds(inputs: tf.TensorInfo[]): number[];
+  createOutputTensor(made: { id: number; shape: number[]; dtype: number }): tf.Tensor;
   executeSingleOutput(
     name: string,
     attributes: { name: string; type: unknown; value: unknown }[],
