@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { silenceBanner } from './engine.js';
 import { BackendError } from './errors.js';
 import './setup.js';
+import { assertStorage } from './updateInPlace.js';
 
 export type BackendInfo = {
   name: string;
@@ -115,6 +116,7 @@ export async function makeCurrent(name: string): Promise<void> {
   });
   if (!works) throw new BackendError(`The backend ${name} did not start${reason ? `: ${reason}` : '.'}`);
   silenceBanner();
+  assertStorage();
 }
 
 export const cpuRung: Rung = {

@@ -1,7 +1,7 @@
 /** A new value for a tensor that keeps its identity: how a step changes a parameter without a second copy of it. */
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { engine, refuseFreed } from './engine.js';
-import { ShapeError } from './errors.js';
+import { BackendError, ShapeError } from './errors.js';
 
 type Entry = Record<string, unknown>;
 type WithStorage = { data?: { get(id: object): Entry }; dataIdMap?: { get(id: object): Entry }; tensorMap?: { get(id: object): Entry } };
@@ -42,4 +42,16 @@ export function updateInPlace(x: tf.Tensor, next: tf.Tensor): boolean {
   }
   next.dispose();
   return true;
+}
+
+/** Tries the exchange once on the current backend. @throws BackendError if its records are not what core expects */
+export function assertStorage(): void {
+  const [x, next] = [tf.scalar(1), tf.scalar(2)];
+  const { backendName, backend } = engine();
+  const { data, dataIdMap, tensorMap } = backend as unknown as WithStorage;
+  const record = (dataIdMap ?? tensorMap ?? data)?.get(x.dataId);
+  const known = record && (storageFields[backendName!] ?? ['values']).some((field) => field in record);
+  const done = known && updateInPlace(x, next);
+  tf.dispose([x, next]);
+  if (!done) throw new BackendError(`The backend ${backendName} does not keep its data as core ${tf.version_core} expects it.`);
 }
