@@ -1,10 +1,11 @@
 /** The training of the main job on TensorFlow beside the same on native: same data, same seed, the losses of every step. */
 import { describeBackends, initBackend, memoryRun, rng } from '@plumbline/core';
-import { encodeGroups, encodePairs, makePairs, pairBatches, rewardBatches } from '@plumbline/data';
+import { encodeGroups, encodePairs, makePairs, pairBatches, promptBatches, rewardBatches } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import { wordsBed } from '@plumbline/envs';
 import { blockBatches, createScorer, loadDecoder, trainSft } from '@plumbline/models';
 import { trainReward } from '@plumbline/rewards';
+import { trainPolicy } from '@plumbline/rl';
 import { expect, it } from 'vitest';
 
 const schedule = { kind: 'constant', warmupSteps: 2 } as const;
@@ -30,7 +31,7 @@ it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not ru
     groups.flatMap(({ prompt, completions }) => completions.flatMap((c) => [...tokenizer.encode(`${prompt}${c}`)])),
   );
 
-  const losses = async (backend: string): Promise<Record<'sft' | 'reward' | 'dpo', number[]>> => {
+  const losses = async (backend: string): Promise<Record<'sft' | 'reward' | 'dpo' | 'grpo', number[]>> => {
     await initBackend({ backend });
     const base = await loadDecoder('zoo:words-1m');
     const run = () => memoryRun({ seed });
@@ -58,11 +59,24 @@ it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not ru
         run: preferences,
       },
     );
-    return { sft: lossesOf(sft), reward: lossesOf(reward), dpo: lossesOf(preferences) };
+
+    // What it samples is part of this: one token that rounding turns would show in every loss after it.
+    const online = run();
+    await trainPolicy(
+      { steps: 3, promptsPerStep: 8, samplesPerPrompt: 4, learningRate: 2e-4, klCoef: 0.1, schedule, ...bed.sampling },
+      {
+        policy: base.snapshot(),
+        reference: base,
+        prompts: promptBatches(bed.prompts, { promptsPerStep: 8, steps: 3, rng: rng(seed) }),
+        reward: bed.gold,
+        run: online,
+      },
+    );
+    return { sft: lossesOf(sft), reward: lossesOf(reward), dpo: lossesOf(preferences), grpo: lossesOf(online) };
   };
   const native = await losses('native');
   const tensorflow = await losses('tensorflow');
-  for (const job of ['sft', 'reward', 'dpo'] as const) {
+  for (const job of ['sft', 'reward', 'dpo', 'grpo'] as const) {
     const difference = Math.max(...native[job].map((loss, step) => Math.abs(loss - tensorflow[job][step])));
     console.log(
       `${job}: ${native[job].length} steps, loss ${native[job][0].toFixed(4)} to ${native[job].at(-1)!.toFixed(4)}, largest difference ${difference.toExponential(1)}`,
