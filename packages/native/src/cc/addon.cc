@@ -2,6 +2,9 @@
 // checked in raw.ts and kernels.ts; here only the types are.
 #define NAPI_VERSION 8
 #include <node_api.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include <cstdio>
 #include <cstdlib>
@@ -345,21 +348,38 @@ FN(simd) {
   return v;
 }
 
+#if defined(__x86_64__)
+// What processor and operating system both support, by cpuid: the compilers' own builtin needs a run-time library that not all link.
+struct Machine {
+  bool avx2 = false, avx512 = false;
+  Machine() {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 12))) return;  // OSXSAVE, FMA
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    avx2 = (low & 0x06) == 0x06 && (b & (1u << 5));
+    const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
+    avx512 = avx2 && (low & 0xe6) == 0xe6 && (b & wanted) == wanted;
+  }
+};
+#endif
+
 // The widest set that the machine has, or the one that PLUMB_SIMD names if the machine has it.
 const char* choose() {
   const char* force = getenv("PLUMB_SIMD");
   auto allowed = [&](const char* name) { return !force || !*force || !strcmp(force, name); };
   (void)allowed;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
+  const Machine machine;
 #ifdef PLUMB_HAS_AVX512
-  if (allowed("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+  if (allowed("avx512") && machine.avx512) {
     fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K);
     return "avx512";
   }
 #endif
 #ifdef PLUMB_HAS_AVX2
-  if ((allowed("avx2") || allowed("avx512")) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+  if ((allowed("avx2") || allowed("avx512")) && machine.avx2) {
     fillGemm_avx2(K), fillOps_avx2(K), fillFused_avx2(K);
     return "avx2";
   }
