@@ -4,7 +4,25 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { BackendError, backendInfo, describeBackends, initBackend, readCopy, updateInPlace } from './index.node.js';
+import {
+  adamW,
+  attention,
+  BackendError,
+  backendInfo,
+  createParameters,
+  describeBackends,
+  embedding,
+  gradients,
+  initBackend,
+  linear,
+  readCopy,
+  readScalars,
+  rmsNorm,
+  rotary,
+  swiGlu,
+  tokenLogps,
+  updateInPlace,
+} from './index.node.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -84,4 +102,46 @@ describe.each(['cpu', 'native', 'wasm'])('on %s', (backend) => {
     tf.dispose([x, p, first, views, after]);
     expect(tf.memory().numTensors).toBe(before);
   });
+});
+
+it('trains a small network to the same losses on every backend that starts here', async () => {
+  const wave = (n: number, pace: number) => Float32Array.from({ length: n }, (_, i) => Math.sin(i * pace) / 2);
+  const cuSeqlens = Int32Array.of(0, 5, 8);
+  const ids = Int32Array.of(1, 2, 3, 4, 5, 6, 7, 0);
+  const positions = Int32Array.of(0, 1, 2, 3, 4, 0, 1, 2);
+  const losses = async (backend: string): Promise<number[]> => {
+    await initBackend({ backend });
+    const tree = createParameters({
+      embedding: { shape: [9, 8], data: wave(72, 1.1) },
+      norm: { shape: [8], data: new Float32Array(8).fill(1) },
+      mix: { shape: [8, 8], data: wave(64, 1.7) },
+    });
+    const [table, norm, mix] = tree.trainable();
+    const optimizer = adamW({ weightDecay: 0.01 });
+    const seen: number[] = [];
+    for (let step = 0; step < 20; step++) {
+      const { loss, grads } = gradients(() => {
+        const x = embedding({ weight: table.value as tf.Tensor2D }, { ids }).y;
+        const h = linear({ x: rmsNorm({ x, weight: norm.value }, { eps: 1e-6 }).y as tf.Tensor2D, weight: mix.value as tf.Tensor2D }, {}).y;
+        const q = rotary({ x: tf.reshape(h, [8, 2, 4]) }, { positions, inverseFrequencies: Float32Array.of(1, 0.1) }).y;
+        const a = attention({ q, k: q, v: tf.reshape(x, [8, 2, 4]) }, { cuSeqlens, causal: true, scale: 0.5 }).y;
+        const hidden = swiGlu({ gate: tf.reshape(a, [8, 8]), up: h }, {}).y;
+        const targets = Int32Array.from(ids, (id) => (id + 1) % 9);
+        return { loss: tf.neg(tf.mean(tokenLogps({ hidden, weight: table.value as tf.Tensor2D }, { targets }).logps)) as tf.Scalar };
+      }, tree.trainable());
+      seen.push((await readScalars({ loss })).loss);
+      optimizer.apply(grads, { scale: 1, learningRate: 0.03 });
+      tf.dispose([loss, ...grads.values()]);
+    }
+    optimizer.dispose();
+    tree.dispose();
+    return seen;
+  };
+  const expected = await losses('cpu');
+  expect(expected[19]).toBeLessThan(expected[0] / 2);
+  for (const { name, why } of await describeBackends()) {
+    if (!['native', 'wasm'].includes(name) || /compiler|not installed|cannot/.test(why)) continue;
+    const found = await losses(name);
+    found.forEach((loss, step) => void expect(Math.abs(loss - expected[step]), `${name}, step ${step}`).toBeLessThan(1e-3));
+  }
 });
