@@ -14,5 +14,5 @@ export type { TfjsNodeBackend } from './tfjsNode.js';
 
 export { type Card, cards } from './card.js';
 export { type SelfTest, selfTest } from './selfTest.js';
-export { removeSetup, type SetupOptions, setupTensorflow } from './setup.js';
+export { prepareBinding, removeSetup, type SetupOptions, setupTensorflow } from './setup.js';
 export { readSetup, type SetupRecord } from './store.js';

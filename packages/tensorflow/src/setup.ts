@@ -51,10 +51,7 @@ export async function setupTensorflow({ flavour, path, say = () => {} }: SetupOp
     mkdirSync(home(), { recursive: true });
     writeWhole(unfinished, JSON.stringify({ started: new Date().toISOString(), flavour: kind }));
     const { found, origin } = await provide(kind, path, stored, say);
-    const tfjsNode = findTfjsNode() ?? (await fetchTfjsNode(say));
-    say(`Compiling the binding with ${compiler.command} (about 15 s, once)`);
-    const { seconds } = await compileAddons(tfjsNode);
-    say(seconds > 0 ? `Compiled in ${seconds.toFixed(0)} s` : 'It is there already');
+    const tfjsNode = await prepareBinding(say);
     say('Testing: a product and a gradient against known values, and the speed');
     const test = await testApart({ path: found.folder, cpuOnly: kind === 'cpu' });
     if (kind === 'cuda' && !test.gpu) throw new TensorflowError('the self-test ran on the CPU: TensorFlow found no card that it can use');
@@ -74,6 +71,20 @@ export async function setupTensorflow({ flavour, path, say = () => {} }: SetupOp
   } catch (error) {
     throw explain(error);
   }
+}
+
+/**
+ * Fetches tfjs-node-gpu's files and compiles the two addons; needs no TensorFlow. The folder can then be carried to a machine of the
+ * same kind without compiler and network, and named there by `PLUMB_TENSORFLOW_HOME`.
+ * @returns the folder of tfjs-node-gpu
+ */
+export async function prepareBinding(say: (line: string) => void = () => {}): Promise<string> {
+  mkdirSync(home(), { recursive: true });
+  const tfjsNode = findTfjsNode() ?? (await fetchTfjsNode(say));
+  say('Compiling the binding (about 15 s, once)');
+  const { seconds } = await compileAddons(tfjsNode);
+  say(seconds > 0 ? `Compiled in ${seconds.toFixed(0)} s` : 'It is there already');
+  return tfjsNode;
 }
 
 /** Removes what setup made; a TensorFlow that it only used stays. @returns the folder, or null where there was none */
