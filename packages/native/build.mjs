@@ -111,8 +111,7 @@ export async function build({ force = false } = {}) {
     };
     await Promise.all(Array.from({ length: Math.max(1, Math.min(4, availableParallelism())) }, lane));
     if (!failure) {
-      const link =
-        process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : ['-Wl,-z,nodelete', '-pthread'];
+      const link = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : ['-Wl,-z,nodelete', '-pthread'];
       const r = await run(cxx, ['-shared', ...objects, '-o', join(work, 'plumbline.node'), ...link, ...extra]);
       if (r.code !== 0) failure = r.text;
     }
