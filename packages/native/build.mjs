@@ -58,6 +58,14 @@ function signature(cxx) {
   return hash.digest('hex');
 }
 
+function lastBuild() {
+  try {
+    return JSON.parse(readFileSync(stamp, 'utf8'));
+  } catch {
+    return {};
+  }
+}
+
 /** @returns {Promise<{ built: boolean, why: string, seconds?: number }>} `built` says whether there is an addon to load now. */
 export async function build({ force = false } = {}) {
   const cxx = process.env.CXX || 'c++';
@@ -68,13 +76,12 @@ export async function build({ force = false } = {}) {
     return { built: existsSync(target), why: 'node-api-headers is not installed' };
   }
   const want = signature(cxx);
-  if (!force && existsSync(target) && existsSync(stamp)) {
-    try {
-      if (JSON.parse(readFileSync(stamp, 'utf8')).signature === want) return { built: true, why: 'up to date' };
-    } catch {}
-  }
+  const last = existsSync(target) ? lastBuild() : {};
+  if (!force && last.signature === want) return { built: true, why: 'up to date' };
   const probe = spawnSync(cxx, ['--version'], { encoding: 'utf8' });
-  if (probe.error || probe.status !== 0) return { built: false, why: `no C++ compiler: "${cxx}" cannot be run (set CXX to one)` };
+  const noCompiler = probe.error || probe.status !== 0;
+  if (noCompiler && last.sources === sourcesHash()) return { built: true, why: 'built before, from these sources' };
+  if (noCompiler) return { built: false, why: `no C++ compiler: "${cxx}" cannot be run (set CXX to one)` };
   const start = Date.now();
   let work;
   try {
