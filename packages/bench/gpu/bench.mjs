@@ -74,7 +74,7 @@ function outcome(name, { status, stdout, stderr, error }) {
   try {
     if (status === 0) return { name, ...JSON.parse(line) };
   } catch {}
-  return { name, error: error?.message ?? ((stderr ?? '').trim().split('\n').at(-1) || `ended with ${status}`) };
+  return { name, error: error?.message ?? (stderr ?? '').split('\n').find((text) => /error/i.test(text)) ?? `ended with ${status}` };
 }
 
 async function measure(backend) {

@@ -1,6 +1,6 @@
 // Puts all that run.sh needs into one folder: node pack.mjs FOLDER [--no-wheels]. Build first; needs the network, pnpm, pip and a C++ compiler.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, cpSync, mkdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -19,16 +19,9 @@ const run = (command, args, env = {}) => {
 };
 
 mkdirSync(out, { recursive: true });
-run(process.execPath, [
-  'tools/pnpm.mjs',
-  '--filter',
-  '@plumbline/bench',
-  'deploy',
-  '--prod',
-  '--legacy',
-  '--ignore-scripts',
-  join(out, 'app'),
-]);
+rmSync(join(out, 'app'), { recursive: true, force: true });
+// With what it is developed with, since that holds tfjs-core, a peer.
+run(process.execPath, ['tools/pnpm.mjs', '--filter', '@plumbline/bench', 'deploy', '--legacy', '--ignore-scripts', join(out, 'app')]);
 cpSync(here, join(out, 'app', 'gpu'), { recursive: true });
 copyFileSync(process.execPath, join(out, 'node'));
 copyFileSync(join(here, 'run.sh'), join(out, 'run.sh'));
