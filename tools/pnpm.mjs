@@ -6,7 +6,8 @@ const root = new URL('..', import.meta.url);
 const pin = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')).packageManager.split('+')[0];
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1' };
 delete env.npm_config_loglevel; // `npm run -s` would silence pnpm's errors too
-const child = spawnSync('npx', ['--yes', pin, ...process.argv.slice(2)], {
+// Without --prefer-offline npx asks the registry even for what it has, and without a network waits a minute for the answer.
+const child = spawnSync('npx', ['--yes', '--prefer-offline', pin, ...process.argv.slice(2)], {
   stdio: 'inherit',
   shell: process.platform === 'win32',
   cwd: root,
