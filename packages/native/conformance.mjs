@@ -2,6 +2,7 @@
 // The last line is `N passed, N failed`; the exit code is 1 if any failed.
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+// @boundaries-ignore the workspace's own tools
 import { argument, conformance } from '../../tools/conformance.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runInNewContext } from 'node:vm';
+// @boundaries-ignore the workspace's own tools
 import { conformance } from '../../tools/conformance.mjs';
 import { findTensorflow, readSetup } from './dist/api.js';
 
