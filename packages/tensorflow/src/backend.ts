@@ -28,18 +28,31 @@ export type Availability =
   | { ok: true; version?: string; device: string; gpu: boolean; remarks: string[]; found: Found }
   | { ok: false; why: string };
 
-/** The card that a start would use, and why not where there is one that it cannot. */
-function usableCard(found: Found, cpuOnly?: boolean): { card: Card | null; why?: string } {
-  const index = oneVisible();
-  const card = cpuOnly || index === '-1' || index === '' ? null : (cards()[Number(index) || 0] ?? null);
+/** The card that a start would use; `why` where there is one that it cannot. `all` are the cards of this machine. */
+export function usableCard(found: Pick<Found, 'cuda'>, all: readonly Card[], visible: string): { card: Card | null; why?: string } {
+  const card = /^\d+$/.test(visible) ? (all[Number(visible)] ?? null) : visible === '-1' || visible === '' ? null : (all[0] ?? null);
   if (!card) return { card: null };
+  const refused = cardRefusal(card);
+  if (refused) return { card: null, why: `GPU present but unused: ${refused}` };
   if (found.cuda === false)
     return {
       card: null,
-      why: `GPU present but unused: the ${card.name}; this TensorFlow is built for the CPU, \`plumb gpu setup --cuda\` installs the other`,
+      why: `GPU present but unused: this TensorFlow is built for the CPU; \`plumb gpu setup --cuda\` installs one for the ${card.name}`,
     };
-  const refused = cardRefusal(card);
-  return refused ? { card: null, why: `GPU present but unused: ${refused}` } : { card };
+  return { card };
+}
+
+/** Why a start that should have used a card did not: the libraries that are missing, else what TensorFlow said. */
+export function whyUnused(card: string, version: string, missing: readonly string[], said: string): string {
+  const begin = 'GPU present but unused:';
+  if (missing.length > 0)
+    return `${begin} TensorFlow cannot open ${missing.join(', ')} for the ${card}; \`plumb gpu setup --cuda\` installs CUDA's libraries, libcuda.so.1 comes with the driver`;
+  const line = said
+    .split('\n')
+    .filter((text) => /cuda|gpu|dlopen|driver/i.test(text))
+    .at(-1);
+  const reason = line ? `It says: ${line.replace(/^.*?\] /, '')}` : 'TF_CPP_MIN_LOG_LEVEL=0 shows its reason';
+  return `${begin} TensorFlow ${version} does not take the ${card}. ${reason}`;
 }
 
 /** Whether TensorFlow can be started, and on what, as far as can be told without opening it. Never throws. */
@@ -52,7 +65,7 @@ export function tensorflowAvailable({ path, cpuOnly }: StartOptions = {}): Avail
         ok: false,
         why: `TensorFlow${found.version ? ` ${found.version}` : ''} is in ${found.folder}, but its binding is not built; run \`plumb gpu setup\``,
       };
-    const { card, why } = usableCard(found, cpuOnly);
+    const { card, why } = usableCard(found, cpuOnly ? [] : cards(), oneVisible());
     const remarks = [found.version ? remarkOn(found.version) : '', nodeRemark(), why ?? ''].filter(Boolean);
     return { ok: true, version: found.version, device: card?.name ?? 'CPU', gpu: card !== null, remarks, found };
   } catch (error) {
@@ -79,14 +92,7 @@ export function registerTensorflowBackend(options: StartOptions = {}): Tensorflo
   const using = binding.isUsingGpuDevice();
   if (available.gpu && !using) {
     const missing = missingLibraries(found, opener);
-    if (missing.length > 0)
-      throw new TensorflowError(
-        `GPU present but unused: TensorFlow cannot open ${missing.join(', ')} for the ${available.device}; \`plumb gpu setup --cuda\` installs CUDA's libraries, libcuda.so.1 comes with the driver`,
-      );
-    if (found.cuda)
-      throw new TensorflowError(
-        `GPU present but unused: TensorFlow ${binding.TF_Version} does not take the ${available.device}. ${reasonIn(said)}`,
-      );
+    if (found.cuda || missing.length > 0) throw new TensorflowError(whyUnused(available.device, binding.TF_Version, missing, said));
   }
   const tfjsNode = loadTfjsNode(findTfjsNode()!);
   const mended = mendFaults(binding.TF_Version, tfjsNode);
@@ -99,12 +105,3 @@ export function registerTensorflowBackend(options: StartOptions = {}): Tensorflo
 /** The backend, for raw operations; null before it has started. */
 export const tensorflowBackend = (): TfjsNodeBackend | null =>
   started ? (tf.findBackend('tensorflow') as unknown as TfjsNodeBackend) : null;
-
-/** The last line in which TensorFlow complains of CUDA. */
-function reasonIn(said: string): string {
-  const line = said
-    .split('\n')
-    .filter((text) => /cuda|gpu|dlopen|driver/i.test(text))
-    .at(-1);
-  return line ? `It says: ${line.replace(/^.*?\] /, '')}` : 'TF_CPP_MIN_LOG_LEVEL=0 shows its reason';
-}

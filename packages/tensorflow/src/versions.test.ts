@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { cardRefusal, oneVisible, parseCards } from './card.js';
+import { usableCard, whyUnused } from './backend.js';
+import { cardRefusal, missingLibraries, oneVisible, parseCards } from './card.js';
 import { refuseWrongShape } from './faults.js';
 import { environmentFor } from './open.js';
 import { convolutionKills, nodeRefusal, nodeRemark, refusalOf, remarkOn, roundsIntegersToZero } from './versions.js';
@@ -63,6 +64,36 @@ describe('cards', () => {
     expect(oneVisible({})).toBe('0');
     expect(oneVisible({ CUDA_VISIBLE_DEVICES: '2,3' })).toBe('2');
     expect(oneVisible({ CUDA_VISIBLE_DEVICES: '-1' })).toBe('-1');
+  });
+});
+
+describe('a card that is present but unused', () => {
+  const h100 = { name: 'H100', capability: 9 };
+  it('is used by a CUDA build, and by one of which nobody knows', () => {
+    expect(usableCard({ cuda: true }, [h100], '0')).toEqual({ card: h100 });
+    expect(usableCard({}, [h100], 'GPU-8f1c')).toEqual({ card: h100 });
+  });
+  it('is no card at all where the user hides it, or where it is another one', () => {
+    expect(usableCard({ cuda: true }, [h100], '-1')).toEqual({ card: null });
+    expect(usableCard({ cuda: true }, [h100], '1')).toEqual({ card: null });
+    expect(usableCard({ cuda: true }, [], '0')).toEqual({ card: null });
+  });
+  it('says so: a CPU build, a card without code', () => {
+    expect(usableCard({ cuda: false }, [h100], '0').why).toMatch(/^GPU present but unused: .*built for the CPU; `plumb gpu setup --cuda`/);
+    expect(usableCard({ cuda: true }, [{ name: 'B200', capability: 10 }], '0').why).toMatch(/^GPU present but unused: .*B200.*webgpu/);
+  });
+  it('names the libraries that neither the wheels nor the system have', () => {
+    const found = { folder: '/nowhere/tensorflow', framework: '', cc: '', from: 'option' } as const;
+    const missing = missingLibraries(found, {
+      tryOpen: (name) => (name.includes('cudnn') ? `${name}: cannot open shared object file` : null),
+    });
+    expect(missing).toEqual(['libcudnn.so.9']);
+    expect(whyUnused('H100', '2.21.0', missing, '')).toContain('TensorFlow cannot open libcudnn.so.9 for the H100');
+  });
+  it('passes on what TensorFlow said, where no library is missing', () => {
+    const said = 'I0000 port.cc:153] oneDNN on\nE0000 00:00:1 77 cuda_platform.cc:51] failed call to cuInit: CUDA_ERROR_NO_DEVICE\n';
+    expect(whyUnused('H100', '2.21.0', [], said)).toMatch(/does not take the H100\. It says: failed call to cuInit: CUDA_ERROR_NO_DEVICE$/);
+    expect(whyUnused('H100', '2.21.0', [], '')).toContain('TF_CPP_MIN_LOG_LEVEL=0');
   });
 });
 
