@@ -1,9 +1,9 @@
-// tfjs-core's own test suite, which its package carries, on one backend. Used by the conformance.mjs of packages/native and
-// packages/tensorflow. Core, the backend and what it extends are bundled together, so that there is one copy of each.
+// tfjs-core's own test suite, which its package carries, on one backend: `node tools/conformance.mjs [--backend native|cpu|tensorflow]
+// [--grep WORDS]` runs it by the conformance.mjs of packages/native or packages/tensorflow, which import this. Core, the backend and what it extends are bundled together, so that there is one copy of each.
 import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** The value of `--name` on the command line. */
 export const argument = (name, fallback) => {
@@ -96,3 +96,13 @@ Object.assign(globalThis, jasmineRequire.interface(jasmine, environment), { jasm
 jasmine.DEFAULT_TIMEOUT_INTERVAL = 60000;
 globalThis.i = undefined; // profiler_test.js assigns it undeclared, which a module refuses
 `;
+
+if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
+  const backend = argument('backend', 'native');
+  const name = { native: 'native', cpu: 'native', tensorflow: 'tensorflow' }[backend];
+  if (!name) {
+    console.error(`The suite does not run on "${backend}". Valid: native, cpu, tensorflow.`);
+    process.exit(2);
+  }
+  await import(new URL(`../packages/${name}/conformance.mjs`, import.meta.url).href);
+}
