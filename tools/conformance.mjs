@@ -1,5 +1,6 @@
 // tfjs-core's own test suite, which its package carries, on one backend: `node tools/conformance.mjs [--backend native|cpu|tensorflow]
 // [--grep WORDS]` runs it by the conformance.mjs of packages/native or packages/tensorflow, which import this. Core, the backend and what it extends are bundled together, so that there is one copy of each.
+import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -104,5 +105,6 @@ if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
     console.error(`The suite does not run on "${backend}". Valid: native, cpu, tensorflow.`);
     process.exit(2);
   }
-  await import(new URL(`../packages/${name}/conformance.mjs`, import.meta.url).href);
+  const script = fileURLToPath(new URL(`../packages/${name}/conformance.mjs`, import.meta.url));
+  process.exit(spawnSync(process.execPath, [script, ...process.argv.slice(2)], { stdio: 'inherit' }).status ?? 1);
 }
