@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { build } from '../../tools/tsup.base.js';
+import { build } from '@plumbline/tools/tsup';
 
 /** Every folder with an experiment becomes a module of its own, found by its name at run time. */
 const experiments = readdirSync('.').filter((name) => existsSync(`${name}/experiment.ts`));
