@@ -19,14 +19,17 @@ export function findAddons(): Addons | null {
   return [prebuilt(), places().addons].map(inFolder).find(complete) ?? null;
 }
 
-/** The command of a C++ compiler that runs, or why there is none. */
-export function findCompiler(): { command: string } | { why: string } {
+/** A C++ compiler that runs: the words of its command, or why there is none. `CXX` may hold arguments too. */
+export function findCompiler(): { command: string[] } | { why: string } {
   const asked = process.env.CXX;
-  for (const command of asked ? [asked] : ['c++', 'g++', 'clang++']) if (spawnSync(command, ['--version']).status === 0) return { command };
+  const candidates = asked ? [existsSync(asked) ? [asked] : asked.trim().split(/\s+/)] : [['c++'], ['g++'], ['clang++']];
+  const found = candidates.find(([program, ...args]) => spawnSync(program, [...args, '--version']).status === 0);
+  if (found) return { command: found };
   const ways =
     process.platform === 'darwin'
       ? 'xcode-select --install'
-      : 'apt install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora), apk add g++ (Alpine), conda install gxx, without root';
+      : 'apt install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora), apk add g++ (Alpine); or, without root, one from PyPI: ' +
+        'python3 -m venv ~/zig && ~/zig/bin/pip install ziglang && export CXX="$HOME/zig/bin/python -m ziglang c++"';
   return {
     why: `no C++ compiler${asked ? `: CXX is "${asked}", which cannot be run` : ''}. It is needed once, for 15 seconds. Ways to get one: ${ways}`,
   };
@@ -69,9 +72,10 @@ export async function compileAddons(tfjsNode: string): Promise<Addons & { second
     const open = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
     const common = ['-O2', '-fPIC', '-shared', '-I', node, ...open];
     // TensorFlow's symbols stay open on purpose: the opener has made them visible by the time that this is loaded.
-    await run(compiler.command, ['-x', 'c', opener, ...common, '-o', made.opener, ...(process.platform === 'linux' ? ['-ldl'] : [])]);
+    const [program, ...words] = compiler.command;
+    await run(program, [...words, '-x', 'c', opener, ...common, '-o', made.opener, ...(process.platform === 'linux' ? ['-ldl'] : [])]);
     const headers = ['-I', join(packageFolder, 'include')];
-    await run(compiler.command, ['-std=c++17', '-w', '-DNAPI_VERSION=8', ...common, ...headers, ...units, '-o', made.binding]);
+    await run(program, [...words, '-std=c++17', '-w', '-DNAPI_VERSION=8', ...common, ...headers, ...units, '-o', made.binding]);
     for (const key of ['opener', 'binding'] as const) renameSync(made[key], inFolder(target)[key]);
     writeWhole(stamp, want);
   } finally {

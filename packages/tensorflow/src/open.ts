@@ -50,6 +50,7 @@ export function environmentFor({ tf32, cpuOnly, threads }: Settings, user: NodeJ
   const wanted: Record<string, string> = {
     TF_FORCE_GPU_ALLOW_GROWTH: 'true', // else it takes the card's whole memory at once
     TF_CPP_MIN_LOG_LEVEL: '2',
+    CUDA_DEVICE_ORDER: 'PCI_BUS_ID', // the order in which nvidia-smi names them
     ...(!fast && { NVIDIA_TF32_OVERRIDE: '0' }),
     ...(threads !== undefined && { TF_NUM_INTRAOP_THREADS: String(threads), OMP_NUM_THREADS: String(threads) }),
   };

@@ -49,6 +49,11 @@ describe('setup stops, and says what to do', () => {
     await expect(setupTensorflow()).rejects.toThrow(/no C\+\+ compiler: CXX is "nocxx".*Ways to get one: /);
     expect(existsSync(places().record)).toBe(false);
   });
+  it.skipIf('why' in compiler)('but takes a compiler that is a command with arguments', () => {
+    const program = 'command' in compiler ? compiler.command[0] : '';
+    vi.stubEnv('CXX', `${program} -O1`);
+    expect(findCompiler()).toEqual({ command: [program, '-O1'] });
+  });
   it.skipIf(cards().length > 0 || 'why' in compiler)('without a card, where the CUDA build was asked for', async () => {
     await expect(setupTensorflow({ flavour: 'cuda' })).rejects.toThrow(/CUDA build|No NVIDIA card/);
   });

@@ -102,6 +102,7 @@ describe('what TensorFlow is told before it is opened', () => {
     expect(environmentFor({}, {})).toEqual({
       TF_FORCE_GPU_ALLOW_GROWTH: 'true',
       TF_CPP_MIN_LOG_LEVEL: '2',
+      CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
       NVIDIA_TF32_OVERRIDE: '0',
       CUDA_VISIBLE_DEVICES: '0',
     });
@@ -109,6 +110,7 @@ describe('what TensorFlow is told before it is opened', () => {
   it('leaves alone what the user has set, and follows the options', () => {
     expect(environmentFor({ tf32: true, threads: 3 }, { TF_CPP_MIN_LOG_LEVEL: '0', OMP_NUM_THREADS: '1' })).toEqual({
       TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+      CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
       TF_NUM_INTRAOP_THREADS: '3',
       CUDA_VISIBLE_DEVICES: '0',
     });
