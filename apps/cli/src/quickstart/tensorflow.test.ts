@@ -6,6 +6,7 @@ import { wordsBed } from '@plumbline/envs';
 import { blockBatches, createScorer, loadDecoder, trainSft } from '@plumbline/models';
 import { trainReward } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
+import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 
 const schedule = { kind: 'constant', warmupSteps: 2 } as const;
@@ -21,6 +22,25 @@ async function reason(): Promise<string> {
   return '';
 }
 const why = await reason();
+
+/** How often values come back from TensorFlow meanwhile; 0 on a backend that is not it. */
+async function readsDuring(f: () => Promise<void>): Promise<number> {
+  type Storage = { readSync(id: object): unknown; tensorMap?: { get(id: object): { values: unknown } } };
+  const backend = tf.backend() as unknown as Storage;
+  const { readSync } = backend;
+  let count = 0;
+  if (!backend.tensorMap) {
+    await f();
+    return 0;
+  }
+  backend.readSync = function (this: Storage, id) {
+    if (this.tensorMap!.get(id).values === null) count++;
+    return readSync.call(this, id);
+  };
+  await f();
+  backend.readSync = readSync;
+  return count;
+}
 
 it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not run: ${why})`}`, { timeout: 300_000 }, async () => {
   await initBackend({ backend: 'native' });
@@ -39,7 +59,9 @@ it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not ru
 
     const sft = run();
     const blocks = blockBatches(text, { blockTokens: 64, blocksPerStep: 4, steps, rng: rng(seed) });
-    await trainSft({ steps, learningRate: 1e-3, schedule }, { policy: base.snapshot(), batches: blocks, run: sft });
+    const policy = base.snapshot();
+    const reads = await readsDuring(() => trainSft({ steps, learningRate: 1e-3, schedule }, { policy, batches: blocks, run: sft }));
+    if (backend === 'tensorflow') expect(reads).toBe(steps); // loss and gradient norm, in one transfer a step
 
     const reward = run();
     const encoded = encodeGroups(tokenizer, groups, { minGap: 0.05 }).groups;
