@@ -1,1 +1,1 @@
-export { default } from '../../tools/vitest.base.js';
+export { default } from '@plumbline/tools/vitest';

@@ -1,3 +1,3 @@
-import { build } from '../../tools/tsup.base.js';
+import { build } from '@plumbline/tools/tsup';
 
 export default build(['src/index.ts']);

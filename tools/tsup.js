@@ -1,10 +1,10 @@
-import { defineConfig, type Options } from 'tsup';
+import { defineConfig } from 'tsup';
 
 /** Declarations take ten times as long as the code and only publishing needs them: `prepack` makes them (`tsup --dts-only`). */
 const declarations = process.argv.includes('--dts-only');
 
 /** Every package builds the same way: ESM, dependencies left outside. */
-export const build = (entry: string[], more: Options = {}) =>
+export const build = (/** @type {string[]} */ entry, /** @type {import('tsup').Options} */ more = {}) =>
   defineConfig({
     entry,
     format: 'esm',
