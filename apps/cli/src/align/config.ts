@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 const training = (learningRate: number) => ({
-  steps: z.int().positive().default(24).describe('Optimizer updates'),
+  steps: z.int().positive().default(40).describe('Optimizer updates'),
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
   learningRate: z.number().positive().default(learningRate).describe('Peak rate, after warm-up'),
 });
@@ -19,12 +19,12 @@ export const AlignConfig = z.strictObject({
   pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
   reward: z
     .strictObject({
-      ...training(3e-5),
+      ...training(1e-4),
       pooling: z.enum(['mean', 'last']).default('mean').describe('What the head reads: the mean over the completion, or its last token'),
     })
     .prefault({}),
   dpo: z
-    .strictObject({ ...training(1e-5), beta: z.number().positive().default(0.1).describe('Pull towards the model as it was') })
+    .strictObject({ ...training(2e-5), beta: z.number().positive().default(0.1).describe('Pull towards the model as it was') })
     .prefault({}),
   samples: z
     .strictObject({
