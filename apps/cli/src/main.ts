@@ -1,6 +1,6 @@
 /** `plumb`: one program, one file a command. Commands load their packages when they run, so that help is instant. */
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import { reportFailure } from './failure.js';
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -74,6 +74,18 @@ backendOptions(
     .description('what this machine has: backends, device, threads, and why each rung was taken or not')
     .option('--json', 'as JSON'),
 ).action(async (options) => (await import('./commands/doctor.js')).doctor(options));
+
+plumb
+  .command('bench')
+  .description('how fast the backends are on this machine, beside PyTorch in the same run')
+  .addArgument(new Argument('<suite>', 'single operations, or a training step of a small decoder').choices(['kernels', 'train']))
+  .option('--backend <names>', 'names with commas between; those that work here of native, tensorflow and wasm by default')
+  .option('--threads <n>', 'threads of each; all cores by default')
+  .option('--no-peer', 'without PyTorch (it is installed under .plumbline/peers once)')
+  .option('--quick', 'tiny shapes, to see that it runs')
+  .option('--json', 'print the result as JSON')
+  .addHelpText('after', '\nExamples:\n  plumb bench kernels\n  plumb bench train --backend native,tensorflow --threads 2 --json')
+  .action(async (suite, options) => (await import('./commands/bench.js')).bench(suite, options));
 
 plumb
   .command('gpu')

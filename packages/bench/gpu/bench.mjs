@@ -79,8 +79,9 @@ function outcome(name, { status, stdout, stderr, error }) {
 
 async function measure(backend) {
   const tf = await import('@tensorflow/tfjs-core');
-  const { backendInfo, initBackend, memoryRun, rng } = await import('@plumbline/core');
-  const { blockBatches, createDecoder, decoderSpec, generate, trainSft } = await import('@plumbline/models');
+  const { backendInfo, initBackend, rng } = await import('@plumbline/core');
+  const { arbitraryIds, freshDecoder, pacedTraining } = await import('@plumbline/bench/perf');
+  const { generate } = await import('@plumbline/models');
   await initBackend({ backend });
   const { device, version } = backendInfo();
   const raw = backend.startsWith('tensorflow') ? await rawOperations() : null;
@@ -110,17 +111,14 @@ async function measure(backend) {
     tf.dispose([a, b]);
   }
 
-  const spec = decoderSpec({ ...plan.model, contextLength: Math.max(plan.tokens, 256) });
-  const decoder = () => createDecoder(spec, { tokenizer: idsOnly(spec.vocabSize), rng: rng(1) });
-  const text = Int32Array.from({ length: 200_000 }, (_, i) => (Math.imul(i, 2654435761) >>> 8) % spec.vocabSize);
+  const { model, sequences, tokens } = plan;
   const train = async () => {
-    const [policy, run, steps] = [decoder(), memoryRun({ seed: 1 }), plan.steps + 1];
-    const batches = blockBatches(text, { blockTokens: plan.tokens, blocksPerStep: plan.sequences, steps, rng: rng(2) });
-    const settings = { steps, sequencesPerMicroBatch: plan.micro, learningRate: 1e-4, schedule: { kind: 'constant' } };
-    await trainSft(settings, { policy, batches, run });
-    const seconds = run.history.slice(1).map(({ tokensPerSecond }) => (plan.sequences * plan.tokens) / tokensPerSecond);
-    policy.parameters.dispose();
-    return `${(seconds.reduce((a, b) => a + b, 0) / seconds.length).toFixed(3)} s a step of ${plan.sequences} x ${plan.tokens} tokens, loss ${run.history[0].loss.toFixed(3)} to ${run.history.at(-1).loss.toFixed(3)}`;
+    const training = pacedTraining({ model, sequences, tokens, sequencesPerMicroBatch: plan.micro });
+    const steps = [];
+    for (let i = 0; i <= plan.steps; i++) steps.push(await training.step());
+    await training.dispose();
+    const seconds = steps.slice(1).reduce((sum, step) => sum + step.seconds, 0) / plan.steps;
+    return `${seconds.toFixed(3)} s a step of ${sequences} x ${tokens} tokens, loss ${steps[0].loss.toFixed(3)} to ${steps.at(-1).loss.toFixed(3)}`;
   };
   figures['training, float32'] = await train();
   if (raw) {
@@ -129,7 +127,8 @@ async function measure(backend) {
     raw.setProducts('float32');
   }
 
-  const policy = decoder();
+  const policy = freshDecoder(model, Math.max(tokens, 256));
+  const text = arbitraryIds(plan.sequences * 32, model.vocabSize);
   const prompts = Array.from({ length: plan.sequences }, (_, i) => text.slice(i * 32, i * 32 + 32));
   const start = performance.now();
   await generate(policy, prompts, { maxTokens: plan.generate, temperature: 1, stopIds: [], rng: rng(3) });
@@ -143,12 +142,4 @@ async function measure(backend) {
 function rawOperations() {
   const core = createRequire(createRequire(import.meta.url).resolve('@plumbline/core/package.json'));
   return import(pathToFileURL(core.resolve('@plumbline/tensorflow/api')).href);
-}
-
-/** Stands in for a tokenizer: nothing here is text. */
-function idsOnly(vocabSize) {
-  const none = () => {
-    throw new Error('there is no text here');
-  };
-  return { name: 'ids', vocabSize, encode: none, decode: () => '', hasChatTemplate: false, renderChat: none };
 }

@@ -22,7 +22,7 @@ mkdirSync(out, { recursive: true });
 rmSync(join(out, 'app'), { recursive: true, force: true });
 // With what it is developed with, since that holds tfjs-core, a peer.
 run(process.execPath, ['tools/pnpm.mjs', '--filter', '@plumbline/bench', 'deploy', '--legacy', '--ignore-scripts', join(out, 'app')]);
-cpSync(here, join(out, 'app', 'gpu'), { recursive: true });
+for (const name of ['gpu', 'peers']) cpSync(join(here, '..', name), join(out, 'app', name), { recursive: true });
 copyFileSync(process.execPath, join(out, 'node'));
 copyFileSync(join(here, 'run.sh'), join(out, 'run.sh'));
 for (const name of ['node', 'run.sh']) chmodSync(join(out, name), 0o755);

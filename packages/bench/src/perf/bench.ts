@@ -1,0 +1,177 @@
+import { createRequire } from 'node:module';
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { dirname, join } from 'node:path';
+import { BackendError } from '@plumbline/core';
+import { quantile } from '../metrics/index.js';
+import { type BenchCase, type BenchSuite, benchCases } from './cases.js';
+import { type Participant, startParticipant } from './participant.js';
+import { peerEnvironment, torchPython } from './peer.js';
+
+export type BenchOptions = {
+  suite: BenchSuite;
+  /** Those that work here of native, tensorflow and wasm, if left out; one that is named must work. */
+  backends?: readonly string[];
+  threads?: number;
+  /** Where PyTorch is found or put; null goes without. */
+  peerFolder: string | null;
+  /** Tiny shapes, to see that everything runs. */
+  quick?: boolean;
+  /** Progress, line by line. */
+  say?: (line: string) => void;
+};
+
+/** Median over the rounds, and the lowest and highest of them. */
+export type Spread = { median: number; low: number; high: number };
+export type Measured = {
+  seconds: Spread;
+  /** Work a second, in the case's unit. */
+  rate: Spread;
+  rounds: number;
+  /** PyTorch's seconds over these, round by round: above 1 is faster than PyTorch. */
+  ratio?: Spread;
+  /** The largest resident memory of the whole process; where there was but one case. */
+  peakBytes?: number;
+  error?: undefined;
+};
+export type BenchResult = {
+  suite: BenchSuite;
+  quick: boolean;
+  date: string;
+  machine: { cpu: string; cores: number; platform: string; node: string; load: { before: number; after: number } };
+  participants: { name: string; version?: string; device?: string; threads?: number }[];
+  /** What was not measured, and why. */
+  missing: { name: string; why: string }[];
+  cases: { name: string; unit: BenchCase['unit']; work: number; results: Record<string, Measured | { error: string }> }[];
+};
+
+export const peerName = 'pytorch';
+
+/**
+ * Measures every case on every backend and in PyTorch, each in a process of its own, in turns: A B C, B C A, ... A round is at least
+ * 0.15 s of calls, a training step at least; a case is 5 to 9 rounds, or less where they would take more than 10 s.
+ *
+ * @throws BackendError if a backend that was named does not start
+ */
+export async function runBench(options: BenchOptions): Promise<BenchResult> {
+  const { suite, quick = false, threads, say = () => {} } = options;
+  const before = loadavg()[0];
+  const missing: BenchResult['missing'] = [];
+  const participants: Participant[] = [];
+  try {
+    for (const backend of options.backends ?? ['native', 'tensorflow', 'wasm']) {
+      try {
+        participants.push({ ...(await startBackend(backend, threads)), name: backend });
+      } catch (error) {
+        const why = messageOf(error);
+        if (options.backends) throw new BackendError(why);
+        missing.push({ name: backend, why });
+      }
+    }
+    if (options.peerFolder !== null) {
+      const peer = await startPeer(options.peerFolder, threads, say).catch((error: unknown) => ({ why: messageOf(error) }));
+      if ('why' in peer) missing.push({ name: peerName, why: peer.why });
+      else participants.push({ ...peer, name: peerName });
+    }
+    for (const { name, why } of missing) say(`${name} is not measured: ${why}`);
+    if (participants.length === 0) throw new BackendError('None of native, tensorflow and wasm works here; --backend names another.');
+    const cases: BenchResult['cases'] = [];
+    for (const one of benchCases(suite, quick)) {
+      say(one.name);
+      cases.push(await measure(one, participants, suite, quick));
+    }
+    return {
+      suite,
+      quick,
+      date: new Date().toISOString(),
+      machine: {
+        cpu: cpus()[0]?.model.trim() ?? 'unknown',
+        cores: availableParallelism(),
+        platform: `${process.platform}-${process.arch}`,
+        node: process.version,
+        load: { before, after: loadavg()[0] },
+      },
+      participants: participants.map(({ name, version, device, threads }) => ({ name, version, device, threads })),
+      missing,
+      cases,
+    };
+  } finally {
+    await Promise.all(participants.map((participant) => participant.stop()));
+  }
+}
+
+async function measure(
+  { name, operation, unit, work }: BenchCase,
+  participants: readonly Participant[],
+  suite: BenchSuite,
+  quick: boolean,
+): Promise<BenchResult['cases'][number]> {
+  const [roundSeconds, mostSeconds, mostRounds] = quick ? [0, 1, 2] : [0.15, 10, suite === 'train' ? 9 : 5];
+  const errors: Record<string, string> = {};
+  const turns: { participant: Participant; calls: number; rounds: number; seconds: (number | undefined)[] }[] = [];
+  for (const participant of participants) {
+    try {
+      const { seconds = Number.NaN } = await participant.ask({ open: operation });
+      const calls = suite === 'train' ? 1 : Math.max(1, Math.min(10_000, Math.ceil(roundSeconds / seconds)));
+      const rounds = Math.max(1, Math.min(mostRounds, Math.floor(mostSeconds / (calls * seconds))));
+      turns.push({ participant, calls, rounds, seconds: [] });
+    } catch (error) {
+      errors[participant.name] = messageOf(error);
+    }
+  }
+  for (let round = 0; round < mostRounds; round++)
+    for (let i = 0; i < turns.length; i++) {
+      const turn = turns[(round + i) % turns.length];
+      if (round >= turn.rounds || errors[turn.participant.name]) continue;
+      try {
+        turn.seconds.push((await turn.participant.ask({ calls: turn.calls })).seconds);
+      } catch (error) {
+        errors[turn.participant.name] = messageOf(error);
+      }
+    }
+  const results: Record<string, Measured | { error: string }> = {};
+  const peer = turns.find(({ participant }) => participant.name === peerName && !errors[peerName])?.seconds as number[] | undefined;
+  for (const turn of turns) {
+    const { name } = turn.participant;
+    const seconds = turn.seconds as number[];
+    if (errors[name]) continue;
+    const closed = await turn.participant.ask({ close: true }).catch(() => ({ peakBytes: undefined }));
+    const shared = peer ? Math.min(peer.length, seconds.length) : 0;
+    results[name] = {
+      seconds: spread(seconds),
+      rate: spread(seconds.map((s) => work / s)),
+      rounds: seconds.length,
+      ...(peer && name !== peerName && { ratio: spread(Array.from({ length: shared }, (_, i) => peer[i] / seconds[i])) }),
+      ...(suite === 'train' && { peakBytes: closed.peakBytes }),
+    };
+  }
+  for (const [name, error] of Object.entries(errors)) results[name] = { error };
+  return { name, unit, work, results };
+}
+
+const spread = (values: readonly number[]): Spread => ({
+  median: quantile(values, 0.5),
+  low: Math.min(...values),
+  high: Math.max(...values),
+});
+
+/** The built package's own file. */
+function ownFile(...path: string[]): string {
+  return join(dirname(createRequire(import.meta.url).resolve('@plumbline/bench/package.json')), ...path);
+}
+
+function startBackend(backend: string, threads: number | undefined): Promise<Participant> {
+  const count = threads === undefined ? {} : { TF_NUM_INTRAOP_THREADS: String(threads) }; // TensorFlow's own; the rest take the option
+  return startParticipant(process.execPath, [ownFile('dist', 'perf', 'worker.js'), JSON.stringify({ backend, threads })], {
+    ...process.env,
+    ...count,
+  });
+}
+
+async function startPeer(folder: string, threads: number | undefined, say: (line: string) => void): Promise<Participant | { why: string }> {
+  const found = await torchPython(folder, say);
+  if ('why' in found) return found;
+  const args = [ownFile('peers', 'torch_peer.py'), ...(threads === undefined ? [] : [String(threads)])];
+  return startParticipant(found.python, args, peerEnvironment(threads));
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,5 @@
+/** Speed: each backend and PyTorch at the same work, in turns, in one run. */
+
+export { type BenchOptions, type BenchResult, type Measured, peerName, runBench, type Spread } from './bench.js';
+export { type BenchCase, type BenchSuite, benchCases, type DecoderSize, type Operation } from './cases.js';
+export { arbitraryIds, freshDecoder, pacedTraining } from './training.js';
