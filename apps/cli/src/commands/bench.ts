@@ -51,22 +51,22 @@ function table({ suite, machine, participants, cases }: BenchResult): string {
     ...columns([['', '', ...names], ...rows]),
     ...(training.length > 0 ? ['', ...training] : []),
     '',
-    `Medians over rounds in turns (lowest to highest)${names.includes(peerName) ? "; x: times PyTorch's speed in the same rounds" : ''}.`,
+    `Medians over rounds in turns, ± half of what lies between the slowest and the fastest${names.includes(peerName) ? "; x: times PyTorch's speed" : ''}.`,
   ].join('\n');
 }
 
 function cell(one: Measured | { error: string } | undefined): string {
   if (!one || !('seconds' in one)) return 'failed';
-  return `${range(one.rate)}${one.ratio ? ` ${one.ratio.median.toFixed(2)}x` : ''}`;
+  return `${around(one.rate)}${one.ratio ? ` ${one.ratio.median.toFixed(2)}x` : ''}`;
 }
 
 function details(who: string, one: Measured | { error: string }): string {
   if (!('seconds' in one)) return `  ${who.padEnd(11)} ${one.error}`;
   const peak = one.peakBytes ? `, at most ${(one.peakBytes / 1e6).toFixed(0)} MB resident` : '';
-  return `  ${who.padEnd(11)} ${range(one.seconds)} s a step over ${one.rounds}${peak}`;
+  return `  ${who.padEnd(11)} ${around(one.seconds)} s a step, ${one.rounds} of them${peak}`;
 }
 
-const range = ({ median, low, high }: Spread): string => `${short(median)} (${short(low)} to ${short(high)})`;
+const around = ({ median, low, high }: Spread): string => `${short(median)} ±${((50 * (high - low)) / median).toFixed(0)}%`;
 const short = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
 /** Texts left, numbers right. */

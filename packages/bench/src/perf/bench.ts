@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { BackendError } from '@plumbline/core';
 import { quantile } from '../metrics/index.js';
 import { type BenchCase, type BenchSuite, benchCases } from './cases.js';
@@ -122,6 +123,7 @@ async function measure(
     for (let i = 0; i < turns.length; i++) {
       const turn = turns[(round + i) % turns.length];
       if (round >= turn.rounds || errors[turn.participant.name]) continue;
+      await setTimeout(10); // threads that wait for more work spin for a while, in whoever had the last turn
       try {
         turn.seconds.push((await turn.participant.ask({ calls: turn.calls })).seconds);
       } catch (error) {
