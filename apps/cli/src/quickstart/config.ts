@@ -1,10 +1,10 @@
 /** The settings of the main job on the words bed. The defaults are what was measured to show every effect within minutes. */
 import { z } from 'zod';
 
-const grpo = (learningRate: number, klCoef: number) =>
+const grpo = ({ steps, learningRate, klCoef }: { steps: number; learningRate: number; klCoef: number }) =>
   z
     .strictObject({
-      steps: z.int().positive().default(60).describe('Optimizer updates'),
+      steps: z.int().positive().default(steps).describe('Optimizer updates'),
       promptsPerStep: z.int().positive().default(16).describe('Prompts of one update'),
       samplesPerPrompt: z.int().min(2).default(8).describe('Completions of a prompt, compared with each other'),
       learningRate: z.number().positive().default(learningRate).describe('Peak rate, after warm-up'),
@@ -31,8 +31,10 @@ export const QuickstartConfig = z.strictObject({
       beta: z.number().positive().default(0.1).describe('Pull towards the base'),
     })
     .prefault({}),
-  grpo: grpo(2e-4, 0.15),
-  grpoOveroptimised: grpo(4e-4, 0.02).describe('Too large a step and too small a KL weight, on purpose'),
+  grpo: grpo({ steps: 60, learningRate: 2e-4, klCoef: 0.15 }),
+  grpoOveroptimised: grpo({ steps: 75, learningRate: 4e-4, klCoef: 0.02 }).describe(
+    'Too large a step and too small a KL weight, on purpose',
+  ),
   evaluation: z
     .strictObject({
       prompts: z.int().min(2).default(96).describe('Held-out prompts that no arm saw'),
