@@ -24,7 +24,7 @@ export const AlignConfig = z.strictObject({
     })
     .prefault({}),
   dpo: z
-    .strictObject({ ...training(2e-5), beta: z.number().positive().default(0.1).describe('Pull towards the model as it was') })
+    .strictObject({ ...training(5e-5), beta: z.number().positive().default(0.1).describe('Pull towards the model as it was') })
     .prefault({}),
   samples: z
     .strictObject({
