@@ -6,10 +6,10 @@ import {
   encodePrompt,
   joinSequence,
   type PreferenceRecord,
+  type Prompt,
   pairBatches,
   rewardBatches,
   splitRecords,
-  textOf,
 } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import {
@@ -146,7 +146,7 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
       );
     const [scoreBefore, scoreAfter] = [await judged(before), await judged(after)];
     return asked.map(({ prompt }, i) => ({
-      prompt: textOf(prompt),
+      prompt: shown(prompt),
       before: before[i],
       after: after[i],
       rewardBefore: scoreBefore.scores[i],
@@ -178,6 +178,10 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     return margins;
   }
 }
+
+/** A prompt as a reader follows it: the turns of a conversation with who speaks. */
+const shown = (prompt: Prompt): string =>
+  typeof prompt === 'string' ? prompt : prompt.map(({ role, content }) => `${role}: ${content}`).join('\n');
 
 /** Pairs read between two looks at the progress and the signal. */
 const pairsAtOnce = 16;
