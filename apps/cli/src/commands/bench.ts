@@ -51,6 +51,9 @@ function table({ suite, machine, participants, cases }: BenchResult): string {
     ...columns([['', '', ...names], ...rows]),
     ...(training.length > 0 ? ['', ...training] : []),
     '',
+    ...(machine.busy
+      ? ["The machine was busy, PyTorch's threads waited asleep (OMP_WAIT_POLICY=PASSIVE): measure again when it is idle."]
+      : []),
     `Medians over rounds in turns, ± half of what lies between the slowest and the fastest${names.includes(peerName) ? "; x: times PyTorch's speed" : ''}.`,
   ].join('\n');
 }

@@ -38,7 +38,7 @@ export type BenchResult = {
   suite: BenchSuite;
   quick: boolean;
   date: string;
-  machine: { cpu: string; cores: number; platform: string; node: string; load: { before: number; after: number } };
+  machine: { cpu: string; cores: number; platform: string; node: string; load: { before: number; after: number }; busy: boolean };
   participants: { name: string; version?: string; device?: string; threads?: number }[];
   /** What was not measured, and why. */
   missing: { name: string; why: string }[];
@@ -49,13 +49,16 @@ export const peerName = 'pytorch';
 
 /**
  * Measures every case on every backend and in PyTorch, each in a process of its own, in turns: A B C, B C A, ... A round is at least
- * 0.15 s of calls, a training step at least; a case is 5 to 9 rounds, or less where they would take more than 10 s.
+ * 0.15 s of calls, a training step at least; a case is 5 rounds, 9 of a training step; 3 where that would take
+ * more than 10 s, and 1 where a single call does.
  *
  * @throws BackendError if a backend that was named does not start
  */
 export async function runBench(options: BenchOptions): Promise<BenchResult> {
   const { suite, quick = false, threads, say = () => {} } = options;
   const before = loadavg()[0];
+  const busy = before > availableParallelism() / 4;
+  if (busy) say(`The machine is busy (load ${before.toFixed(1)}): ratios still say something, but measure again when it is idle.`);
   const missing: BenchResult['missing'] = [];
   const participants: Participant[] = [];
   try {
@@ -69,7 +72,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       }
     }
     if (options.peerFolder !== null) {
-      const peer = await startPeer(options.peerFolder, threads, say).catch((error: unknown) => ({ why: messageOf(error) }));
+      const peer = await startPeer(options.peerFolder, threads, busy, say).catch((error: unknown) => ({ why: messageOf(error) }));
       if ('why' in peer) missing.push({ name: peerName, why: peer.why });
       else participants.push({ ...peer, name: peerName });
     }
@@ -90,6 +93,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
         platform: `${process.platform}-${process.arch}`,
         node: process.version,
         load: { before, after: loadavg()[0] },
+        busy,
       },
       participants: participants.map(({ name, version, device, threads }) => ({ name, version, device, threads })),
       missing,
@@ -113,7 +117,7 @@ async function measure(
     try {
       const { seconds = Number.NaN } = await participant.ask({ open: operation });
       const calls = suite === 'train' ? 1 : Math.max(1, Math.min(10_000, Math.ceil(roundSeconds / seconds)));
-      const rounds = Math.max(1, Math.min(mostRounds, Math.floor(mostSeconds / (calls * seconds))));
+      const rounds = seconds > mostSeconds ? 1 : Math.min(mostRounds, Math.max(3, Math.floor(mostSeconds / (calls * seconds))));
       turns.push({ participant, calls, rounds, seconds: [] });
     } catch (error) {
       errors[participant.name] = messageOf(error);
@@ -169,11 +173,16 @@ function startBackend(backend: string, threads: number | undefined): Promise<Par
   });
 }
 
-async function startPeer(folder: string, threads: number | undefined, say: (line: string) => void): Promise<Participant | { why: string }> {
+async function startPeer(
+  folder: string,
+  threads: number | undefined,
+  busy: boolean,
+  say: (line: string) => void,
+): Promise<Participant | { why: string }> {
   const found = await torchPython(folder, say);
   if ('why' in found) return found;
   const args = [ownFile('peers', 'torch_peer.py'), ...(threads === undefined ? [] : [String(threads)])];
-  return startParticipant(found.python, args, peerEnvironment(threads));
+  return startParticipant(found.python, args, peerEnvironment(threads, busy));
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
