@@ -33,7 +33,7 @@ describe('plumb bench', () => {
     });
 
   it('names the backend that does not exist, and the suites that do', async () => {
-    const backend = await plumb(['bench', 'kernels', '--quick', '--no-peer', '--backend', 'native,tpu']);
+    const backend = await plumb(['bench', 'kernels', '--quick', '--no-peer', '--backend', 'wasm,tpu']);
     expect(backend.code).toBeGreaterThan(0);
     expect(backend.stderr).toMatch(/"tpu".*native/);
     const suite = await plumb(['bench', 'kernel']);
