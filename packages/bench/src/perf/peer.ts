@@ -22,17 +22,12 @@ export async function torchPython(folder: string, say: (line: string) => void): 
   mkdirSync(folder, { recursive: true });
   const made = await run(system, ['-m', 'venv', home]);
   if (made.code !== 0) return { why: `${system} -m venv failed: ${made.last}` };
-  // On Linux the registry has PyTorch for CUDA alone, seven times the size; the index of the CPU builds is not on every network.
-  const cpuIndex = process.platform === 'linux' ? ['--index-url', 'https://download.pytorch.org/whl/cpu'] : null;
   const pip = (more: readonly string[]) =>
     run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '1', ...more]);
-  say(`Installing PyTorch ${torchVersion} into ${home} (0.8 GB, once; --no-peer goes without)`);
-  let installed = cpuIndex && (await pip([...cpuIndex, `torch==${torchVersion}`]));
-  if (installed?.code !== 0) {
-    if (cpuIndex)
-      say("The index of PyTorch's CPU builds does not answer: taking the registry's build, with CUDA (3 GB to fetch, 6 GB on disk)");
-    installed = await pip([`torch==${torchVersion}`]);
-  }
+  // On Linux pip's own registry has PyTorch for CUDA alone; an index of CPU builds in PIP_INDEX_URL makes it a seventh.
+  const size = process.platform === 'linux' && !process.env.PIP_INDEX_URL ? 'with CUDA: 3 GB to fetch, 6 GB on disk' : '0.8 GB';
+  say(`Installing PyTorch ${torchVersion} into ${home} (${size}, once; --no-peer goes without)`);
+  const installed = await pip([`torch==${torchVersion}`]);
   if (installed.code !== 0) return { why: `pip could not install torch==${torchVersion}: ${installed.last}` };
   const works = await pip([`numpy==${numpyVersion}`]).then(() => run(python, ['-c', 'import torch']));
   if (works.code !== 0) return { why: `PyTorch does not start: ${works.last}` };
