@@ -1,6 +1,7 @@
 import { type LoggedStep, type MetricName, memoryRun, readCopy } from '@plumbline/core';
 import { type Batches, type PairBatch, pairBatch, pairBatches } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
+import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { dpo } from './losses/dpo.js';
@@ -10,7 +11,6 @@ import { sft, sftLoss } from './losses/sft.js';
 import type { PairLossSpec } from './losses/types.js';
 import { precomputeReference, type Reference } from './pairInputs.js';
 import { fixtureLlama, packRows, separablePairs, tinyDecoder } from './testing/decoders.js';
-import { fixturePath, readFixture } from './testing/fixtures.js';
 import { trainPairs } from './trainPairs.js';
 
 const pairs = separablePairs(24).map((pair, i) => ({ ...pair, scores: { chosen: 1 + (i % 3), rejected: 0.5 } }));

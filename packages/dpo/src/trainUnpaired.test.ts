@@ -1,10 +1,10 @@
 import { memoryRun, readCopy, rng } from '@plumbline/core';
 import type { Batches } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
+import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { fixtureLlama, packRows, separablePairs, tinyDecoder } from './testing/decoders.js';
-import { fixturePath, largestError, readFixture } from './testing/fixtures.js';
 import { measure } from './testing/pairs.js';
 import { trainUnpaired } from './trainUnpaired.js';
 import { type EncodedRow, encodeRows, type UnpairedBatch, unpairedBatches } from './unpaired/batches.js';

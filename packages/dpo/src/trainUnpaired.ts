@@ -8,7 +8,6 @@ import {
   type MetricName,
   type Run,
   readCopy,
-  ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
 import type { Batches, Decoder } from '@plumbline/data';
@@ -17,6 +16,7 @@ import { z } from 'zod';
 import type { UnpairedBatch } from './unpaired/batches.js';
 import { runningShift } from './unpaired/bco.js';
 import type { UnpairedInputs, UnpairedLossSpec } from './unpaired/types.js';
+import { updateSettings } from './updateSettings.js';
 
 export const UnpairedTrainConfig = z
   .strictObject({
@@ -27,15 +27,7 @@ export const UnpairedTrainConfig = z
       .default(8)
       .describe('Completions whose gradient makes one update; KTO estimates its reference point from them'),
     rowsPerMicroBatch: z.int().positive().default(8).describe('Completions in memory at once; lower it when memory runs out'),
-    learningRate: z.number().positive().default(1e-6).describe('Peak rate, after warm-up'),
-    schedule: ScheduleConfig.default({ kind: 'constant', warmupSteps: 0 }).describe('Course of the learning rate'),
-    maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
-    beta1: z.number().min(0).lt(1).default(0.9).describe('AdamW: decay of the mean of the gradients'),
-    beta2: z.number().min(0).lt(1).default(0.999).describe('AdamW: decay of the mean of their squares'),
-    eps: z.number().positive().default(1e-8).describe('AdamW: added to the root of the second moment'),
-    weightDecay: z.number().min(0).default(0).describe('AdamW: decoupled weight decay, on matrices only'),
-    lossOptions: z.record(z.string(), z.unknown()).default({}).describe("The loss's own options, such as beta"),
-    evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
+    ...updateSettings,
   })
   .refine((c) => c.rowsPerStep % c.rowsPerMicroBatch === 0, { path: ['rowsPerMicroBatch'], error: 'must divide rowsPerStep' });
 export type UnpairedTrainConfig = z.infer<typeof UnpairedTrainConfig>;

@@ -1,13 +1,13 @@
 import { type LoggedStep, type MemoryRun, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type Batches, type PromptBatch, type PromptRecord, promptBatches, type RewardFunction, type Shaper } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
+import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import type { PolicyTrainConfig } from './config.js';
 import { createCritic } from './critic.js';
 import type { RolloutOptions, RolloutSample } from './rollout.js';
 import { fixtureLlama, tinyDecoder } from './testing/decoders.js';
-import { fixturePath, readFixture } from './testing/fixtures.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 
 type Settings = Parameters<typeof trainPolicy>[0];

@@ -1,8 +1,8 @@
 /** TRL's own losses and gradients on random pairs, in double precision. */
 import { createParameters, gradients, readCopy } from '@plumbline/core';
+import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { fixturePath, largestError, readFixture } from '../testing/fixtures.js';
 import { measure } from '../testing/pairs.js';
 import { cpoIpoLoss, cpoLoss } from './cpo.js';
 import { type Divergence, divergenceScore, withDivergence } from './divergence.js';

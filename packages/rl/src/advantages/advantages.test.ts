@@ -1,6 +1,6 @@
+import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fixturePath, largestError, readFixture } from '../testing/fixtures.js';
 import {
   emaBaseline,
   gpgAdvantages,

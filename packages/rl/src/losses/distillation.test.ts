@@ -1,7 +1,7 @@
 import { readCopy, readSafetensors } from '@plumbline/core';
+import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { fixturePath, readFixture } from '../testing/fixtures.js';
 import { valueAndGrad } from '../testing/tokens.js';
 import { distillationWeights, generalizedJsd, miniLlmAdvantages } from './distillation.js';
 import { awrWeights, cqlPenalty, effectiveSampleSize, expectileLoss, optimalAdvantageLoss, optimalValue } from './offline.js';

@@ -1,4 +1,6 @@
 /** TRL's own policy losses, metrics and gradients on random completions, in double precision. */
+
+import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { gae, whiten } from '../advantages/temporal.js';
@@ -6,7 +8,6 @@ import { aggregate } from '../aggregate.js';
 import { klEstimate } from '../kl.js';
 import { entropyThreshold, offPolicyMask } from '../masks.js';
 import { tokenRewards } from '../rewards.js';
-import { fixturePath, largestError, readFixture } from '../testing/fixtures.js';
 import { tokensOf, valueAndGrad } from '../testing/tokens.js';
 import { clippedPolicyLoss } from './clipped.js';
 import { type PolicyLossName, policyLoss } from './index.js';

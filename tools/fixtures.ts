@@ -1,12 +1,11 @@
-/** Numbers computed by the reference libraries: a few files beside this package, the rest in a folder that not every checkout has. */
+/** Numbers computed by the reference libraries: a few files beside the package under test, the rest in a folder that not every checkout has. */
 import { existsSync, readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 
-/** Path of a reference file, or undefined where it is not here. `$PLUMB_SHARED` may name the folder. */
+/** Path of a reference file, or undefined where it is not here. `$PLUMB_SHARED` may name the folder. Tests run in their package's folder. */
 export function fixturePath(name: string): string | undefined {
-  const shared = process.env.PLUMB_SHARED
-    ? new URL(`file://${process.env.PLUMB_SHARED}/`)
-    : new URL('../../../../../shared/', import.meta.url);
-  const copied = new URL(`../../test/fixtures/${name}`, import.meta.url);
+  const shared = process.env.PLUMB_SHARED ? new URL(`file://${process.env.PLUMB_SHARED}/`) : new URL('../../shared/', import.meta.url);
+  const copied = new URL(`test/fixtures/${name}`, pathToFileURL(`${process.cwd()}/`));
   return [copied, new URL(`fixtures/${name}`, shared)].find((url) => existsSync(url))?.pathname;
 }
 
