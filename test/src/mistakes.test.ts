@@ -29,6 +29,11 @@ const mistakes: { what: string; args: string[]; says: RegExp[]; env?: Record<str
     args: ['start', '--config', file('bad.yaml', 'grpo:\n  stepz: 3\n')],
     says: [/grpo\.stepz/, /steps/],
   },
+  {
+    what: 'a folder for its results that cannot be made',
+    args: ['start', '--out', join(file('not-a-folder', ''), 'runs')],
+    says: [/not-a-folder/, /not a folder/],
+  },
   { what: 'an experiment that does not exist', args: ['reproduce', 'parr'], says: [/parr/, /par/] },
   { what: 'a flag that does not exist', args: ['start', '--sed', '1'], says: [/--sed/, /--seed/] },
   { what: 'a command that does not exist', args: ['strat'], says: [/strat/, /start/] },

@@ -1,8 +1,8 @@
 /** Run folders of the long commands: found again after an interruption, filled stage by stage. */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { FormatError, InterruptedError, openRun, writeFileAtomic } from '@plumbline/core';
+import { FormatError, InterruptedError, makeFolder, openRun, writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
 import { progress } from './progress.js';
 
@@ -30,7 +30,7 @@ export async function runFolder({
   const time = new Date().toISOString().slice(0, 19).replaceAll(':', '').replace('T', '-');
   let dir = join(out, `${prefix}-${time}`);
   for (let n = 2; existsSync(dir); n++) dir = join(out, `${prefix}-${time}-${n}`);
-  mkdirSync(dir, { recursive: true });
+  await makeFolder(dir);
   await writeFileAtomic(join(dir, 'identity.json'), same);
   return dir;
 }
@@ -81,7 +81,7 @@ export function stages({ dir, seed, config, signal }: { dir: string; seed: numbe
     if (!existsSync(file)) {
       const started = Date.now();
       const value = await stoppable(signal, dir, compute);
-      mkdirSync(dirname(file), { recursive: true });
+      await makeFolder(dirname(file));
       await writeFileAtomic(file, JSON.stringify({ seconds: (Date.now() - started) / 1000, value }, plainArrays));
     }
     return readJson(file);

@@ -121,6 +121,6 @@ export {
 
 // Node alone
 
-export { writeFileAtomic } from './files.node.js';
+export { makeFolder, writeFileAtomic } from './files.node.js';
 export { type OpenRun, onInterrupt, openRun, type RunOptions } from './run.node.js';
 export { readSafetensors, writeSafetensors } from './safetensors.node.js';

@@ -1,6 +1,5 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ParameterTree, type SavedTensor, writeFileAtomic, writeSafetensors } from '@plumbline/core';
+import { makeFolder, type ParameterTree, type SavedTensor, writeFileAtomic, writeSafetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import type { LocalDecoder } from '../decoder/decoder.js';
 import { configFromSpec } from '../decoder/spec.js';
@@ -39,7 +38,7 @@ async function saveModel(
   tokenizer: Tokenizer,
   { dtype = 'F32' }: SaveOptions,
 ): Promise<void> {
-  mkdirSync(folder, { recursive: true });
+  await makeFolder(folder);
   const { tensors } = await parameters.save();
   const typed = Object.fromEntries(Object.entries(tensors).map(([name, tensor]: [string, SavedTensor]) => [name, { ...tensor, dtype }]));
   await writeSafetensors(join(folder, 'model.safetensors'), typed, { format: 'pt' });
