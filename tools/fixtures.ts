@@ -9,6 +9,13 @@ export function fixturePath(name: string): string | undefined {
   return [copied, new URL(`fixtures/${name}`, shared)].find((url) => existsSync(url))?.pathname;
 }
 
+/** Path of a file of real data (`gsm8k/test.jsonl`), or undefined where it is not here. `$PLUMB_SHARED` may name the folder that holds `data`. */
+export function dataPath(name: string): string | undefined {
+  const shared = process.env.PLUMB_SHARED ? new URL(`file://${process.env.PLUMB_SHARED}/`) : new URL('../../shared/', import.meta.url);
+  const url = new URL(`data/${name}`, shared);
+  return existsSync(url) ? url.pathname : undefined;
+}
+
 /** A JSON file of reference numbers, in which the strings NaN, Infinity and -Infinity are numbers. */
 export function readFixture<T>(path: string): T {
   const words: Record<string, number> = { NaN: Number.NaN, Infinity: Number.POSITIVE_INFINITY, '-Infinity': Number.NEGATIVE_INFINITY };

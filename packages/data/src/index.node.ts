@@ -1,10 +1,15 @@
 /** What Node users import: all of the browser-safe face, and the readers of files. */
 
+// Answers
+export type { AnswerRule, MathEqualOptions } from './answers.js';
+export { answerRules, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
 export type { Duration, PairBatch, PromptBatch, RewardBatch } from './batches.js';
 export { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
 // Token ids, packing, batches
 export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions } from './encode.js';
 export { encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence, joinSequence } from './encode.js';
+// Hub
+export { type HubOptions, type HubProgress, type HubType, hubCache, hubSnapshot, parseHubId } from './hub.node.js';
 // Interfaces
 export type {
   Batches,

@@ -1,5 +1,8 @@
 /** Preference, prompt and stepwise records, packing and batching, and the interfaces between packages. */
 
+// Answers
+export type { AnswerRule, MathEqualOptions } from './answers.js';
+export { answerRules, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
 export type { Duration, PairBatch, PromptBatch, RewardBatch } from './batches.js';
 export { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
 // Token ids, packing, batches

@@ -1,6 +1,5 @@
 /** From estimates to verdicts: Holm's correction, power, and the rule by which a claim is said to hold. */
-import { lnGamma, normalCdf, tQuantile } from './distributions.js';
-import type { Estimate } from './estimates.js';
+import { type Estimate, lnGamma, normalCdf, tQuantile } from '@plumbline/data/statistics';
 
 /**
  * Holm's step-down adjustment. A claim whose adjusted p is at most 0.05 is significant with a family-wise error of 5%.

@@ -1,26 +1,45 @@
 /** Statistics and metrics on plain arrays: neither tfjs nor native code nor environments behind this door. */
 
-export { cohenKappa, fleissKappa, krippendorffAlpha } from './agreement.js';
-export type { CalibrationBin } from './binary.js';
-export { auroc, averagePrecision, brierScore, calibration, logLoss } from './binary.js';
-export { bradleyTerryMle } from './bradleyTerry.js';
-export { kendallTau, ndcg, pearson, ranks, spearman } from './correlation.js';
-export type { Verdict, VerdictRule } from './decide.js';
-export { holm, pairedPower, unitsForPower, verdict, verdicts } from './decide.js';
-export { incompleteBeta, lnGamma, normalCdf, normalQuantile, tCdf, tQuantile, tTwoSidedP } from './distributions.js';
-export type { Draws, Estimate } from './estimates.js';
+export type { CalibrationBin, Draws, Estimate, OverOptimisation } from '@plumbline/data/statistics';
 export {
+  auroc,
+  averagePrecision,
+  bestOfNKl,
   bootstrapInterval,
+  bradleyTerryMle,
+  brierScore,
+  calibration,
+  cohenKappa,
+  cohenKappaInterval,
   differences,
+  distinctN,
+  fitOverOptimisation,
+  fleissKappa,
+  incompleteBeta,
+  kendallTau,
+  krippendorffAlpha,
+  lnGamma,
+  logLoss,
   mean,
+  ndcg,
+  normalCdf,
+  normalQuantile,
   pairedDifference,
+  passAtK,
+  pearson,
   quantile,
+  ranks,
+  repetition,
   seededDraws,
+  spearman,
   standardDeviation,
+  tCdf,
   tInterval,
+  tQuantile,
+  tTwoSidedP,
   welchDifference,
   wilsonInterval,
   winRate,
-} from './estimates.js';
-export type { OverOptimisation } from './sampling.js';
-export { bestOfNKl, distinctN, fitOverOptimisation, passAtK, repetition } from './sampling.js';
+} from '@plumbline/data/statistics';
+export type { Verdict, VerdictRule } from './decide.js';
+export { holm, pairedPower, unitsForPower, verdict, verdicts } from './decide.js';

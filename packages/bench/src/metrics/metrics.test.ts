@@ -300,12 +300,11 @@ describe('properties', () => {
 
 describe('the light door', () => {
   it('imports nothing but its own files and types', () => {
-    const dir = new URL('.', import.meta.url);
-    for (const file of readdirSync(dir).filter((name) => !name.endsWith('.test.ts'))) {
-      const imports = [...readFileSync(new URL(file, dir), 'utf8').matchAll(/^(?:import|export) (?!type\b)[^;]*? from '([^']+)';/gms)].map(
-        (m) => m[1],
-      );
-      for (const from of imports) expect(from, file).toMatch(/^\.\/\w+\.js$/);
+    const dirs = ['.', '../../../data/src/statistics/'].map((path) => new URL(path, import.meta.url));
+    const files = dirs.flatMap((dir) => readdirSync(dir).map((name) => new URL(name, dir)));
+    for (const file of files.filter(({ pathname }) => !pathname.endsWith('.test.ts'))) {
+      const imports = [...readFileSync(file, 'utf8').matchAll(/^(?:import|export) (?!type\b)[^;]*? from '([^']+)';/gms)].map((m) => m[1]);
+      for (const from of imports) expect(from, file.pathname).toMatch(/^@plumbline\/data\/statistics$|^\.\/\w+\.js$/);
     }
   });
 });

@@ -1,4 +1,5 @@
 /** Agreement of raters. */
+import { normalQuantile } from './distributions.js';
 
 /** Cohen's kappa of two raters' labels. With `weights`, labels are ordered numbers and far disagreements cost more. */
 export function cohenKappa<T extends string | number>(
@@ -25,6 +26,42 @@ export function cohenKappa<T extends string | number>(
       expected += (cost(i, j) * rows[i] * columns[j]) / a.length;
     }
   return expected === 0 ? 1 : 1 - observed / expected;
+}
+
+/**
+ * Cohen's kappa with its interval: `kappa ± z · se` with the large-sample standard error of Fleiss, Cohen & Everitt 1969, which holds for any kappa.
+ * Where both raters used one and the same class throughout, kappa is undefined: it is given as 0, with the interval [-1, 1].
+ *
+ * @throws RangeError for no labels, unlike lengths, or a level outside of (0, 1)
+ */
+export function cohenKappaInterval<T extends string | number>(
+  a: ArrayLike<T>,
+  b: ArrayLike<T>,
+  { level = 0.95 }: { level?: number } = {},
+): { kappa: number; low: number; high: number; se: number; agreement: number } {
+  const n = a.length;
+  if (n !== b.length) throw new RangeError(`cohenKappaInterval: ${n} labels against ${b.length}`);
+  if (n === 0) throw new RangeError('cohenKappaInterval: there are no labels');
+  if (!(level > 0 && level < 1)) throw new RangeError(`cohenKappaInterval: level must be in (0, 1), got ${level}`);
+  const classes = [...new Set([...Array.from(a), ...Array.from(b)])];
+  const index = new Map(classes.map((label, i) => [label, i]));
+  const p = classes.map(() => new Float64Array(classes.length));
+  for (let i = 0; i < n; i++) p[index.get(a[i])!][index.get(b[i])!] += 1 / n;
+  const rows = p.map((row) => row.reduce((s, x) => s + x, 0));
+  const columns = classes.map((_, j) => p.reduce((s, row) => s + row[j], 0));
+  const agreement = classes.reduce((s, _, i) => s + p[i][i], 0);
+  const chance = classes.reduce((s, _, i) => s + rows[i] * columns[i], 0);
+  if (chance >= 1 - 1e-12) return { kappa: 0, low: -1, high: 1, se: Number.POSITIVE_INFINITY, agreement };
+  const kappa = (agreement - chance) / (1 - chance);
+  let [diagonal, off] = [0, 0];
+  for (let i = 0; i < classes.length; i++)
+    for (let j = 0; j < classes.length; j++)
+      if (i === j) diagonal += p[i][i] * (1 - (rows[i] + columns[i]) * (1 - kappa)) ** 2;
+      else off += p[i][j] * (columns[i] + rows[j]) ** 2;
+  const variance = (diagonal + (1 - kappa) ** 2 * off - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2);
+  const se = Math.sqrt(Math.max(0, variance));
+  const half = normalQuantile(0.5 + level / 2) * se;
+  return { kappa, low: Math.max(-1, kappa - half), high: Math.min(1, kappa + half), se, agreement };
 }
 
 /** Fleiss' kappa from counts [items][classes], the same number of raters for every item. */
