@@ -121,6 +121,6 @@ export {
 
 // Node alone
 
-export { makeFolder, writeFileAtomic } from './files.node.js';
+export { fileError, makeFolder, writeFileAtomic } from './files.node.js';
 export { type OpenRun, onInterrupt, openRun, type RunOptions } from './run.node.js';
 export { readSafetensors, writeSafetensors } from './safetensors.node.js';
