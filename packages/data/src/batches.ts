@@ -6,7 +6,7 @@ import type { Rng } from '@plumbline/core';
 import type { EncodedGroup, EncodedPair } from './encode.js';
 import { joinSequence } from './encode.js';
 import type { Batches, PackedBatch } from './interfaces.js';
-import { packSequences, takeSegments } from './pack.js';
+import { type PromptedSequence, packSequences, packShared, takeSegments } from './pack.js';
 
 /** How long: a number of steps, or of epochs, whose last step is filled up from the next one. */
 export type Duration = { steps: number; epochs?: undefined } | { epochs: number; steps?: undefined };
@@ -14,7 +14,7 @@ export type Duration = { steps: number; epochs?: undefined } | { epochs: number;
 export type PairBatch = {
   ids: string[];
   pairs: number;
-  /** Segments: chosen 0 to pairs - 1, then rejected 0 to pairs - 1. `rows` are positions in this step. */
+  /** Segments: chosen 0 to pairs - 1, then rejected 0 to pairs - 1, then prompts that they share, if asked to. `rows` are positions in this step. */
   packed: PackedBatch;
   weights?: Float32Array;
   scores?: { chosen: Float32Array; rejected: Float32Array };
@@ -26,7 +26,7 @@ export type RewardBatch = {
   ids: string[];
   groups: number;
   pairs: number;
-  /** Each candidate once. `rows` are the groups' positions in this step. */
+  /** Each candidate once, then prompts that they share, if asked to. `rows` are the groups' positions in this step. */
   packed: PackedBatch;
   /** Segment of each pair's chosen and rejected side. */
   chosen: Int32Array;
@@ -36,24 +36,46 @@ export type RewardBatch = {
   split(groupsPerMicroBatch: number): RewardBatch[];
 };
 
+export type Layout = {
+  /**
+   * Whether the two sides of a pair, or the candidates of a group, compute their prompt once (`packShared`). The same log-probabilities and gradients up
+   * to rounding, and fewer tokens: the longer the prompts, the fewer. Default: no.
+   */
+  sharePrompts?: boolean;
+};
+
 export type PromptBatch<P> = { ids: string[]; prompts: P[]; indices: Int32Array };
 
 /** Batches of `pairsPerStep` preference pairs. */
 export function pairBatches(
   pairs: readonly EncodedPair[],
-  { pairsPerStep, rng, ...duration }: { pairsPerStep: number; rng: Rng } & Duration,
+  { pairsPerStep, rng, sharePrompts, ...duration }: { pairsPerStep: number; rng: Rng } & Layout & Duration,
 ): Batches<PairBatch> {
   const order = epochs('pairBatches', 'pairsPerStep', pairs.length, pairsPerStep, duration, rng);
-  return { steps: order.steps, at: async (step) => pairBatch(order.at(step).map((i) => pairs[i])) };
+  return {
+    steps: order.steps,
+    at: async (step) =>
+      pairBatch(
+        order.at(step).map((i) => pairs[i]),
+        { sharePrompts },
+      ),
+  };
 }
 
 /** Batches of `groupsPerStep` groups (or pairs, which are groups of two): a group's pairs stay together and each candidate is there once. */
 export function rewardBatches(
   groups: readonly (EncodedGroup | EncodedPair)[],
-  { groupsPerStep, rng, ...duration }: { groupsPerStep: number; rng: Rng } & Duration,
+  { groupsPerStep, rng, sharePrompts, ...duration }: { groupsPerStep: number; rng: Rng } & Layout & Duration,
 ): Batches<RewardBatch> {
   const order = epochs('rewardBatches', 'groupsPerStep', groups.length, groupsPerStep, duration, rng);
-  return { steps: order.steps, at: async (step) => rewardBatch(order.at(step).map((i) => groups[i])) };
+  return {
+    steps: order.steps,
+    at: async (step) =>
+      rewardBatch(
+        order.at(step).map((i) => groups[i]),
+        { sharePrompts },
+      ),
+  };
 }
 
 /** Batches of prompts, or of records that hold them; `indices` into the list given. */
@@ -74,12 +96,15 @@ export function promptBatches<P extends { id?: string } | string>(
 }
 
 /** One batch of all these pairs, in their order. */
-export function pairBatch(pairs: readonly EncodedPair[]): PairBatch {
+export function pairBatch(pairs: readonly EncodedPair[], layout: Layout = {}): PairBatch {
   const n = pairs.length;
-  const packed = packSequences([
-    ...pairs.map(({ prompt, chosen }, row) => ({ ...joinSequence(prompt, chosen), row })),
-    ...pairs.map(({ prompt, rejected }, row) => ({ ...joinSequence(prompt, rejected), row })),
-  ]);
+  const packed = pack(
+    [
+      ...pairs.map(({ prompt, chosen }, row) => ({ prompt, completion: chosen, row })),
+      ...pairs.map(({ prompt, rejected }, row) => ({ prompt, completion: rejected, row })),
+    ],
+    layout,
+  );
   return {
     ids: pairs.map(({ id }) => id),
     pairs: n,
@@ -93,7 +118,7 @@ export function pairBatch(pairs: readonly EncodedPair[]): PairBatch {
     }),
     split(perMicro) {
       return slices('pairsPerMicroBatch', n, perMicro).map(([from, to]) => {
-        const micro = pairBatch(pairs.slice(from, to));
+        const micro = pairBatch(pairs.slice(from, to), layout);
         const segments = Array.from({ length: 2 * (to - from) }, (_, i) => (i < to - from ? from + i : n + 2 * from - to + i));
         return { ...micro, packed: takeSegments(packed, segments) };
       });
@@ -102,15 +127,16 @@ export function pairBatch(pairs: readonly EncodedPair[]): PairBatch {
 }
 
 /** One batch of all these groups, in their order. */
-export function rewardBatch(items: readonly (EncodedGroup | EncodedPair)[]): RewardBatch {
+export function rewardBatch(items: readonly (EncodedGroup | EncodedPair)[], layout: Layout = {}): RewardBatch {
   const groups = items.map(asGroup);
   const starts = [0];
   for (const { completions } of groups) starts.push(starts.at(-1)! + completions.length);
   const pairs = groups.flatMap((group, g) =>
     group.pairs.map((pair) => ({ ...pair, chosen: starts[g] + pair.chosen, rejected: starts[g] + pair.rejected })),
   );
-  const packed = packSequences(
-    groups.flatMap(({ prompt, completions }, row) => completions.map((completion) => ({ ...joinSequence(prompt, completion), row }))),
+  const packed = pack(
+    groups.flatMap(({ prompt, completions }, row) => completions.map((completion) => ({ prompt, completion, row }))),
+    layout,
   );
   return {
     ids: groups.map(({ id }) => id),
@@ -123,12 +149,17 @@ export function rewardBatch(items: readonly (EncodedGroup | EncodedPair)[]): Rew
     ...(pairs.some(({ weight }) => weight !== undefined) && { weights: Float32Array.from(pairs, ({ weight }) => weight ?? 1) }),
     split(perMicro) {
       return slices('groupsPerMicroBatch', groups.length, perMicro).map(([from, to]) => {
-        const micro = rewardBatch(groups.slice(from, to));
+        const micro = rewardBatch(groups.slice(from, to), layout);
         const segments = Array.from({ length: starts[to] - starts[from] }, (_, i) => starts[from] + i);
         return { ...micro, packed: takeSegments(packed, segments) };
       });
     },
   };
+}
+
+function pack(items: readonly PromptedSequence[], { sharePrompts = false }: Layout): PackedBatch {
+  if (sharePrompts) return packShared(items);
+  return packSequences(items.map(({ prompt, completion, row }) => ({ ...joinSequence(prompt, completion), row })));
 }
 
 function asGroup(item: EncodedGroup | EncodedPair): EncodedGroup {

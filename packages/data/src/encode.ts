@@ -6,11 +6,19 @@ import { renderTranscript } from './read/transcript.js';
 import { isMessages, type PreferenceRecord, type ScoredGroup } from './records.js';
 
 export type EncodeOptions = {
-  /** Longer sequences (prompt and completion together) are dropped whole: a cut would remove the tokens that a reward head or a verdict is about. */
+  /** The longest sequence, prompt and completion together. */
   maxTokens?: number;
+  /**
+   * What becomes of longer ones. `drop` (the default): dropped whole, since a cut would remove the tokens that a reward head or a verdict is about.
+   * `keepEnd`: the prompt loses its beginning (but not the bos token), for both sides of a pair alike; dropped where not even one of its tokens would stay.
+   * `keepStart`: the completion loses its end, and with it the end token; dropped where the prompt alone fills it. `error`: refused by name.
+   */
+  truncation?: Truncation;
   /** Whether the end token closes a completion. Default: for conversations yes, for plain text no, since a continuation may go on. */
   appendEos?: boolean;
 };
+
+export type Truncation = 'drop' | 'keepEnd' | 'keepStart' | 'error';
 
 export type EncodedPair = {
   id: string;
@@ -63,12 +71,13 @@ export function encodeCompletion(
   return ids.slice(0, close ? end + 1 : end);
 }
 
-/** Prompt and completion as one sequence; `null` where it is longer than `maxTokens` or the completion is empty. */
+/** Prompt and completion as one sequence; `null` where it is dropped as too long (`truncation`) or the completion is empty. */
 export function encodeSequence(tokenizer: Tokenizer, prompt: Prompt, completion: Completion, options: EncodeOptions = {}): Sequence | null {
   const before = encodePrompt(tokenizer, prompt);
   const after = encodeCompletion(tokenizer, prompt, completion, options);
-  if (after.length === 0 || before.length + after.length > (options.maxTokens ?? Infinity)) return null;
-  return joinSequence(before, after);
+  if (after.length === 0) return null;
+  const fitted = truncate(tokenizer, before, [after], options, 'this sequence');
+  return fitted && joinSequence(fitted.prompt, fitted.completions[0]);
 }
 
 /** One sequence of the two parts. */
@@ -79,48 +88,97 @@ export function joinSequence(prompt: Int32Array, completion: Int32Array): Sequen
   return { tokens, completionStart: prompt.length };
 }
 
-/** A pair in ids; `null` where either side is longer than `maxTokens` or empty. `encodePairs` says which and why. */
+/** A pair in ids; `null` where either side is too long (`truncation`) or empty. `encodePairs` says which and why. */
 export function encodePair(tokenizer: Tokenizer, record: PreferenceRecord, options: EncodeOptions = {}): EncodedPair | null {
   const pair = pairOf(tokenizer, record, record.id ?? '', options);
-  return 'reason' in pair ? null : pair;
+  return 'reason' in pair ? null : pair.pair;
 }
 
-/** All pairs that fit, and the ones that were dropped. Records without an id are named by their index. */
+/** All pairs that fit, those that were dropped, and how many lost tokens (`truncation`). Records without an id are named by their index. */
 export function encodePairs(
   tokenizer: Tokenizer,
   records: readonly PreferenceRecord[],
   options: EncodeOptions = {},
-): { pairs: EncodedPair[]; dropped: Dropped[] } {
+): { pairs: EncodedPair[]; dropped: Dropped[]; truncated: number } {
   const pairs: EncodedPair[] = [];
   const dropped: Dropped[] = [];
+  let truncated = 0;
   records.forEach((record, i) => {
     const pair = pairOf(tokenizer, record, record.id ?? String(i), options);
     if ('reason' in pair) dropped.push(pair);
-    else pairs.push(pair);
+    else {
+      pairs.push(pair.pair);
+      if (pair.cut) truncated++;
+    }
   });
-  return { pairs, dropped };
+  return { pairs, dropped, truncated };
 }
 
-function pairOf(tokenizer: Tokenizer, record: PreferenceRecord, id: string, options: EncodeOptions): EncodedPair | Dropped {
+function pairOf(
+  tokenizer: Tokenizer,
+  record: PreferenceRecord,
+  id: string,
+  options: EncodeOptions,
+): { pair: EncodedPair; cut: boolean } | Dropped {
   const prompt = encodePrompt(tokenizer, record.prompt);
-  const [chosen, rejected] = [record.chosen, record.rejected].map((side) => encodeCompletion(tokenizer, record.prompt, side, options));
-  if (chosen.length === 0 || rejected.length === 0) return { id, reason: 'empty completion' };
-  if (prompt.length + Math.max(chosen.length, rejected.length) > (options.maxTokens ?? Infinity)) return { id, reason: 'too long' };
+  const sides = [record.chosen, record.rejected].map((side) => encodeCompletion(tokenizer, record.prompt, side, options));
+  if (sides.some((side) => side.length === 0)) return { id, reason: 'empty completion' };
+  const fitted = truncate(tokenizer, prompt, sides, options, `pair ${id}`);
+  if (!fitted) return { id, reason: 'too long' };
+  const [chosen, rejected] = fitted.completions;
   const { weight, margin, chosen_score, rejected_score } = record;
-  return {
+  const pair = {
     id,
-    prompt,
+    prompt: fitted.prompt,
     chosen,
     rejected,
     ...(weight !== undefined && { weight }),
     ...(margin !== undefined && { margin }),
     ...(chosen_score !== undefined && rejected_score !== undefined && { scores: { chosen: chosen_score, rejected: rejected_score } }),
   };
+  return { pair, cut: fitted.cut };
+}
+
+/**
+ * A prompt and its completions under a truncation policy; `null` where they are dropped.
+ * @throws RangeError naming the sequence, where the policy is `error`
+ */
+function truncate(
+  { bosId }: Tokenizer,
+  prompt: Int32Array,
+  completions: readonly Int32Array[],
+  { maxTokens = Infinity, truncation = 'drop' }: EncodeOptions,
+  who: string,
+): { prompt: Int32Array; completions: Int32Array[]; cut: boolean } | null {
+  const longest = completions.reduce((most, { length }) => Math.max(most, length), 0);
+  const over = prompt.length + longest - maxTokens;
+  if (!(over > 0)) return { prompt, completions: [...completions], cut: false };
+  switch (truncation) {
+    case 'drop':
+      return null;
+    case 'error':
+      throw new RangeError(`${who} has ${prompt.length + longest} tokens (prompt ${prompt.length}), and maxTokens is ${maxTokens}`);
+    case 'keepEnd': {
+      const head = bosId !== undefined && prompt[0] === bosId ? 1 : 0;
+      if (prompt.length - head - over < 1) return null;
+      return {
+        prompt: Int32Array.of(...prompt.subarray(0, head), ...prompt.subarray(head + over)),
+        completions: [...completions],
+        cut: true,
+      };
+    }
+    case 'keepStart':
+      if (prompt.length >= maxTokens) return null;
+      return { prompt, completions: completions.map((completion) => completion.slice(0, maxTokens - prompt.length)), cut: true };
+    default:
+      throw new RangeError(`truncation must be drop, keepEnd, keepStart or error, got ${JSON.stringify(truncation satisfies never)}`);
+  }
 }
 
 /**
  * Scored groups in ids, with every pair inside a group whose scores differ by more than `minGap`: each completion is scored once and is in up to
- * n - 1 pairs. Completions that are too long or empty leave their group; a group without a pair is dropped.
+ * n - 1 pairs. Completions that are too long (`truncation`; a prompt that `keepEnd` cuts is cut for the longest) or empty leave their group; a group without a
+ * pair is dropped.
  */
 export function encodeGroups(
   tokenizer: Tokenizer,
@@ -131,20 +189,22 @@ export function encodeGroups(
   const dropped: Dropped[] = [];
   groups.forEach((group, g) => {
     const id = group.id ?? String(g);
-    const prompt = encodePrompt(tokenizer, group.prompt);
-    const completions: Int32Array[] = [];
+    let prompt = encodePrompt(tokenizer, group.prompt);
+    let completions: Int32Array[] = [];
     const scores: number[] = [];
     group.completions.forEach((completion, i) => {
       if (!Number.isFinite(group.scores[i])) throw new RangeError(`encodeGroups: group ${id} has the score ${group.scores[i]} at ${i}`);
       const ids = encodeCompletion(tokenizer, group.prompt, completion, options);
       const reason =
-        ids.length === 0 ? 'empty completion' : prompt.length + ids.length > (options.maxTokens ?? Infinity) ? 'too long' : null;
+        ids.length === 0 ? 'empty completion' : truncate(tokenizer, prompt, [ids], options, `completion ${id}.${i}`) ? null : 'too long';
       if (reason) dropped.push({ id: `${id}.${i}`, reason });
       else {
         completions.push(ids);
         scores.push(group.scores[i]);
       }
     });
+    const fitted = truncate(tokenizer, prompt, completions, options, `group ${id}`);
+    if (fitted) ({ prompt, completions } = fitted);
     const pairs = scores.flatMap((a, i) => scores.flatMap((b, j) => (a - b > minGap ? [{ chosen: i, rejected: j }] : [])));
     if (pairs.length === 0) dropped.push({ id, reason: 'no pairs' });
     else encoded.push({ id, prompt, completions, pairs });

@@ -3,10 +3,12 @@
 // Answers
 export type { AnswerRule, MathEqualOptions } from './answers.js';
 export { answerRules, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
-export type { Duration, PairBatch, PromptBatch, RewardBatch } from './batches.js';
+export type { Duration, Layout, PairBatch, PromptBatch, RewardBatch } from './batches.js';
 export { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
+export type { BudgetOptions } from './budget.js';
+export { budgetBatches } from './budget.js';
 // Token ids, packing, batches
-export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions } from './encode.js';
+export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions, Truncation } from './encode.js';
 export { encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence, joinSequence } from './encode.js';
 // Interfaces
 export type {
@@ -38,8 +40,8 @@ export type {
   Tokenizer,
   TokenMask,
 } from './interfaces.js';
-export type { Sequence } from './pack.js';
-export { completionTokens, packSequences, takeSegments } from './pack.js';
+export type { PromptedSequence, Sequence } from './pack.js';
+export { completionTokens, packSequences, packShared, sharedTokens, takeSegments } from './pack.js';
 // Pairs
 export type { MakePairsOptions, PairStrategy } from './pairs/makePairs.js';
 export { makePairs } from './pairs/makePairs.js';

@@ -35,7 +35,7 @@ export function pairConstants(
   batch: PairBatch,
 ): Omit<PairInputs, 'policy' | 'nll'> {
   const lengths = completionLengths(batch.packed);
-  const empty = lengths.indexOf(0);
+  const empty = lengths.subarray(0, 2 * batch.pairs).indexOf(0);
   if (empty >= 0)
     throw new ConfigError(`pair ${batch.ids[empty % batch.pairs]}: the ${empty < batch.pairs ? 'chosen' : 'rejected'} completion is empty`);
   const inputs: Omit<PairInputs, 'policy' | 'nll'> = {};
@@ -114,7 +114,8 @@ export async function precomputeReference(
     for (const micro of (await batches.at(step)).split(pairsPerMicroBatch)) {
       const keys = micro.ids.map((_, i) =>
         [i, i + micro.pairs]
-          .map((s) => micro.packed.tokens.slice(micro.packed.cuSeqlens[s], micro.packed.cuSeqlens[s + 1]).join())
+          .flatMap((s) => [s, micro.packed.prefixOf?.[s] ?? -1])
+          .map((s) => (s < 0 ? '' : micro.packed.tokens.slice(micro.packed.cuSeqlens[s], micro.packed.cuSeqlens[s + 1]).join()))
           .join('|'),
       );
       micro.ids.forEach((id, i) => {
@@ -166,7 +167,8 @@ function knownLogps(known: ReferenceLogps, batch: PairBatch): PairLogps {
 }
 
 function lengthTensors({ packed, pairs }: PairBatch, lengths: Int32Array): PairLengths {
-  const prompt = Float32Array.from({ length: pairs }, (_, i) => packed.cuSeqlens[i + 1] - packed.cuSeqlens[i] - lengths[i]);
+  const tokensOf = (s: number) => (s < 0 ? 0 : packed.cuSeqlens[s + 1] - packed.cuSeqlens[s]);
+  const prompt = Float32Array.from({ length: pairs }, (_, i) => tokensOf(i) + tokensOf(packed.prefixOf?.[i] ?? -1) - lengths[i]);
   const side = (from: number) => tf.tensor1d(Float32Array.from(lengths.subarray(from, from + pairs)));
   return { chosen: side(0), rejected: side(pairs), prompt: tf.tensor1d(prompt) };
 }
@@ -178,7 +180,7 @@ function sides(
   lengths: Int32Array,
   tokensAs: 'policy' | 'reference' | undefined,
 ): { reference?: PairLogps; tokens?: PairTokenLogps } {
-  if (out.sums.size !== 2 * pairs)
+  if (out.sums.size !== lengths.length || lengths.length < 2 * pairs)
     throw new ShapeError(`a batch of ${pairs} pairs has ${out.sums.size} sums; segments are the chosen, then the rejected completions`);
   const cut = lengths.subarray(0, pairs).reduce((a, b) => a + b, 0);
   const result = {
@@ -188,7 +190,7 @@ function sides(
         (
           [
             ['chosen', 0, cut, lengths.slice(0, pairs)],
-            ['rejected', cut, out.tokens.size - cut, lengths.slice(pairs)],
+            ['rejected', cut, out.tokens.size - cut, lengths.slice(pairs, 2 * pairs)],
           ] as const
         ).map(([side, from, size, own]) => [
           side,

@@ -1,4 +1,4 @@
-import { type LoggedStep, type MetricName, memoryRun, readCopy } from '@plumbline/core';
+import { type LoggedStep, type MetricName, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type Batches, type PairBatch, pairBatch, pairBatches } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
 import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
@@ -52,6 +52,25 @@ describe('trainPairs', () => {
     expect(last.loss!).toBeLessThan(0.4);
     expect(last['rewards/accuracy']!).toBeGreaterThan(0.9);
     expect(last['rewards/margin']!).toBeGreaterThan(1);
+  });
+
+  it('takes the same steps where the two sides compute their prompt once, whatever the loss and the split', async () => {
+    for (const name of ['sigmoid', 'simpo', 'aot', 'orpo'] as const) {
+      const loss = pairLoss(name);
+      const run = async (sharePrompts: boolean, pairsPerMicroBatch: number) => {
+        const made = memoryRun({ seed: 3 });
+        const of = { ...settings, steps: 2, pairsPerMicroBatch };
+        const batches = pairBatches(pairs, { pairsPerStep: of.pairsPerStep!, steps: 2, rng: rng(5), sharePrompts });
+        await trainPairs(of, { policy: tinyDecoder(), reference: tinyDecoder(9), batches, loss, run: made });
+        return made.history;
+      };
+      const apart = await run(false, 8);
+      for (const shared of [await run(true, 8), await run(true, 2)])
+        apart.forEach((step, i) => {
+          for (const m of ['loss', 'gradNorm', 'logps/chosen', 'logps/rejected'] as const)
+            expect(Math.abs(shared[i][m]! - step[m]!) / (1 + Math.abs(step[m]!))).toBeLessThan(1e-3);
+        });
+    }
   });
 
   const names = (Object.keys(pairLosses) as PairLossName[]).filter((name) => name !== 'sigmoid' && name !== 'bo2');

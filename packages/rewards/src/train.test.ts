@@ -123,6 +123,22 @@ describe('trainReward', () => {
     zeroed.dispose();
   });
 
+  it('loses the same where the candidates of a group compute their prompt once', async () => {
+    const run = async (sharePrompts: boolean, groupsPerMicroBatch: number) => {
+      const [model, made] = [scorer(), memoryRun({ seed: 1 })];
+      const shared = rewardBatches(groups, { groupsPerStep: 4, steps: 3, rng: rng(5), sharePrompts });
+      await trainReward(config({ steps: 3, groupsPerMicroBatch }), { scorer: model, batches: shared, run: made });
+      model.dispose();
+      return made.history;
+    };
+    const apart = await run(false, 4);
+    for (const shared of [await run(true, 4), await run(true, 1)])
+      apart.forEach((step, i) => {
+        for (const m of ['loss', 'gradNorm', 'margin'] as const) expect(shared[i][m]!).toBeCloseTo(step[m]!, 3);
+        expect(shared[i].tokens!).toBeLessThan(step.tokens!);
+      });
+  });
+
   it('loses the same whatever the micro-batches, with weights and penalties', async () => {
     const weighted = groups.map((group, g) => ({
       ...group,

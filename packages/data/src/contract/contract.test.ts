@@ -204,6 +204,7 @@ describe('the contract of decoders', () => {
     ['leaks', /no tensor behind/],
     ['wrongGradient', /central differences/],
     ['sharedSnapshot', /snapshot that stays/],
+    ['forgetsPrefix', /share their prompt/],
   ])('notices one that %s', (fault, by) => noticed(suite(fault), by));
 });
 
@@ -217,6 +218,7 @@ describe('the contract of scorers', () => {
     ['ignoresTokens', /other scores for other completions/],
     ['leaks', /no tensor behind/],
     ['sharedSnapshot', /snapshot that stays/],
+    ['forgetsPrefix', /share their prompt/],
   ])('notices one that %s', (fault, by) => noticed(suite(fault), by));
 });
 

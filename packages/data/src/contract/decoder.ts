@@ -2,7 +2,7 @@ import type { ParameterTree, Rng, Saved } from '@plumbline/core';
 import { gradients, readCopy, rng } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Decoder, PackedBatch, Scorer } from '../interfaces.js';
-import { packSequences, type Sequence, takeSegments } from '../pack.js';
+import { packSequences, packShared, type Sequence, takeSegments } from '../pack.js';
 import { type ContractCase, ensure, ensureClose } from './case.js';
 
 type Options = {
@@ -26,6 +26,21 @@ export function contractSequences(vocabSize: number, random: Rng): Sequence[] {
 }
 
 const pack = (sequences: readonly Sequence[]): PackedBatch => packSequences(sequences.map((sequence, row) => ({ ...sequence, row })));
+
+/** Three completions of each prompt but the first, which has one: side by side, and with shared prompts. */
+function sharing(sequences: readonly Sequence[]): { apart: PackedBatch; shared: PackedBatch } {
+  const items = sequences.flatMap(({ tokens, completionStart }, row) => {
+    const [prompt, completion] = [tokens.slice(0, completionStart), tokens.slice(completionStart)];
+    const one = { prompt, completion, row };
+    return row === 0 ? [one] : [one, { ...one, completion: completion.slice(0, 1) }, { ...one, completion: completion.slice().reverse() }];
+  });
+  const joined = items.map(({ prompt, completion, row }) => ({
+    tokens: Int32Array.of(...prompt, ...completion),
+    completionStart: prompt.length,
+    row,
+  }));
+  return { apart: packSequences(joined), shared: packShared(items) };
+}
 
 /** Values of a tensor that is disposed. */
 async function drain(x: tf.Tensor): Promise<Float32Array> {
@@ -98,6 +113,31 @@ export function decoderContract(
             tolerance,
             'sums in reverse order',
           );
+        }),
+    },
+    {
+      name: 'gives completions that share their prompt the log-probabilities and gradients that they have apart',
+      run: () =>
+        using(async (decoder, all) => {
+          const { apart, shared } = sharing(all);
+          const [before, after] = [await logpsOf(decoder, apart), await logpsOf(decoder, shared)];
+          const n = apart.rows.length;
+          ensureClose(after.tokens, before.tokens, tolerance, 'log-probabilities after a shared prompt');
+          ensureClose(after.sums, [...before.sums, ...Array.from({ length: after.sums.length - n }, () => 0)], tolerance, 'sums');
+          const gradient = async (batch: PackedBatch) => {
+            const { loss, grads } = gradients(() => {
+              const { tokens, sums, ...rest } = decoder.completionLogps(batch);
+              tf.dispose([sums, rest]);
+              return { loss: tf.sum(tf.square(tokens)) as tf.Scalar };
+            }, decoder.parameters.trainable());
+            loss.dispose();
+            const drained: [string, Float32Array][] = [];
+            for (const [parameter, grad] of grads) drained.push([parameter.name, await drain(grad)]);
+            return new Map(drained);
+          };
+          const [ours, theirs] = [await gradient(shared), await gradient(apart)];
+          ensure(ours.size === theirs.size, `${ours.size} parameters have a gradient, ${theirs.size} apart`);
+          for (const [name, values] of theirs) ensureClose(ours.get(name)!, values, 10 * tolerance, `gradient of ${name}`);
         }),
     },
     {
@@ -239,6 +279,16 @@ export function scorerContract(
           }
           const turned = await drain(scorer.scores(pack([...all].reverse())));
           ensureClose(turned.reverse(), together, tolerance, 'scores in reverse order');
+        }),
+    },
+    {
+      name: 'gives completions that share their prompt the scores that they have apart',
+      run: () =>
+        using(async (scorer, all) => {
+          const { apart, shared } = sharing(all);
+          const [before, after] = [await drain(scorer.scores(apart)), await drain(scorer.scores(shared))];
+          ensure(after.length === shared.rows.length, `${after.length} scores for ${shared.rows.length} segments`);
+          ensureClose(after.subarray(0, before.length), before, tolerance, 'scores after a shared prompt');
         }),
     },
     {

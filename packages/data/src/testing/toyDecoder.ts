@@ -22,7 +22,8 @@ export type Fault =
   | 'wrongGradient'
   | 'sharedSnapshot'
   | 'ignoresTokens'
-  | 'centresBatch';
+  | 'centresBatch'
+  | 'forgetsPrefix';
 
 /** `hidden_t = E[token_t] + ½ E[token_{t-1}]` within a segment: the smallest model with a context that is still a decoder. */
 export function toyDecoder(tokenizer: Tokenizer, fault?: Fault, width = 5): Decoder & { snapshot(): Decoder } {
@@ -50,6 +51,13 @@ export function toyScorer(tokenizer: Tokenizer, fault?: Fault): Scorer & { snaps
   return scorer(decoder);
 }
 
+/** Segments that follow a shared prefix, with the place of its last token. */
+function lastOfPrefix({ prefixOf, cuSeqlens }: PackedBatch): [segment: number, last: number][] {
+  return Array.from(prefixOf ?? [], (prefix, s): [number, number] => [s, prefix < 0 ? -1 : cuSeqlens[prefix + 1] - 1]).filter(
+    ([, last]) => last >= 0,
+  );
+}
+
 function over(parameters: TensorTree, tokenizer: Tokenizer, width: number, fault?: Fault): Decoder & { snapshot(): Decoder } {
   const weight = (name: string) => (parameters.get(name) as Parameter).value as tf.Tensor2D;
   const hidden = (batch: PackedBatch): tf.Tensor2D => {
@@ -57,8 +65,9 @@ function over(parameters: TensorTree, tokenizer: Tokenizer, width: number, fault
     return tf.tidy(() => {
       const ids = fault === 'ignoresTokens' ? batch.tokens.map(() => 0) : batch.tokens;
       const own = embedding({ weight: weight('embedding') }, { ids }).y;
-      const at = (t: number, by: number) => ids[Math.min(ids.length - 1, Math.max(0, t + by))];
-      const before = embedding({ weight: weight('embedding') }, { ids: ids.map((_, t) => at(t, fault === 'looksAhead' ? 1 : -1)) }).y;
+      const beside = ids.map((_, t) => ids[Math.min(ids.length - 1, Math.max(0, t + (fault === 'looksAhead' ? 1 : -1)))]);
+      for (const [s, last] of lastOfPrefix(batch)) if (fault !== 'forgetsPrefix') beside[batch.cuSeqlens[s]] = ids[last];
+      const before = embedding({ weight: weight('embedding') }, { ids: beside }).y;
       const inside = batch.positions.map((position) => (position > 0 || fault === 'looksAcross' ? 1 : 0));
       return tf.add(own, tf.mul(before, tf.mul(0.5, tf.tensor2d(Float32Array.from(inside), [ids.length, 1]))));
     });
@@ -73,10 +82,11 @@ function over(parameters: TensorTree, tokenizer: Tokenizer, width: number, fault
     completionLogps(batch, { temperature = 1, entropy = false, squaredSum = false } = {}) {
       return tf.tidy(() => {
         const counted = [...batch.tokens.keys()].filter((t) => batch.completionMask[t] === 1);
+        const predicting = new Map(lastOfPrefix(batch).map(([s, last]) => [batch.cuSeqlens[s], last]));
         const states = tf.gather(
           hidden(batch),
           tf.tensor1d(
-            counted.map((t) => t - 1),
+            counted.map((t) => predicting.get(t) ?? t - 1),
             'int32',
           ),
         );

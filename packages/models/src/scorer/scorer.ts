@@ -55,6 +55,13 @@ export function createScorer(decoder: LocalDecoder, options: ScorerOptions): Loc
 
 export const headName = 'score.weight';
 
+/** The same scorer through an adapted backbone, with the adapter's own head where it has one. The base keeps what is its own. */
+export function adaptedScorer(base: LocalScorer, backbone: LocalDecoder, adapter: ParameterTree): LocalScorer {
+  const weight = (adapter.names.includes(headName) ? adapter : base.parameters).get(headName) as Parameter;
+  const scorer = scorerOf(backbone, weight, { ...base, name: backbone.name }, adapter);
+  return Object.assign(scorer, { dispose: () => backbone.dispose() });
+}
+
 function scorerOf(
   backbone: LocalDecoder,
   head: ParameterTree,
@@ -97,12 +104,14 @@ function pooledTokens({ completionMask, cuSeqlens }: PackedBatch): Uint8Array {
   return mask;
 }
 
-function lastTokens({ tokens, cuSeqlens }: PackedBatch, padId: number | undefined): Int32Array {
-  return Int32Array.from({ length: cuSeqlens.length - 1 }, (_, s) => {
+function lastTokens({ tokens, cuSeqlens, prefixOf }: PackedBatch, padId: number | undefined): Int32Array {
+  const lastOf = (s: number): number => {
     let t = cuSeqlens[s + 1] - 1;
     while (t > cuSeqlens[s] && tokens[t] === padId) t--;
-    return t;
-  });
+    const prefix = prefixOf?.[s] ?? -1;
+    return tokens[t] === padId && prefix >= 0 ? lastOf(prefix) : t;
+  };
+  return Int32Array.from({ length: cuSeqlens.length - 1 }, (_, s) => lastOf(s));
 }
 
 /** Several trees as one, for trainers and checkpoints; parameters that `keep` refuses are left out. Names must differ. */
