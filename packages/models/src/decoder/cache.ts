@@ -1,4 +1,4 @@
-import { cachedAttention, hostValues, ShapeError } from '@plumbline/core';
+import { cachedAttention, hostValues, type PagedKeys, ShapeError } from '@plumbline/core';
 import type { KvCache } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -16,66 +16,134 @@ export type CacheShape = {
   softcap?: number;
   /** Tokens that a query of a layer sees, itself included; 0 is all. */
   windows?: readonly number[];
+  /** Tokens in a block, a multiple of 16; 32 unless said otherwise. What a row gets does not depend on it. */
+  blockTokens?: number;
+  /** Blocks in all; as many as all rows can need unless said otherwise. */
+  blocks?: number;
 };
 
+/** A cache whose tokens lie in this process's memory. */
+export interface HostCache extends KvCache {
+  /** Makes room for the next token of each of `rows` in every layer, for a kernel that writes them itself: their numbers in the cache and how many tokens each sees. */
+  advance(rows: Int32Array): { slots: Int32Array; lengths: Int32Array };
+  /** Where the tokens of a layer lie. */
+  paged(layer: number): PagedKeys;
+  readonly freeBlocks: number;
+}
+
 /**
- * A preallocated key-value cache. In every call `rows[i]` is the cache row of token i; a row that is named several times gets its tokens
- * in that order. `attend` lets the last query of a row see all that the row holds, the one before it one token less, and so on.
+ * A key-value cache in blocks that are allocated at once. In every call `rows[i]` is the cache row of token i; a row that is named several times
+ * gets its tokens in that order. `attend` lets the last query of a row see all that the row holds, the one before it one token less, and so on.
  *
  * Where tensors live in this process's memory (cpu, native, wasm) it is plain arrays, and what a row gets does not depend on the other
- * rows, to the bit. Elsewhere it is tensors, and rows agree to rounding.
+ * rows, to the bit. Elsewhere it is tensors that grow, and rows agree to rounding.
  */
 export function createKvCache(shape: CacheShape): KvCache {
   return ['cpu', 'native', 'wasm'].includes(tf.getBackend()) ? hostCache(shape) : tensorCache(shape);
 }
 
-export function hostCache({ layers, rows: capacity, maxTokens, kvHeads, headDim, scale, softcap, windows }: CacheShape): KvCache {
-  const width = kvHeads * headDim;
-  const room = () => Array.from({ length: layers }, () => new Float32Array(capacity * maxTokens * width));
+export const isHostCache = (cache: KvCache): cache is HostCache => 'advance' in cache;
+
+export function hostCache(shape: CacheShape): HostCache {
+  const { layers, rows: capacity, maxTokens, kvHeads, headDim, scale, softcap, windows, blockTokens = 32 } = shape;
+  if (!(Number.isInteger(blockTokens) && blockTokens > 0 && blockTokens % 16 === 0))
+    throw new ShapeError(`KvCache: blockTokens must be a multiple of 16, got ${blockTokens}`);
+  const blocksPerRow = Math.ceil(maxTokens / blockTokens);
+  const { blocks = capacity * blocksPerRow } = shape;
+  const blockSize = kvHeads * headDim * blockTokens;
+  const room = () => Array.from({ length: layers }, () => new Float32Array(blocks * blockSize));
   let keys = room();
   let values = room();
   const lengths = Array.from({ length: layers }, () => new Int32Array(capacity));
+  const tables = new Int32Array(capacity * blocksPerRow).fill(-1);
+  const users = new Int32Array(blocks); // rows that a block belongs to
+  const spare = Int32Array.from({ length: blocks }, (_, i) => blocks - 1 - i);
+  let spares = blocks;
+
+  const take = (): number => {
+    if (spares === 0)
+      throw new ShapeError(`KvCache: all ${blocks} blocks of ${blockTokens} tokens are taken; free a row or make the cache larger`);
+    const block = spare[--spares];
+    users[block] = 1;
+    return block;
+  };
+  const leave = (block: number) => {
+    if (--users[block] === 0) spare[spares++] = block;
+  };
+  /** The block of a row that token t may be written into: a new one, or a copy where others read it too. */
+  const blockFor = (row: number, t: number): number => {
+    if (t >= maxTokens) throw new ShapeError(`KvCache: row ${row} holds ${maxTokens} tokens already, all it has room for`);
+    const at = row * blocksPerRow + Math.floor(t / blockTokens);
+    const old = tables[at];
+    if (old >= 0 && users[old] === 1) return old;
+    const block = take();
+    if (old >= 0) {
+      for (const layer of [...keys, ...values]) layer.copyWithin(block * blockSize, old * blockSize, (old + 1) * blockSize);
+      leave(old);
+    }
+    tables[at] = block;
+    return block;
+  };
+  const empty = (row: number) => {
+    for (let at = row * blocksPerRow; at < (row + 1) * blocksPerRow; at++) {
+      if (tables[at] >= 0) leave(tables[at]);
+      tables[at] = -1;
+    }
+    for (const length of lengths) length[row] = 0;
+  };
 
   return {
     append(layer, rows, k, v) {
       const kData = hostValues(k);
       const vData = hostValues(v);
       const length = lengths[layer];
+      const [toKeys, toValues] = [keys[layer], values[layer]];
       for (let i = 0; i < rows.length; i++) {
-        const row = rows[i];
-        if (length[row] >= maxTokens) throw new ShapeError(`KvCache: row ${row} holds ${maxTokens} tokens already, all it has room for`);
-        const at = (row * maxTokens + length[row]++) * width;
-        keys[layer].set(kData.subarray(i * width, (i + 1) * width), at);
-        values[layer].set(vData.subarray(i * width, (i + 1) * width), at);
-      }
-    },
-    attend(layer, rows, q) {
-      const attrs = {
-        keys: keys[layer],
-        values: values[layer],
-        rows,
-        lengths: visible(rows, lengths[layer]),
-        maxTokens,
-        kvHeads,
-        scale,
-        softcap,
-      };
-      return cachedAttention({ q }, { ...attrs, window: windows?.[layer] ?? 0 }).y;
-    },
-    share(from, to) {
-      for (let layer = 0; layer < layers; layer++) {
-        const length = lengths[layer][from];
-        const begin = from * maxTokens * width;
-        for (const row of to) {
-          if (row === from) continue;
-          keys[layer].copyWithin(row * maxTokens * width, begin, begin + length * width);
-          values[layer].copyWithin(row * maxTokens * width, begin, begin + length * width);
-          lengths[layer][row] = length;
+        const t = length[rows[i]];
+        const block = blockFor(rows[i], t);
+        length[rows[i]]++;
+        const inside = t % blockTokens;
+        for (let h = 0; h < kvHeads; h++) {
+          const part = (block * kvHeads + h) * headDim * blockTokens;
+          const from = (i * kvHeads + h) * headDim;
+          for (let d = 0; d < headDim; d++) toKeys[part + d * blockTokens + inside] = kData[from + d];
+          toValues.set(vData.subarray(from, from + headDim), part + inside * headDim);
         }
       }
     },
+    attend(layer, rows, q) {
+      const attrs = { ...this.paged(layer), rows, lengths: visible(rows, lengths[layer]), scale, softcap, window: windows?.[layer] ?? 0 };
+      return cachedAttention({ q }, attrs).y;
+    },
+    advance(rows) {
+      const slots = new Int32Array(rows.length);
+      const seen = new Int32Array(rows.length);
+      for (let i = 0; i < rows.length; i++) {
+        const t = lengths[0][rows[i]];
+        slots[i] = blockFor(rows[i], t) * blockTokens + (t % blockTokens);
+        for (const length of lengths) length[rows[i]] = t + 1;
+        seen[i] = t + 1;
+      }
+      return { slots, lengths: seen };
+    },
+    paged: (layer) => ({ keys: keys[layer], values: values[layer], tables, blocksPerRow, blockTokens, kvHeads }),
+    get freeBlocks() {
+      return spares;
+    },
+    share(from, to) {
+      for (const row of to) {
+        if (row === from) continue;
+        empty(row);
+        for (let i = 0; i < blocksPerRow; i++) {
+          const block = tables[from * blocksPerRow + i];
+          tables[row * blocksPerRow + i] = block;
+          if (block >= 0) users[block]++;
+        }
+        for (const length of lengths) length[row] = length[from];
+      }
+    },
     free(rows) {
-      for (const length of lengths) for (const row of rows) length[row] = 0;
+      for (const row of rows) empty(row);
     },
     dispose() {
       keys = [];
