@@ -10,6 +10,7 @@ export type {
   CachedAttentionAttrs,
   Kernel,
   KernelDefinition,
+  PagedKeys,
   RotaryAttrs,
   SampledTokens,
   SampleTokensAttrs,

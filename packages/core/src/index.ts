@@ -9,7 +9,7 @@ export type { BackendInfo, BackendOptions } from './backends.js';
 
 export { defineKernel, type Kernel, type KernelDefinition } from './kernel.js';
 export { type AttentionAttrs, attention } from './kernels/attention.js';
-export { type CachedAttentionAttrs, cachedAttention, hostValues } from './kernels/cachedAttention.js';
+export { type CachedAttentionAttrs, cachedAttention, hostValues, type PagedKeys } from './kernels/cachedAttention.js';
 export { embedding } from './kernels/embedding.js';
 export { geluTanh } from './kernels/gelu.js';
 export { layerNorm } from './kernels/layerNorm.js';

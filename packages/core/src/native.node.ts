@@ -2,7 +2,6 @@
 import { type NativeBackend, raw } from '@plumbline/native';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionAttrs } from './kernels/attention.js';
-import type { CachedAttentionAttrs } from './kernels/cachedAttention.js';
 import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
 import type { SegmentAttrs } from './kernels/rows.js';
 import type { SampledTokens, SampleTokensAttrs } from './kernels/sampleTokens.js';
@@ -135,17 +134,6 @@ export function registerNativeKernels(): void {
       const { q, k, v, y, lse } = inputs;
       const to = [wanted.values('q'), wanted.values('k'), wanted.values('v')] as const;
       raw.attentionGrad(of(inputs['dy:y']), of(q), of(k), of(v), of(y), of(lse), attentionShape(q, k, attrs), ...to);
-    },
-  );
-
-  register<CachedAttentionAttrs>(
-    'CachedAttention',
-    ({ inputs: { q }, attrs: { keys, values, rows, lengths, maxTokens, kvHeads, scale, softcap, window }, make, of }) => {
-      const [, heads, headDim] = q.shape;
-      const y = make(q.shape);
-      const strides = { slotStride: maxTokens * kvHeads * headDim, tokenStride: kvHeads * headDim, headStride: headDim };
-      raw.attentionDecode(of(q), keys, values, rows, lengths, { heads, kvHeads, headDim, scale, softcap, window, ...strides }, y.values);
-      return [y.info];
     },
   );
 
