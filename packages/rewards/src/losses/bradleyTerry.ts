@@ -1,6 +1,8 @@
 import { logSigmoid } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
 import { checkPairs } from './check.js';
+import type { PairRewardLoss } from './types.js';
 
 /** Scores of both sides of each pair, [pairs] each; `margin` and `weight` are constants of the pair. */
 export type PairScores = { chosen: tf.Tensor1D; rejected: tf.Tensor1D; margin?: tf.Tensor1D; weight?: tf.Tensor1D };
@@ -48,3 +50,22 @@ export function bradleyTerryLoss(
     return { loss, penalty };
   });
 }
+
+const Options = z.strictObject({
+  labelSmoothing: z.number().min(0).lt(0.5).default(0).describe('Assumed share of flipped labels'),
+  centerCoefficient: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('Weight of (chosen + rejected)²; 0.01 where scores of different prompts are compared'),
+  normCoefficient: z.number().min(0).default(0).describe('Weight of chosen² + rejected²'),
+  temperature: z.number().positive().default(1).describe('Score differences are divided by it'),
+});
+/** How a trainer names it. */
+export const bradleyTerry = {
+  kind: 'pairs',
+  heads: 1,
+  scope: 'item',
+  options: Options,
+  apply: (items, options) => bradleyTerryLoss(items, options),
+} satisfies PairRewardLoss<z.infer<typeof Options>>;

@@ -12,3 +12,13 @@ export function checkPairs(loss: string, tensors: Record<string, tf.Tensor | und
       throw new ShapeError(`${loss}: ${first} is [${shape}] and ${name} [${tensor.shape}]; both must be [pairs]`);
   }
 }
+
+/** 1 for a tie, 0 for none, [pairs]. */
+export function tieMask(loss: string, pairs: number, ties?: ArrayLike<number>): Float32Array {
+  if (!ties) return new Float32Array(pairs);
+  if (ties.length !== pairs) throw new ShapeError(`${loss}: ${ties.length} ties for ${pairs} pairs`);
+  return Float32Array.from({ length: pairs }, (_, i) => {
+    if (ties[i] !== 0 && ties[i] !== 1) throw new RangeError(`${loss}: tie ${i} is ${ties[i]}; it is 1 for a tie and 0 for none`);
+    return ties[i];
+  });
+}
