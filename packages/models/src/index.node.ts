@@ -2,7 +2,16 @@
 
 // Decoders
 export { type CacheShape, createKvCache } from './decoder/cache.js';
-export { createDecoder, type DecoderSource, type DecoderWeights, type LocalDecoder, predictingRows } from './decoder/decoder.js';
+export {
+  createDecoder,
+  type DecoderSource,
+  type DecoderWeights,
+  type LocalDecoder,
+  type NextTokens,
+  predictingRows,
+} from './decoder/decoder.js';
+// Adapters
+export { parameterBytes, type Storage, storageOf } from './decoder/frozen.js';
 export { parameterShapes } from './decoder/layout.js';
 export {
   configFromSpec,
@@ -13,11 +22,22 @@ export {
   type Llama3Rope,
   specFromConfig,
 } from './decoder/spec.js';
+export {
+  adapterConfig,
+  type BaseRecord,
+  hashOf,
+  isAdapterFolder,
+  type LoadAdapterOptions,
+  loadAdapter,
+  saveAdapter,
+} from './files/adapter.node.js';
 // Files
 export { type GgufFile, loadGguf, openGguf } from './files/gguf.node.js';
 export { type LoadOptions, loadDecoder, loadScorer, loadTokenizer, modelPath } from './files/load.node.js';
 export { type SaveOptions, saveDecoder, saveScorer } from './files/save.node.js';
 // Generation
+export { type Best, bestOf } from './generation/bestOf.js';
+export { createEngine, type Engine, type EngineOptions, type EngineRequest, type TokenPiece } from './generation/engine.js';
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
 export { createSampler, type Sampler, type SamplingRule } from './generation/sampling.js';
 // GGUF
@@ -25,12 +45,17 @@ export { dequantise } from './gguf/dequantise.js';
 export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
 export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
+export { LoraConfig, type Target, targetsOf } from './lora/config.js';
+export { type AdaptedDecoder, type AdaptedScorer, type Adapter, addLora, isAdapted, type LoraSource } from './lora/lora.js';
+export { type MergedDecoder, mergeAdapter } from './lora/merge.js';
+export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
 // Reward heads
 export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 // Supervised training
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
+export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
 export { SftConfig, type SftTraining, trainSft } from './sft/trainSft.js';
 // Tokenizers
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
-export { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
+export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';

@@ -1,35 +1,42 @@
-import {
-  checkpoint,
-  embedding,
-  geluTanh,
-  layerNorm,
-  linear,
-  type Parameter,
-  type ParameterTree,
-  rmsNorm,
-  rotary,
-  swiGlu,
-} from '@plumbline/core';
+import { checkpoint, geluTanh, layerNorm, type Parameter, type ParameterTree, type Rng, rmsNorm, rotary, swiGlu } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { layoutOf, type Norm, type Projection } from './layout.js';
+import { isFrozen, type Matrix, multiply, type Products, rowsOf } from './matrix.js';
 import { type DecoderSpec, inverseFrequencies } from './spec.js';
 
 /** Mixes the tokens of one layer: what tells training from generation. `q` [tokens, heads, headDim], `k` and `v` [tokens, kvHeads, headDim]. */
 export type Attend = (q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, layer: number) => tf.Tensor3D;
 
+/** `base` is the projection that is adapted; `dropout` is there only where a pass is recorded for gradients and something is to be dropped. */
+export type Adaptation = (x: tf.Tensor2D, base: (x: tf.Tensor2D, o?: { bias: boolean }) => tf.Tensor2D, dropout?: Rng) => tf.Tensor2D;
+/** What stands between a base and its layers: an adapter's low-rank updates, and the modules that it replaces whole. */
+export type BackboneAdapter = {
+  adapt(projection: Projection): Adaptation | undefined;
+  replaced(name: string): Parameter | undefined;
+  /** Randomness of one pass. */
+  dropout(): Rng | undefined;
+};
+
+export type RunOptions = { gradientCheckpointing?: boolean; dropout?: Rng };
 export type Backbone = {
   /** [tokens] -> [tokens, width], before the final norm. The caller owns it. */
-  run(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: { checkpointLayers: boolean }): tf.Tensor2D;
+  run(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: RunOptions): tf.Tensor2D;
   finalNorm(x: tf.Tensor2D): tf.Tensor2D;
-  /** The language head, [vocabulary, width]. */
-  readonly head: Parameter;
+  /** The language head, [vocabulary, width], and what it makes of hidden states, [n, width] -> [n, vocabulary]. */
+  readonly head: Matrix;
+  logits(hidden: tf.Tensor2D): tf.Tensor2D;
 };
 
 /** The layers of a decoder over its parameters. */
-export function backboneOf(spec: DecoderSpec, parameters: ParameterTree): Backbone {
+export function backboneOf(
+  spec: DecoderSpec,
+  parameters: ParameterTree,
+  { products, adapter }: { products?: Products; adapter?: BackboneAdapter } = {},
+): Backbone {
   const { heads, kvHeads, headDim, rmsNormEps: eps } = spec;
   const layout = layoutOf(spec);
-  const parameter = (name: string) => parameters.get(name) as Parameter;
+  const matrix = (name: string): Matrix => adapter?.replaced(name) ?? parameters.get(name);
+  const parameter = (name: string) => matrix(name) as Parameter;
   const gemma = spec.family === 'gemma2';
 
   const normOf = ({ weight, bias }: Norm): (<T extends tf.Tensor>(x: T) => T) => {
@@ -42,20 +49,25 @@ export function backboneOf(spec: DecoderSpec, parameters: ParameterTree): Backbo
     return <T extends tf.Tensor>(x: T) => rmsNorm({ x, weight: scale() }, { eps }).y as T;
   };
   /** Each part of the outputs, [tokens, part]. */
-  const projectionOf = ({ weight, bias, outputs, transposed }: Projection): ((x: tf.Tensor2D) => tf.Tensor2D[]) => {
-    const w = parameter(weight);
+  const projectionOf = (projection: Projection): ((x: tf.Tensor2D, dropout?: Rng) => tf.Tensor2D[]) => {
+    const { weight, bias, outputs, transposed } = projection;
+    const w = matrix(weight);
     const b = bias === undefined ? undefined : parameter(bias);
-    return (x) => {
-      const matrix = w.value as tf.Tensor2D;
-      const y = transposed
-        ? (tf.add(tf.matMul(x, matrix), b!.value) as tf.Tensor2D)
-        : linear({ x, weight: matrix, ...(b && { bias: b.value as tf.Tensor1D }) }, {}).y;
+    const base = (x: tf.Tensor2D, { bias: biased } = { bias: true }): tf.Tensor2D => {
+      const shift = biased ? (b?.value as tf.Tensor1D | undefined) : undefined;
+      if (isFrozen(w) || !transposed) return multiply(x, w, { bias: shift, products });
+      const y = tf.matMul(x, w.value as tf.Tensor2D) as tf.Tensor2D;
+      return shift ? tf.add(y, shift) : y;
+    };
+    const adapted = adapter?.adapt(projection);
+    return (x, dropout) => {
+      const y = adapted ? adapted(x, base, dropout) : base(x);
       return outputs.length === 1 ? [y] : tf.split(y, [...outputs], 1);
     };
   };
   const all = (projections: Projection[]) => {
     const each = projections.map(projectionOf);
-    return (x: tf.Tensor2D) => each.flatMap((project) => project(x));
+    return (x: tf.Tensor2D, dropout?: Rng) => each.flatMap((project) => project(x, dropout));
   };
   const layers = layout.layers.map((layer) => ({
     attentionNorm: normOf(layer.attentionNorm),
@@ -69,8 +81,8 @@ export function backboneOf(spec: DecoderSpec, parameters: ParameterTree): Backbo
     down: projectionOf(layer.down),
     afterMlp: layer.afterMlp && normOf(layer.afterMlp),
   }));
-  const embeddings = parameter(layout.embeddings);
-  const learnedPositions = layout.positions === undefined ? undefined : parameter(layout.positions);
+  const embeddings = matrix(layout.embeddings);
+  const learnedPositions = layout.positions === undefined ? undefined : matrix(layout.positions);
   const frequencies = inverseFrequencies(spec);
 
   const split = (x: tf.Tensor2D, count: number): tf.Tensor3D => tf.reshape(x, [-1, count, headDim]);
@@ -83,36 +95,39 @@ export function backboneOf(spec: DecoderSpec, parameters: ParameterTree): Backbo
   };
 
   /** `x + attention(norm(x))`, then `x + mlp(norm(x))`. */
-  const block = (x: tf.Tensor2D, index: number, positions: Int32Array, attend: Attend): tf.Tensor2D =>
+  const block = (x: tf.Tensor2D, index: number, positions: Int32Array, attend: Attend, dropout?: Rng): tf.Tensor2D =>
     tf.tidy(() => {
       const layer = layers[index];
-      const [queries, keys, values] = layer.qkv(layer.attentionNorm(x));
+      const [queries, keys, values] = layer.qkv(layer.attentionNorm(x), dropout);
       const [q, k, v] = [split(queries, heads), split(keys, kvHeads), split(values, kvHeads)];
       const mixed = attend(rotate(layer.qNorm?.(q) ?? q, positions), rotate(layer.kNorm?.(k) ?? k, positions), v, index);
-      const [attended] = layer.o(tf.reshape(mixed, [-1, heads * headDim]));
+      const [attended] = layer.o(tf.reshape(mixed, [-1, heads * headDim]), dropout);
       const middle: tf.Tensor2D = tf.add(x, layer.afterAttention?.(attended) ?? attended);
-      const [mlp] = layer.down(activate(layer.up(layer.mlpNorm(middle))));
+      const [mlp] = layer.down(activate(layer.up(layer.mlpNorm(middle), dropout)), dropout);
       return tf.add(middle, layer.afterMlp?.(mlp) ?? mlp) as tf.Tensor2D;
     });
   const embed = (tokens: Int32Array, positions: Int32Array): tf.Tensor2D => {
-    const x = embedding({ weight: embeddings.value as tf.Tensor2D }, { ids: tokens }).y;
+    const x = rowsOf(embeddings, tokens);
     if (gemma) return tf.mul(x, Math.sqrt(spec.width));
-    return learnedPositions ? tf.add(x, embedding({ weight: learnedPositions.value as tf.Tensor2D }, { ids: positions }).y) : x;
+    return learnedPositions ? tf.add(x, rowsOf(learnedPositions, positions)) : x;
   };
+  // A tied head that an adapter saves apart is no longer the embedding.
+  const head = adapter?.replaced('lm_head.weight') ?? (layout.head === undefined ? parameters.get(layout.embeddings) : matrix(layout.head));
 
   return {
-    run: (tokens, positions, attend, { checkpointLayers } = { checkpointLayers: false }) =>
+    run: (tokens, positions, attend, { gradientCheckpointing, dropout } = {}) =>
       tf.tidy(() => {
         let x = embed(tokens, positions);
         for (let index = 0; index < layers.length; index++) {
-          const apply = (input: tf.Tensor) => block(input as tf.Tensor2D, index, positions, attend);
-          const next = checkpointLayers ? checkpoint(apply, x) : apply(x);
+          const apply = (input: tf.Tensor) => block(input as tf.Tensor2D, index, positions, attend, dropout);
+          const next = gradientCheckpointing ? checkpoint(apply, x) : apply(x);
           x.dispose(); // spent: where it is needed for the backward pass, the tape has its own reference
           x = next;
         }
         return x;
       }),
     finalNorm: normOf(layout.finalNorm),
-    head: layout.head === undefined ? embeddings : parameter(layout.head),
+    head,
+    logits: (hidden) => multiply(hidden, head, { products }),
   };
 }

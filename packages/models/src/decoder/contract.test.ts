@@ -13,7 +13,7 @@ const variants = {
   'a tied Llama with grouped heads': {},
   'an untied Qwen2 with biases': { family: 'qwen2', tiedEmbeddings: false, attentionBias: 'qkv' },
   'a Qwen3 with head norms and a window': { family: 'qwen3', qkNorm: true, windows: [0, 4] },
-  'a Llama that recomputes its layers': { checkpointLayers: true },
+  'a Llama that recomputes its layers': { gradientCheckpointing: true },
 } as const;
 
 describe.each(Object.entries(variants))('%s keeps the decoder contract', (_, shape) => {

@@ -3,41 +3,54 @@ import {
   ConfigError,
   createParameters,
   gatherRows,
-  linear,
   type ParameterTree,
   type Rng,
+  readCopy,
   ShapeError,
   segmentSum,
   tokenLogps,
 } from '@plumbline/core';
 import type { CompletionLogps, Decoder, KvCache, PackedBatch, Tokenizer } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Attend, backboneOf } from './backbone.js';
+import { type Attend, type BackboneAdapter, backboneOf } from './backbone.js';
 import { createKvCache } from './cache.js';
-import { parameterShapes } from './layout.js';
+import { frozenParameters, type Storage } from './frozen.js';
+import { layoutOf, parameterShapes } from './layout.js';
+import { asHead, type Products } from './matrix.js';
 import type { DecoderSpec } from './spec.js';
 
 /** A decoder in this process: trainable, and able to generate. */
 export interface LocalDecoder extends Decoder {
   readonly spec: DecoderSpec;
+  readonly gradientCheckpointing: boolean;
+  /** What products are computed in; float32 unless it was asked otherwise. */
+  readonly products?: Products;
   /** A deep copy that shares nothing with this one but the tokenizer: a reference, or a policy to train. */
   snapshot(): LocalDecoder;
   /** Logits of final hidden states, [n, vocabulary]; for the few rows of a generation step, never for a training batch. */
   logits(hidden: tf.Tensor2D): tf.Tensor2D;
-  cache(size: { rows: number; maxTokens: number }): KvCache;
-  /** Runs whole sequences, fills cache row `rows[s]` with segment s, and answers the final hidden state of each one's last token, [segments, width]. */
-  prefill(batch: PackedBatch, rows: Int32Array, cache: KvCache): tf.Tensor2D;
-  /** One token for each cache row, [rows] -> [rows, width]; row r's token stands at `positions[r]`. */
-  decode(tokens: Int32Array, positions: Int32Array, rows: Int32Array, cache: KvCache): tf.Tensor2D;
+  cache(size: { rows: number; maxTokens: number; blockTokens?: number; blocks?: number }): KvCache;
+  /**
+   * Runs the next tokens of cache rows and answers the logits after those that `wanted` names, [wanted, vocabulary]; the array is good until the
+   * next call. Tokens of one row, if there are several, stand in their order.
+   */
+  next(step: NextTokens, cache: KvCache): Promise<Float32Array>;
   dispose(): void;
 }
+
+/** Token i is `tokens[i]`, at `positions[i]` of the sequence in cache row `rows[i]`; `wanted` are indices of tokens. */
+export type NextTokens = { tokens: Int32Array; positions: Int32Array; rows: Int32Array; wanted: Int32Array };
 
 export type DecoderWeights = Record<string, { shape: readonly number[]; data: Float32Array }>;
 export type DecoderSource = {
   tokenizer: Tokenizer;
   name?: string;
   /** Recompute each layer in the backward pass: a layer's activations instead of all, for about a third more time. */
-  checkpointLayers?: boolean;
+  gradientCheckpointing?: boolean;
+  /** Rounds both factors of each product on its way in; sums, norms and softmax stay float32. */
+  products?: Products;
+  /** Keeps matrices packed and frozen, rounded as said: for generation, references, and bases of adapters. Left out, all weights can be trained. */
+  storage?: Storage;
 } & ({ rng: Rng } | { weights: DecoderWeights } | { parameters: ParameterTree });
 
 /**
@@ -56,19 +69,31 @@ export function createDecoder(spec: DecoderSpec, source: DecoderSource): LocalDe
       `${name}: the tokenizer has ${tokenizer.vocabSize} tokens and the model's vocabulary ${spec.vocabSize}; do they belong to each other?`,
     );
   }
-  const parameters =
-    'parameters' in source
-      ? source.parameters
-      : createParameters('rng' in source ? newWeights(spec, source.rng) : fitted(spec, source.weights, name));
+  if ('parameters' in source) return decoderOf(spec, source.parameters, source);
+  const weights = 'rng' in source ? newWeights(spec, source.rng) : fitted(spec, source.weights, name);
+  const { storage } = source;
+  const parameters = storage ? frozenParameters(weights, storage, transposedIn(spec)) : createParameters(weights);
   return decoderOf(spec, parameters, source);
 }
 
-function decoderOf(
+/** Which matrices a family stores as [in, out]. */
+function transposedIn(spec: DecoderSpec): (name: string) => boolean {
+  const projections = layoutOf(spec).layers.flatMap(({ qkv, o, up, down }) => [...qkv, o, ...up, down]);
+  const names = new Set(projections.filter(({ transposed }) => transposed).map(({ weight }) => weight));
+  return (name) => names.has(name);
+}
+
+export type DecoderSettings = Pick<DecoderSource, 'tokenizer' | 'name' | 'gradientCheckpointing' | 'products'>;
+
+/** A decoder over parameters that are there, with an adapter between them and the layers if one is given. */
+export function decoderOf(
   spec: DecoderSpec,
   parameters: ParameterTree,
-  { tokenizer, name = spec.family, checkpointLayers = false }: Omit<DecoderSource, 'rng'>,
+  { tokenizer, name = spec.family, gradientCheckpointing = false, products }: DecoderSettings,
+  adapter?: BackboneAdapter,
 ): LocalDecoder {
-  const { run, finalNorm, head } = backboneOf(spec, parameters);
+  const { run, finalNorm, head, logits } = backboneOf(spec, parameters, { products, adapter });
+  const passes = () => ({ gradientCheckpointing, dropout: adapter?.dropout() });
   const scale = spec.attentionScale ?? 1 / Math.sqrt(spec.headDim);
   const { attentionSoftcap, logitSoftcap } = spec;
   const packed =
@@ -86,10 +111,12 @@ function decoderOf(
     tokenizer,
     contextLength: spec.contextLength,
     width: spec.width,
-    snapshot: () => decoderOf(spec, parameters.snapshot(), { tokenizer, name, checkpointLayers } as Omit<DecoderSource, 'rng'>),
+    gradientCheckpointing,
+    ...(products && { products }),
+    snapshot: () => decoderOf(spec, parameters.snapshot(), { tokenizer, name, gradientCheckpointing, products }),
     hidden(batch) {
       checkBatch(batch, spec, name);
-      return tf.tidy(() => finalNorm(run(batch.tokens, batch.positions, packed(batch), { checkpointLayers })));
+      return tf.tidy(() => finalNorm(run(batch.tokens, batch.positions, packed(batch), passes())));
     },
     completionLogps(batch, { temperature, entropy, squaredSum } = {}) {
       checkBatch(batch, spec, name);
@@ -97,12 +124,18 @@ function decoderOf(
       return tf.tidy(() => {
         const lengths = tf.tensor1d(Float32Array.from({ length: cuSeqlens.length - 1 }, (_, s) => cuSeqlens[s + 1] - cuSeqlens[s]));
         if (rows.length === 0) return { tokens: tf.tensor1d([]), sums: tf.zerosLike(lengths), lengths };
-        const last = run(batch.tokens, batch.positions, packed(batch), { checkpointLayers });
+        const last = run(batch.tokens, batch.positions, packed(batch), passes());
         const hidden = finalNorm(gatherRows({ x: last }, { rows }).y);
-        const out = tokenLogps(
-          { hidden, weight: head.value as tf.Tensor2D },
-          { targets, temperature, softcap: logitSoftcap, entropy, squaredSum },
-        );
+        const [weight, frozen] = asHead(head);
+        const out = tokenLogps({ hidden, ...weight } as { hidden: tf.Tensor2D; weight: tf.Tensor2D }, {
+          targets,
+          temperature,
+          softcap: logitSoftcap,
+          entropy,
+          squaredSum,
+          ...frozen,
+          ...(products && { products }),
+        });
         return {
           tokens: out.logps,
           sums: segmentSum({ x: out.logps }, { cuSeqlens }).y,
@@ -114,43 +147,33 @@ function decoderOf(
     },
     logits: (hidden) =>
       tf.tidy(() => {
-        const logits = linear({ x: hidden, weight: head.value as tf.Tensor2D }, {}).y;
-        return logitSoftcap === undefined ? logits : tf.mul(tf.tanh(tf.div(logits, logitSoftcap)), logitSoftcap);
+        const raw = logits(hidden);
+        return logitSoftcap === undefined ? raw : tf.mul(tf.tanh(tf.div(raw, logitSoftcap)), logitSoftcap);
       }),
-    cache: ({ rows, maxTokens }) =>
+    cache: (size) =>
       createKvCache({
         layers: spec.layers,
-        rows,
-        maxTokens,
         heads: spec.heads,
         kvHeads: spec.kvHeads,
         headDim: spec.headDim,
         scale,
         softcap: attentionSoftcap,
         windows: spec.windows,
+        ...size,
       }),
-    prefill(batch, rows, cache) {
-      checkBatch(batch, spec, name);
-      if (batch.prefixOf) throw new ShapeError(`${name}: prefill takes whole sequences, not segments that share a prefix`);
-      const rowOfToken = new Int32Array(batch.tokens.length);
-      for (const [s, row] of rows.entries()) rowOfToken.fill(row, batch.cuSeqlens[s], batch.cuSeqlens[s + 1]);
-      const attend = packed(batch);
-      return tf.tidy(() => {
-        const x = run(batch.tokens, batch.positions, (q, k, v, layer) => {
-          cache.append(layer, rowOfToken, k, v);
-          return attend(q, k, v, layer);
-        });
-        return finalNorm(gatherRows({ x }, { rows: batch.cuSeqlens.slice(1).map((end) => end - 1) }).y);
-      });
-    },
-    decode(tokens, positions, rows, cache) {
-      return tf.tidy(() => {
+    async next({ tokens, positions, rows, wanted }, cache) {
+      const logits = tf.tidy(() => {
         const x = run(tokens, positions, (q, k, v, layer) => {
           cache.append(layer, rows, k, v);
           return cache.attend(layer, rows, q);
         });
-        return finalNorm(x);
+        return decoder.logits(finalNorm(gatherRows({ x }, { rows: wanted }).y));
       });
+      try {
+        return (await readCopy(logits)) as Float32Array;
+      } finally {
+        logits.dispose();
+      }
     },
     dispose: () => parameters.dispose(),
   };

@@ -3,6 +3,8 @@ import { basename } from 'node:path';
 import { FormatError } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
+import type { Storage } from '../decoder/frozen.js';
+import type { Products } from '../decoder/matrix.js';
 import { dequantise } from '../gguf/dequantise.js';
 import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from '../gguf/model.js';
 import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';
@@ -11,7 +13,7 @@ import type { LocalTokenizer } from '../tokenizers/tokenizer.js';
 /** A decoder from a GGUF file: configuration and tokenizer from its metadata, weights unpacked to float32, one tensor at a time. */
 export async function loadGguf(
   path: string,
-  { tokenizer, checkpointLayers }: { tokenizer?: Tokenizer; checkpointLayers?: boolean } = {},
+  options: { tokenizer?: Tokenizer; gradientCheckpointing?: boolean; storage?: Storage; products?: Products } = {},
 ): Promise<LocalDecoder> {
   const file = openGguf(path);
   try {
@@ -24,7 +26,7 @@ export async function loadGguf(
       const turned = spec.family === 'llama' && /self_attn\.[qk]_proj/.test(parameter);
       weights[parameter] = { shape: tensor.shape, data: turned ? unInterleave(data, spec.headDim, tensor.shape[0]) : data };
     }
-    return createDecoder(spec, { name, tokenizer: tokenizer ?? tokenizerFromGguf(file.header, name), weights, checkpointLayers });
+    return createDecoder(spec, { ...options, name, tokenizer: options.tokenizer ?? tokenizerFromGguf(file.header, name), weights });
   } finally {
     file.close();
   }

@@ -4,7 +4,9 @@ import { basename, dirname, extname, join, resolve } from 'node:path';
 import { ConfigError, FormatError, readSafetensors, type Safetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
+import type { Storage } from '../decoder/frozen.js';
 import { parameterShapes } from '../decoder/layout.js';
+import type { Products } from '../decoder/matrix.js';
 import { type DecoderSpec, specFromConfig } from '../decoder/spec.js';
 import { createScorer, headName, type LocalScorer, type Pooling } from '../scorer/scorer.js';
 import { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from '../tokenizers/tokenizer.js';
@@ -12,9 +14,13 @@ import { loadGguf, tokenizerOfGguf } from './gguf.node.js';
 
 export type LoadOptions = {
   /** Recompute each layer in the backward pass: less memory, more time. */
-  checkpointLayers?: boolean;
+  gradientCheckpointing?: boolean;
   /** In place of the one beside the weights. */
   tokenizer?: Tokenizer;
+  /** Keeps matrices packed and frozen: for generation, references and bases of adapters. Left out, all weights can be trained. */
+  storage?: Storage;
+  /** Rounds the factors of products to bf16; float32 unless said. */
+  products?: Products;
 };
 
 /**
@@ -31,7 +37,7 @@ export async function loadDecoder(nameOrPath: string, options: LoadOptions = {})
   const spec = specFromConfig(config, join(path, 'config.json'));
   const tokenizer = options.tokenizer ?? loadTokenizer(path, config);
   const weights = readWeights(await readSafetensors(path), spec);
-  return createDecoder(spec, { name, tokenizer, weights, checkpointLayers: options.checkpointLayers });
+  return createDecoder(spec, { ...options, name, tokenizer, weights });
 }
 
 /**
@@ -59,7 +65,7 @@ export async function loadScorer(nameOrPath: string, options: LoadOptions = {}):
     name: basename(path),
     tokenizer,
     weights: readWeights(file, spec),
-    checkpointLayers: options.checkpointLayers,
+    gradientCheckpointing: options.gradientCheckpointing,
   });
   try {
     return createScorer(backbone, { name: basename(path), pooling, padId: padId ?? undefined, head: file.floats(headName) });

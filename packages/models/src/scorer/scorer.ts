@@ -29,10 +29,16 @@ export interface LocalScorer extends Scorer {
   dispose(): void;
 }
 
-export type ScorerOptions = { pooling: Pooling; padId?: number; name?: string } & ({ rng: Rng } | { head: Float32Array });
+export type ScorerOptions = {
+  pooling: Pooling;
+  padId?: number;
+  name?: string;
+  /** Uses the decoder itself instead of a copy, for a scorer whose backbone is not trained (an adapter's base). The decoder stays the caller's to dispose. */
+  shareBackbone?: boolean;
+} & ({ rng: Rng } | { head: Float32Array });
 
 /**
- * A copy of a decoder's backbone with a linear head that gives one score a segment; nothing is shared with `decoder`.
+ * A copy of a decoder's backbone with a linear head that gives one score a segment; nothing is shared with `decoder` unless `shareBackbone` says so.
  *
  * A new head is N(0, 1 / sqrt(width + 1)) (InstructGPT's and summarize-from-feedback's), without bias; `score.weight` [1, width] as in transformers. Mean pooling over
  * the completion learns from a few hundred pairs where the last token does not yet.
@@ -50,25 +56,43 @@ export function createScorer(decoder: LocalDecoder, options: ScorerOptions): Loc
           .map((z) => z / Math.sqrt(width + 1));
   if (data.length !== width)
     throw new ConfigError(`createScorer: the head has ${data.length} numbers, but the backbone's width is ${width}`);
-  return scorerOf(decoder.snapshot(), createParameters({ [headName]: { shape: [1, width], data } }), options);
+  const { pooling, padId, name = `${decoder.name}-scorer`, shareBackbone = false } = options;
+  const backbone = shareBackbone ? decoder : decoder.snapshot();
+  return ownScorer(backbone, createParameters({ [headName]: { shape: [1, width], data } }), { pooling, padId, name }, shareBackbone);
 }
 
 export const headName = 'score.weight';
 
+type Reading = { pooling: Pooling; padId?: number; name: string };
+
+function ownScorer(backbone: LocalDecoder, head: ParameterTree, reading: Reading, shared: boolean): LocalScorer {
+  const parameters = joinTrees([backbone.parameters, head], (name) => name !== 'lm_head.weight');
+  return {
+    ...scorerOf(backbone, head.get(headName) as Parameter, reading, parameters),
+    snapshot: () => ownScorer(shared ? backbone : backbone.snapshot(), head.snapshot(), reading, shared),
+    dispose() {
+      if (!shared) backbone.dispose();
+      head.dispose();
+    },
+  };
+}
+
 /** The same scorer through an adapted backbone, with the adapter's own head where it has one. The base keeps what is its own. */
-export function adaptedScorer(base: LocalScorer, backbone: LocalDecoder, adapter: ParameterTree): LocalScorer {
-  const weight = (adapter.names.includes(headName) ? adapter : base.parameters).get(headName) as Parameter;
-  const scorer = scorerOf(backbone, weight, { ...base, name: backbone.name }, adapter);
-  return Object.assign(scorer, { dispose: () => backbone.dispose() });
+export function adaptedScorer(
+  { pooling, padId, name, parameters }: LocalScorer,
+  backbone: LocalDecoder,
+  adapter: ParameterTree,
+): Omit<LocalScorer, 'snapshot'> {
+  const weight = (adapter.names.includes(headName) ? adapter : parameters).get(headName) as Parameter;
+  return { ...scorerOf(backbone, weight, { pooling, padId, name: `${name}-lora` }, adapter), dispose: () => backbone.dispose() };
 }
 
 function scorerOf(
   backbone: LocalDecoder,
-  head: ParameterTree,
-  { pooling, padId, name = `${backbone.name}-scorer` }: Omit<ScorerOptions, 'rng'>,
-): LocalScorer {
-  const parameters = joinTrees([backbone.parameters, head], (name) => name !== 'lm_head.weight');
-  const weight = head.get(headName) as Parameter;
+  weight: Parameter,
+  { pooling, padId, name }: Reading,
+  parameters: ParameterTree,
+): Omit<LocalScorer, 'snapshot' | 'dispose'> {
   return {
     name,
     backbone,
@@ -86,11 +110,6 @@ function scorerOf(
             : gatherRows({ x: hidden }, { rows: lastTokens(batch, padId) }).y;
         return tf.reshape(linear({ x: pooled, weight: weight.value as tf.Tensor2D }, {}).y, [-1]) as tf.Tensor1D;
       });
-    },
-    snapshot: () => scorerOf(backbone.snapshot(), head.snapshot(), { pooling, padId, name } as Omit<ScorerOptions, 'rng'>),
-    dispose() {
-      backbone.dispose();
-      head.dispose();
     },
   };
 }

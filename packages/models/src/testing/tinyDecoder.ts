@@ -5,8 +5,8 @@ import { type DecoderSpec, decoderSpec } from '../decoder/spec.js';
 import { plainTokenizer } from './plainTokenizer.js';
 
 /** Two layers of odd sizes with weights large enough that nothing is nearly zero. */
-export function tinyDecoder(shape: Partial<DecoderSpec> & { checkpointLayers?: boolean } = {}, tokenizer?: Tokenizer): LocalDecoder {
-  const { checkpointLayers, ...spec } = shape;
+export function tinyDecoder(shape: Partial<DecoderSpec> & { gradientCheckpointing?: boolean } = {}, tokenizer?: Tokenizer): LocalDecoder {
+  const { gradientCheckpointing, ...spec } = shape;
   const full = decoderSpec({
     vocabSize: 23,
     width: 18,
@@ -19,5 +19,5 @@ export function tinyDecoder(shape: Partial<DecoderSpec> & { checkpointLayers?: b
     initializerRange: 0.3,
     ...spec,
   });
-  return createDecoder(full, { tokenizer: tokenizer ?? plainTokenizer(full.vocabSize), rng: rng(7), checkpointLayers });
+  return createDecoder(full, { tokenizer: tokenizer ?? plainTokenizer(full.vocabSize), rng: rng(7), gradientCheckpointing });
 }
