@@ -1,8 +1,8 @@
 /** Sequences packed on one [tokens] axis. */
 import type { PackedBatch } from './interfaces.js';
 
-/** A prompt and its completion; the completion begins at `completionStart`. */
-export type Sequence = { tokens: Int32Array; completionStart: number };
+/** A prompt and its completion; the completion begins at `completionStart`. Where only some tokens from there on count, `completionMask` [tokens] says which. */
+export type Sequence = { tokens: Int32Array; completionStart: number; completionMask?: Uint8Array };
 
 /**
  * Lays sequences one after another, in their order, without padding. The first token of a segment never counts in a loss, since no token before
@@ -21,14 +21,17 @@ export function packSequences(items: readonly (Sequence & { row: number })[]): P
     rows: new Int32Array(items.length),
   };
   let at = 0;
-  items.forEach(({ tokens, completionStart, row }, segment) => {
+  items.forEach(({ tokens, completionStart, completionMask, row }, segment) => {
     if (tokens.length === 0) throw new RangeError(`packSequences: the sequence of row ${row} is empty`);
     if (!(completionStart >= 0 && completionStart <= tokens.length)) {
       throw new RangeError(`packSequences: row ${row} has ${tokens.length} tokens, but its completion starts at ${completionStart}`);
     }
     batch.tokens.set(tokens, at);
     for (let i = 0; i < tokens.length; i++) batch.positions[at + i] = i;
-    batch.completionMask.fill(1, at + Math.max(1, completionStart), at + tokens.length);
+    if (completionMask && completionMask.length !== tokens.length)
+      throw new RangeError(`packSequences: row ${row} has ${tokens.length} tokens and ${completionMask.length} mask entries`);
+    for (let i = Math.max(1, completionStart); i < tokens.length; i++)
+      batch.completionMask[at + i] = completionMask ? completionMask[i] : 1;
     at += tokens.length;
     batch.cuSeqlens[segment + 1] = at;
     batch.rows[segment] = row;

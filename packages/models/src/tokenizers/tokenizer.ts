@@ -1,7 +1,9 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ConfigError, FormatError } from '@plumbline/core';
 import type { Message, Tokenizer } from '@plumbline/data';
-import { chatTemplate } from './chatTemplate.js';
+import { assistantMask, assistantSpans } from './assistantMask.js';
+import { type ChatOptions, chatRenderer } from './chatTemplate.js';
+import { align, inCodePoints, withSpecial } from './offsets.js';
 
 /** What `tokenizer_config.json` may say that matters here. */
 export type TokenizerConfig = {
@@ -22,7 +24,21 @@ export interface LocalTokenizer extends Tokenizer {
   readonly chatTemplate?: string;
   /** @throws ConfigError where there is no such token */
   idOf(token: string): number;
+  /**
+   * Ids, and for each the part of the text that it stands for: from and to, in code points (what Python counts). A token inside a character has
+   * the whole character's; a token that the post-processor adds has [0, 0].
+   */
+  encodeWithOffsets(text: string, options?: { special?: boolean }): { ids: Int32Array; offsets: [number, number][] };
+  /** Two texts as the post-processor joins them; `typeIds` is 0 for the first and 1 for the second. */
+  encodePair(first: string, second: string): { ids: Int32Array; typeIds: Int32Array };
+  /** @throws ConfigError where the tokenizer has no chat template; FormatError where the template refuses the messages */
+  renderChat(messages: readonly Message[], options?: ChatOptions & { returnAssistantMask?: false }): string;
+  /** With `assistantMask` 1 on each token of what the assistant said: see `assistantSpans`. */
+  renderChat(messages: readonly Message[], options: ChatOptions & { returnAssistantMask: true }): MaskedChat;
 }
+
+/** A conversation as one sequence of tokens; `assistantMask` [tokens] is 1 on what the assistant wrote. */
+export type MaskedChat = { text: string; tokens: Int32Array; assistantMask: Uint8Array };
 
 /**
  * A tokenizer from the object of a `tokenizer.json`, with what its `tokenizer_config.json` says of special tokens and chat template.
@@ -51,7 +67,7 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
   const render =
     template === undefined
       ? undefined
-      : chatTemplate(template, { bosToken: contentOf(config.bos_token), eosToken: contentOf(config.eos_token) });
+      : chatRenderer(template, { bosToken: contentOf(config.bos_token), eosToken: contentOf(config.eos_token) });
   return {
     name,
     json,
@@ -72,12 +88,31 @@ export function tokenizerFromJson(json: object, config: TokenizerConfig = {}): L
       if (id === undefined) throw new ConfigError(`${name}: no token "${token}" among ${vocabSize}`);
       return id;
     },
-    renderChat(messages: readonly Message[], options = {}) {
-      if (!render)
-        throw new ConfigError(`${name} has no chat template; give plain text, or set chat_template in its tokenizer_config.json`);
-      return render(messages, options);
+    encodeWithOffsets(text, { special = false } = {}) {
+      const { ids, spans } = encodeSpans(text, special);
+      return { ids, offsets: inCodePoints(text, spans) };
     },
+    encodePair(first, second) {
+      const { ids, token_type_ids } = inner.encode(first, { text_pair: second, add_special_tokens: true, return_token_type_ids: true });
+      return { ids: Int32Array.from(ids), typeIds: Int32Array.from(token_type_ids ?? ids.map(() => 0)) };
+    },
+    renderChat: renderChat as LocalTokenizer['renderChat'],
   };
+
+  function encodeSpans(text: string, special: boolean) {
+    const aligned = align(inner, text);
+    const { tokens, spans } = special ? withSpecial(inner, aligned) : aligned;
+    const unknown = (inner.model as unknown as { unk_token_id?: number }).unk_token_id;
+    return { ids: Int32Array.from(tokens, (token) => inner.token_to_id(token) ?? unknown ?? 0), spans };
+  }
+
+  function renderChat(messages: readonly Message[], options: ChatOptions & { returnAssistantMask?: boolean } = {}): string | MaskedChat {
+    if (!render) throw new ConfigError(`${name} has no chat template; give plain text, or set chat_template in its tokenizer_config.json`);
+    if (!options.returnAssistantMask) return render(messages, options).text;
+    const { text, spans } = assistantSpans(render, messages, { ...options, eosToken: contentOf(config.eos_token), name });
+    const encoded = encodeSpans(text, false);
+    return { text, tokens: encoded.ids, assistantMask: assistantMask(encoded.spans, spans) };
+  }
 }
 
 function parse(json: object, name: string): HuggingFaceTokenizer {
