@@ -54,7 +54,7 @@ export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOpt
 // Supervised training
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
-export { SftConfig, type SftTraining, trainSft } from './sft/trainSft.js';
+export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from './sft/trainSft.js';
 // Tokenizers
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';

@@ -36,7 +36,7 @@ export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOpt
 
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
-export { SftConfig, type SftTraining, trainSft } from './sft/trainSft.js';
+export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from './sft/trainSft.js';
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { generate } from '../generation/generate.js';
 import { tinyDecoder } from '../testing/tinyDecoder.js';
 import { blockBatches, sftBatches } from './batches.js';
-import { type SftConfig, trainSft } from './trainSft.js';
+import { type SftConfig, sftLoss, trainSft } from './trainSft.js';
 
 const words = [
   [1, 2, 3, 4, 5, 6],
@@ -76,6 +76,43 @@ describe('trainSft', () => {
     expect((await finish(2)).tensors).not.toEqual(straight.tensors);
   });
 
+  it('evaluates every so often and at the end, with the loss that training would have', async () => {
+    const policy = tinyDecoder(shape);
+    const run = memoryRun({ seed: 1 });
+    const evaluate = async () => ({ 'eval/loss': await sftLoss(policy, sequences, { batchTokens: 8 }) });
+    await trainSft({ ...config, evaluateEvery: 3 }, { policy, batches: batchesOf(8), run, evaluate });
+    expect(run.history.filter((line) => line['eval/loss'] !== undefined).map(({ step }) => step)).toEqual([2, 5, 7]);
+    expect(run.history[2]['eval/loss']).toBeCloseTo(run.history[3].loss!, 5); // the loss of step 3 is that of the weights after step 2
+  });
+
+  it('stops where the held-out loss no longer falls, keeps the best weights, and does so after an interruption too', async () => {
+    const losses = [3, 2, 2.5, 2.4, 2.3, 1, 1, 1];
+    const train = async (stopAt?: number) => {
+      const policy = tinyDecoder(shape);
+      const controller = new AbortController();
+      const run = memoryRun({ seed: 1, saveEvery: 100, signal: controller.signal });
+      const seen: Record<number, Saved> = {};
+      const evaluate = async (_: unknown, step: number) => {
+        seen[step] = await policy.parameters.save();
+        if (step === stopAt) controller.abort();
+        return { 'eval/loss': losses[step - 1] };
+      };
+      const settings: SftConfig = { ...config, evaluateEvery: 1, earlyStopping: { patience: 3 } };
+      const training = { policy, batches: batchesOf(8), evaluate };
+      if (stopAt === undefined) return { result: await trainSft(settings, { ...training, run }), policy, seen };
+      await expect(trainSft(settings, { ...training, run })).rejects.toThrow(/stopped after step/);
+      const again = memoryRun({ seed: 1, saveEvery: 100 });
+      for (const [step, parts] of run.checkpoints) again.checkpoints.set(step, parts);
+      return { result: await trainSft(settings, { ...training, run: again }), policy, seen };
+    };
+    const { result, policy, seen } = await train();
+    expect(result).toEqual({ steps: 5, best: { step: 2, loss: 2 } });
+    expect((await policy.parameters.save()).tensors).toEqual(seen[2].tensors);
+    const interrupted = await train(4);
+    expect(interrupted.result).toEqual(result);
+    expect((await interrupted.policy.parameters.save()).tensors).toEqual(seen[2].tensors);
+  });
+
   it('does not decay norms', async () => {
     const policy = tinyDecoder(shape);
     const norms = (saved: Saved) => [...saved.tensors['model.norm.weight'].data];
@@ -103,6 +140,10 @@ describe('trainSft', () => {
     const training = { policy: tinyDecoder(), batches: batchesOf(1), run: memoryRun({ seed: 1 }) };
     await expect(trainSft({ ...config, learningRate: -1 }, training)).rejects.toThrow(/learningRate/);
     await expect(trainSft({ ...config, lr: 1 } as SftConfig, training)).rejects.toThrow(/lr/);
+    await expect(trainSft({ ...config, earlyStopping: {} }, training)).rejects.toThrow(/earlyStopping.*evaluateEvery/);
+    const frozen = tinyDecoder();
+    frozen.parameters.freeze(/^/);
+    await expect(trainSft(config, { ...training, policy: frozen })).rejects.toThrow(/nothing to train/);
   });
 
   it('says so where no token counts', async () => {

@@ -1,15 +1,20 @@
 import {
   adamW,
+  type Checkpointable,
   ConfigError,
   clipScale,
   gradientSum,
   gradients,
   learningRateSchedule,
+  type MetricName,
+  type ParameterTree,
   type Run,
+  readCopy,
+  type Saved,
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
-import type { Batches, Decoder } from '@plumbline/data';
+import { type Batches, type Decoder, packSequences, type Sequence } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { SftBatch } from './batches.js';
@@ -27,29 +32,68 @@ export const SftConfig = z.strictObject({
   beta2: z.number().min(0).lt(1).default(0.999).describe('Decay of the mean of squared gradients'),
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
   maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
+  evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; at the end alone by default'),
+  earlyStopping: z
+    .strictObject({
+      patience: z.int().positive().default(3).describe('Evaluations in a row without a better loss after which training stops'),
+      minDelta: z.number().min(0).default(0).describe('How much lower, in nats a token, counts as better'),
+    })
+    .optional()
+    .describe('Stop where the held-out loss no longer falls, and go back to the weights that had the lowest'),
 });
 export type SftConfig = z.input<typeof SftConfig>;
 
-export type SftTraining = { policy: Decoder; batches: Batches<SftBatch>; run: Run };
+export type SftTraining = {
+  policy: Decoder;
+  batches: Batches<SftBatch>;
+  run: Run;
+  /** Metrics of held-out rows, such as `eval/loss` (`sftLoss`); logged with the step after which they hold. */
+  evaluate?: (policy: Decoder, step: number) => Promise<Partial<Record<MetricName, number>>>;
+};
+export type SftResult = {
+  /** Updates that were made; fewer than asked for where it stopped early. */
+  steps: number;
+  /** The lowest `eval/loss`, and the step after which it was measured; the policy has these weights where early stopping was asked for. */
+  best?: { step: number; loss: number };
+};
 
 /**
  * Trains `policy` on the completions of its batches by maximum likelihood; goes on from `run`'s last checkpoint if it has one.
  * With batches whose every token counts, it is pretraining.
  *
  * The loss is the mean negative log-probability over the step's counted tokens, so micro-batches do not change it. Logs `loss` (nats a
- * token), `gradNorm` (before clipping), `learningRate`, `tokens` and `tokensPerSecond`.
+ * token), `gradNorm` (before clipping), `learningRate`, `tokens`, `tokensPerSecond`, and what `evaluate` answers. With early stopping the best weights so
+ * far are part of each checkpoint.
  *
  * @throws ConfigError naming the option that is wrong; InterruptedError, after saving, where the run's signal is aborted;
  *   NonFiniteError naming the step and the sequences, once the state before that step is saved
  */
-export async function trainSft(config: SftConfig, { policy, batches, run }: SftTraining): Promise<void> {
-  const { steps, sequencesPerMicroBatch = Infinity, learningRate: peak, schedule, maxGradNorm, ...adam } = parse(config);
+export async function trainSft(config: SftConfig, { policy, batches, run, evaluate }: SftTraining): Promise<SftResult> {
+  const parsed = parse(config);
+  const {
+    steps,
+    sequencesPerMicroBatch = Infinity,
+    learningRate: peak,
+    schedule,
+    maxGradNorm,
+    evaluateEvery,
+    earlyStopping,
+    ...adam
+  } = parsed;
+  if (earlyStopping && !(evaluate && evaluateEvery))
+    throw new ConfigError('trainSft: earlyStopping looks at eval/loss; give evaluateEvery and a function that evaluates');
   const rate = learningRateSchedule({ ...schedule, peak, steps });
-  const optimizer = adamW({ ...adam, decays: isMatrix });
+  const optimizer = adamW({ ...adam, decays: matricesOf(policy.parameters) });
   const weights = policy.parameters.trainable();
-  const state = { policy: policy.parameters, optimizer };
+  if (weights.length === 0)
+    throw new ConfigError(
+      `trainSft: ${policy.name} has nothing to train: its weights are frozen; put an adapter on it, or load it without storage`,
+    );
+  const stopping = bestSoFar(policy.parameters, earlyStopping);
+  const state = { policy: policy.parameters, optimizer, ...(earlyStopping && { stopping }) };
   try {
-    for (let step = await run.restore(state); step < steps; step++) {
+    let step = await run.restore(state);
+    for (; step < steps && !stopping.over(); step++) {
       const start = performance.now();
       await saveIfAborted(run, step, state);
       const batch = await batches.at(step);
@@ -71,12 +115,87 @@ export async function trainSft(config: SftConfig, { policy, batches, run }: SftT
       optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, maxGradNorm), learningRate });
       sum.dispose();
       const tokens = batch.packed.tokens.length;
-      run.log(step, { ...values, learningRate, tokens, tokensPerSecond: (tokens * 1000) / (performance.now() - start) });
-      if ((step + 1) % run.saveEvery === 0) await run.save(step + 1, state);
+      const tokensPerSecond = (tokens * 1000) / (performance.now() - start);
+      const last = step + 1 === steps;
+      const due = evaluate && (last || (evaluateEvery !== undefined && (step + 1) % evaluateEvery === 0));
+      const evaluated = due ? await evaluate(policy, step + 1) : {};
+      if (due) await stopping.look(step + 1, evaluated['eval/loss']);
+      run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
+      const ends = last || stopping.over();
+      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }
+    await stopping.goBack();
+    return { steps: step, ...(stopping.best() && { best: stopping.best() }) };
   } finally {
     optimizer.dispose();
   }
+}
+
+/**
+ * The mean negative log-probability of the counted tokens of `sequences`, in nats a token: what `eval/loss` is.
+ * @param options.batchTokens about how many tokens go through the model at once
+ */
+export async function sftLoss(
+  policy: Decoder,
+  sequences: readonly Sequence[],
+  { batchTokens = 2048, signal }: { batchTokens?: number; signal?: AbortSignal } = {},
+): Promise<number> {
+  let [sum, count] = [0, 0];
+  for (let from = 0; from < sequences.length; ) {
+    signal?.throwIfAborted();
+    let [to, size] = [from, 0];
+    while (to < sequences.length && (to === from || size + sequences[to].tokens.length <= batchTokens))
+      size += sequences[to++].tokens.length;
+    const packed = packSequences(sequences.slice(from, to).map((sequence, row) => ({ ...sequence, row })));
+    const logps = tf.tidy(() => policy.completionLogps(packed).tokens);
+    for (const logp of await readCopy(logps)) sum -= logp;
+    count += logps.size;
+    logps.dispose();
+    from = to;
+  }
+  if (count === 0) throw new ConfigError('sftLoss: no token of these sequences counts');
+  return sum / count;
+}
+
+type Stopping = Checkpointable & {
+  look(step: number, loss: number | undefined): Promise<void>;
+  over(): boolean;
+  best(): { step: number; loss: number } | undefined;
+  goBack(): Promise<void>;
+};
+
+/** The lowest held-out loss so far, and with early stopping the weights that had it. */
+function bestSoFar(parameters: ParameterTree, stop: { patience: number; minDelta: number } | undefined): Stopping {
+  let best: { step: number; loss: number } | undefined;
+  let worse = 0;
+  let kept: Saved['tensors'] = {};
+  return {
+    async look(step, loss) {
+      if (loss === undefined) {
+        if (stop) throw new ConfigError('trainSft: earlyStopping looks at eval/loss, and evaluate answered none');
+        return;
+      }
+      if (best === undefined || loss < best.loss - (stop?.minDelta ?? 0)) {
+        best = { step, loss };
+        worse = 0;
+        if (stop) kept = (await parameters.save()).tensors;
+      } else worse++;
+    },
+    over: () => stop !== undefined && worse >= stop.patience,
+    best: () => best,
+    async goBack() {
+      if (!stop || !best) return;
+      const { json } = await parameters.save();
+      await parameters.load({ tensors: kept, json });
+    },
+    save: async () => ({ tensors: kept, json: { best: best ?? null, worse } }),
+    async load(saved) {
+      const json = saved.json as { best: { step: number; loss: number } | null; worse: number };
+      best = json.best ?? undefined;
+      worse = json.worse;
+      kept = saved.tensors;
+    },
+  };
 }
 
 function parse(config: SftConfig): z.infer<typeof SftConfig> {
@@ -85,5 +204,8 @@ function parse(config: SftConfig): z.infer<typeof SftConfig> {
   return parsed.data;
 }
 
-/** Norm weights and biases are not decayed (transformers' rule). */
-const isMatrix = (name: string): boolean => !/norm|bias|\bln_/.test(name);
+/** Norm weights, biases and all that has one axis are not decayed (transformers' rule). */
+const matricesOf =
+  (parameters: ParameterTree) =>
+  (name: string): boolean =>
+    !/norm|bias|\bln_/.test(name) && parameters.get(name).shape.length > 1;
