@@ -1,7 +1,18 @@
-import { checkpoint, geluTanh, layerNorm, type Parameter, type ParameterTree, type Rng, rmsNorm, rotary, swiGlu } from '@plumbline/core';
+import {
+  checkpoint,
+  geluTanh,
+  layerNorm,
+  type Parameter,
+  type ParameterTree,
+  type Products,
+  type Rng,
+  rmsNorm,
+  rotary,
+  swiGlu,
+} from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { layoutOf, type Norm, type Projection } from './layout.js';
-import { isFrozen, type Matrix, multiply, type Products, rowsOf } from './matrix.js';
+import { isFrozen, type Matrix, multiply, rowsOf } from './matrix.js';
 import { type DecoderSpec, inverseFrequencies } from './spec.js';
 
 /** Mixes the tokens of one layer: what tells training from generation. `q` [tokens, heads, headDim], `k` and `v` [tokens, kvHeads, headDim]. */

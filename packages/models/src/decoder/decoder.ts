@@ -4,6 +4,7 @@ import {
   createParameters,
   gatherRows,
   type ParameterTree,
+  type Products,
   type Rng,
   readCopy,
   ShapeError,
@@ -16,7 +17,7 @@ import { type Attend, type BackboneAdapter, backboneOf } from './backbone.js';
 import { createKvCache } from './cache.js';
 import { frozenParameters, type Storage } from './frozen.js';
 import { layoutOf, parameterShapes } from './layout.js';
-import { asHead, type Products } from './matrix.js';
+import { asHead } from './matrix.js';
 import type { DecoderSpec } from './spec.js';
 
 /** A decoder in this process: trainable, and able to generate. */
@@ -127,15 +128,18 @@ export function decoderOf(
         const last = run(batch.tokens, batch.positions, packed(batch), passes());
         const hidden = finalNorm(gatherRows({ x: last }, { rows }).y);
         const [weight, frozen] = asHead(head);
-        const out = tokenLogps({ hidden, ...weight } as { hidden: tf.Tensor2D; weight: tf.Tensor2D }, {
-          targets,
-          temperature,
-          softcap: logitSoftcap,
-          entropy,
-          squaredSum,
-          ...frozen,
-          ...(products && { products }),
-        });
+        const out = tokenLogps(
+          { hidden, ...weight },
+          {
+            targets,
+            temperature,
+            softcap: logitSoftcap,
+            entropy,
+            squaredSum,
+            ...frozen,
+            ...(products && { products }),
+          },
+        );
         return {
           tokens: out.logps,
           sums: segmentSum({ x: out.logps }, { cuSeqlens }).y,

@@ -1,12 +1,6 @@
-import * as core from '@plumbline/core';
-import { CheckpointError, createParameters, type ParameterTree } from '@plumbline/core';
+import { CheckpointError, createParameters, type FrozenMatrix, frozenMatrix, type ParameterTree } from '@plumbline/core';
 import type { DecoderWeights } from './decoder.js';
 import { isFrozen } from './matrix.js';
-
-type FrozenMatrix = core.FrozenMatrix & { unpack(): Float32Array };
-const { frozenMatrix } = core as unknown as {
-  frozenMatrix: (values: Float32Array, shape: readonly [number, number], storage: Storage) => FrozenMatrix;
-};
 
 /** How weights that are not trained are kept: as they are, rounded to bfloat16, or in 8 bits with a scale for each output. */
 export type Storage = FrozenMatrix['storage'];

@@ -1,16 +1,10 @@
 /** A matrix of a decoder is a tensor that may be trained, or one that is frozen and packed; what multiplies by it need not know. */
 
-import type { FrozenMatrix, Parameter } from '@plumbline/core';
-import * as core from '@plumbline/core';
+import { embedding, type FrozenMatrix, linear, type Parameter, type Products } from '@plumbline/core';
 import type * as tf from '@tensorflow/tfjs-core';
-
-// biome-ignore lint/suspicious/noExplicitAny: until core declares frozen matrices
-const { linear, embedding } = core as any;
 
 /** [out, in]. */
 export type Matrix = Parameter | FrozenMatrix;
-/** What is multiplied: float32, or both factors rounded to bf16 on the way into the product. */
-export type Products = 'f32' | 'bf16';
 
 export const isFrozen = (matrix: Matrix): matrix is FrozenMatrix => 'storage' in matrix;
 

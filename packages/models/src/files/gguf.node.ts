@@ -1,10 +1,9 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { FormatError } from '@plumbline/core';
+import { FormatError, type Products } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
 import type { Storage } from '../decoder/frozen.js';
-import type { Products } from '../decoder/matrix.js';
 import { dequantise } from '../gguf/dequantise.js';
 import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from '../gguf/model.js';
 import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';

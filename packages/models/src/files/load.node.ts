@@ -1,12 +1,11 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { ConfigError, FormatError, readSafetensors, type Safetensors } from '@plumbline/core';
+import { ConfigError, FormatError, type Products, readSafetensors, type Safetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
 import type { Storage } from '../decoder/frozen.js';
 import { parameterShapes } from '../decoder/layout.js';
-import type { Products } from '../decoder/matrix.js';
 import { type DecoderSpec, specFromConfig } from '../decoder/spec.js';
 import { createScorer, headName, type LocalScorer, type Pooling } from '../scorer/scorer.js';
 import { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from '../tokenizers/tokenizer.js';

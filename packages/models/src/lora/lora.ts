@@ -182,7 +182,7 @@ function rowNorms(matrix: Matrix, transposed: boolean, a: tf.Tensor2D, b: tf.Ten
 const rowsOfFrozen = new WeakMap<object, Float32Array>();
 function squaredRows(matrix: Matrix, transposed: boolean): tf.Tensor {
   if (!isFrozen(matrix)) return tf.sum(tf.square(matrix.value), transposed ? 0 : 1);
-  const known = rowsOfFrozen.get(matrix) ?? squares(unpacked(matrix), matrix.shape[0]);
+  const known = rowsOfFrozen.get(matrix) ?? squares(matrix.unpack(), matrix.shape[0]);
   rowsOfFrozen.set(matrix, known);
   return tf.tensor1d(known.slice());
 }
@@ -194,8 +194,6 @@ function squares(data: Float32Array, rows: number): Float32Array {
     return sum;
   });
 }
-
-export const unpacked = (matrix: Matrix): Float32Array => (matrix as unknown as { unpack(): Float32Array }).unpack();
 
 type Entries = Record<string, { shape: readonly number[]; data: Float32Array }>;
 
@@ -238,7 +236,7 @@ async function savedModules({ modulesToSave }: ResolvedLora, base: LocalDecoder 
 }
 
 export async function valuesOf(matrix: Matrix): Promise<Float32Array> {
-  return isFrozen(matrix) ? unpacked(matrix) : ((await readCopy(matrix.value)) as Float32Array);
+  return isFrozen(matrix) ? matrix.unpack() : ((await readCopy(matrix.value)) as Float32Array);
 }
 
 const ends = (parameters: ParameterTree): string =>
