@@ -7,13 +7,15 @@ export type { BackendInfo, BackendOptions } from './backends.js';
 
 // Tape, kernels, reading
 
+export { frozenMatrix } from './frozen.js';
 export { defineKernel, type Kernel, type KernelDefinition } from './kernel.js';
 export { type AttentionAttrs, attention } from './kernels/attention.js';
 export { type CachedAttentionAttrs, cachedAttention, hostValues, type PagedKeys } from './kernels/cachedAttention.js';
-export { embedding } from './kernels/embedding.js';
-export { geluTanh } from './kernels/gelu.js';
+export { type DecoderStepCall, type DecoderStepShape, decoderStep, hasDecoderStep } from './kernels/decoderStep.js';
+export { type EmbeddingAttrs, embedding } from './kernels/embedding.js';
+export { gelu, geluTanh } from './kernels/gelu.js';
 export { layerNorm } from './kernels/layerNorm.js';
-export { linear } from './kernels/linear.js';
+export { type LinearAttrs, linear } from './kernels/linear.js';
 export { rmsNorm } from './kernels/rmsNorm.js';
 export { type RotaryAttrs, rotary } from './kernels/rotary.js';
 export { gatherRows, type SegmentAttrs, segmentMean, segmentSum } from './kernels/rows.js';
@@ -87,6 +89,7 @@ export type {
   Optimizer,
   Parameter,
   ParameterTree,
+  Products,
   Rng,
   Run,
   Saved,

@@ -27,4 +27,24 @@ export const geluTanh = defineKernel<{ x: tf.Tensor }, object, { y: tf.Tensor }>
   },
 });
 
+/**
+ * GELU itself, `x · Φ(x) = x/2 · (1 + erf(x/√2))`, the activation of BERT and ViT. Hendrycks & Gimpel 2016, arXiv:1606.08415, equation 1. Any shape.
+ */
+export const gelu = defineKernel<{ x: tf.Tensor }, object, { y: tf.Tensor }>({
+  name: 'Gelu',
+  outputs: ['y'],
+  saves: ['x'],
+  prepare: ({ x }, attrs) => {
+    expectShapes('gelu', { x: [x, x.shape] });
+    return attrs;
+  },
+  forward: ({ x }) => ({ y: tf.mul(x, normalCdf(x)) }),
+  backward: ({ y: dy }, { x }) => {
+    // dx = dy · (Φ(x) + x·φ(x)),  φ(x) = exp(−x²/2) / √(2π).
+    const density = tf.mul(tf.exp(tf.mul(tf.square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+    return { x: tf.mul(dy!, tf.add(normalCdf(x), tf.mul(x, density))) };
+  },
+});
+
+const normalCdf = (x: tf.Tensor): tf.Tensor => tf.mul(tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1), 0.5);
 const tanhOf = (x: tf.Tensor): tf.Tensor => tf.tanh(tf.mul(tf.mul(x, slope), tf.add(tf.mul(tf.square(x), cubic), 1)));

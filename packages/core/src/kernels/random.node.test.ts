@@ -8,7 +8,7 @@ import { testKernel } from '../testing.js';
 import type { Parameter } from '../types.js';
 import { attention } from './attention.js';
 import { embedding } from './embedding.js';
-import { geluTanh } from './gelu.js';
+import { gelu, geluTanh } from './gelu.js';
 import { layerNorm } from './layerNorm.js';
 import { linear } from './linear.js';
 import { rmsNorm } from './rmsNorm.js';
@@ -64,6 +64,7 @@ add(swiGlu, () => {
   return { shapes: { gate: shape, up: shape }, attrs: {} };
 });
 add(geluTanh, () => ({ shapes: { x: [from(1, 9), from(1, 70)] }, attrs: {} }));
+add(gelu, () => ({ shapes: { x: [from(1, 9), from(1, 70)] }, attrs: {} }));
 add(linear, () => {
   const [n, inner, out] = [from(1, 40), from(1, 40), from(1, 40)];
   return { shapes: { x: [n, inner], weight: [out, inner], ...maybe({ bias: [out] }) }, attrs: {} };

@@ -3,7 +3,7 @@
 import type { Kernel, Some } from '../kernel.js';
 import { attention } from '../kernels/attention.js';
 import { embedding } from '../kernels/embedding.js';
-import { geluTanh } from '../kernels/gelu.js';
+import { gelu, geluTanh } from '../kernels/gelu.js';
 import { layerNorm } from '../kernels/layerNorm.js';
 import { linear } from '../kernels/linear.js';
 import { rmsNorm } from '../kernels/rmsNorm.js';
@@ -42,6 +42,7 @@ add(swiGlu, [
   { shapes: { gate: [1, 1], up: [1, 1] }, attrs: {}, spread: 4 },
 ]);
 add(geluTanh, [{ shapes: { x: [3, 11] }, attrs: {} }]);
+add(gelu, [{ shapes: { x: [3, 11] }, attrs: {} }]);
 add(linear as never, [
   { shapes: { x: [5, 7], weight: [3, 7] }, attrs: {} },
   { shapes: { x: [33, 17], weight: [19, 17], bias: [19] }, attrs: {} },
