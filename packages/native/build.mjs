@@ -28,6 +28,14 @@ const isas =
       ? { neon: [] }
       : { portable: [] };
 
+/** Products of bfloat16 numbers, where a compiler knows the instructions: the unit `gemm` once more. */
+const pairs =
+  process.arch === 'x64'
+    ? { avx512bf16: [...isas.avx512, '-mavx512bf16'] }
+    : process.arch === 'arm64'
+      ? { neonbf16: ['-march=armv8.2-a+bf16'] }
+      : {};
+
 function headers() {
   const pkg = createRequire(import.meta.url).resolve('node-api-headers/package.json');
   return join(dirname(pkg), 'include');
@@ -56,6 +64,11 @@ function signature(cxx) {
   hash.update(sourcesHash()).update(readFileSync(fileURLToPath(import.meta.url)));
   hash.update(JSON.stringify([cxx, process.platform, process.arch, process.versions.modules, process.env.PLUMB_CXXFLAGS ?? '']));
   return hash.digest('hex');
+}
+
+/** Whether the compiler takes these flags; an old one builds without what they are for. */
+function understands(cxx, flags) {
+  return spawnSync(cxx, [...flags, '-x', 'c++', '-fsyntax-only', '-'], { input: '' }).status === 0;
 }
 
 function lastBuild() {
@@ -88,12 +101,16 @@ export async function build({ force = false } = {}) {
     mkdirSync(out, { recursive: true });
     work = mkdtempSync(join(out, 'tmp-'));
     const extra = (process.env.PLUMB_CXXFLAGS ?? '').split(' ').filter(Boolean);
-    const has = Object.keys(isas).map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
+    const known = Object.entries(pairs).filter(([, flags]) => understands(cxx, flags));
+    const has = [...Object.keys(isas), ...known.map(([isa]) => isa)].map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
     const jobs = [];
     for (const [isa, flags] of Object.entries(isas))
       for (const unit of ['fused', 'ops', 'gemm'])
         jobs.push({ source: unit, object: `${unit}-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`] });
+    for (const [isa, flags] of known)
+      jobs.push({ source: 'gemm', object: `gemm-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`, '-DPLUMB_PAIRS'] });
     jobs.push(
+      { source: 'frozen', object: 'frozen', flags: ['-O3'] },
       { source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] },
       { source: 'pool', object: 'pool', flags: ['-O2'] },
       { source: 'sample', object: 'sample', flags: ['-O2'] },

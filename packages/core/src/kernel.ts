@@ -8,14 +8,16 @@ import type { Tensors } from './types.js';
 /** Named tensors, of which some may be left out. */
 export type Some = Record<string, tf.Tensor | undefined>;
 
+type Saved<I, O, R> = keyof (I & O & R) & string;
+
 export type KernelDefinition<I extends Some, A extends object, O extends Some, R extends Some> = {
   /** The name under which a backend may register a faster version; its gradient is `${name}Grad`. */
   name: string;
   outputs: (keyof O & string)[];
   /** Results that only the backward pass sees. */
   residuals?: (keyof R & string)[];
-  /** What the backward pass reads, of inputs, outputs and residuals. */
-  saves: (keyof (I & O & R) & string)[];
+  /** What the backward pass reads, of inputs, outputs and residuals; as a function, of the inputs that need a gradient. */
+  saves: Saved<I, O, R>[] | ((needs: ReadonlySet<keyof I & string>, attrs: A) => Saved<I, O, R>[]);
   /** Checks the arguments, whatever the backend, and may complete the attributes; throws an error that names the argument. */
   prepare?(inputs: I, attrs: A): A;
   /** Which outputs and residuals there are under these attributes: all of them, unless this says otherwise. */
@@ -98,7 +100,9 @@ export function defineKernel<I extends Some, A extends object, O extends Some, R
     const outs = keys.filter((key) => outputs.includes(key as keyof O & string));
     const tape = engine().isTapeOn() ? engine().state.activeTape : null;
     if (tape && tape.reaches?.(Object.values(inputs)) !== false) {
-      const names = saves.filter((key) => inputs[key as keyof I] ?? all[key]);
+      const reached = (key: string) => tape.reaches?.([inputs[key]]) !== false;
+      const asked = typeof saves === 'function' ? saves(new Set(Object.keys(inputs).filter(reached)), attrs) : saves;
+      const names = asked.filter((key) => inputs[key as keyof I] ?? all[key]);
       const saved = untaped(() => names.map((key) => engine().keep(alias((inputs[key] ?? all[key])!))));
       const backward = (dys: (tf.Tensor | null)[], needs: ReadonlySet<string>) => {
         const gradInputs: Tensors = {};

@@ -1,12 +1,16 @@
 /** The fused kernels over the raw functions of @plumbline/native; called once, after its backend is registered. */
 import { type NativeBackend, raw } from '@plumbline/native';
 import * as tf from '@tensorflow/tfjs-core';
+import { type PackedForm, packedForm, registerPacker, type StoredMatrix } from './frozen.js';
 import type { AttentionAttrs } from './kernels/attention.js';
+import type { EmbeddingAttrs } from './kernels/embedding.js';
+import type { LinearAttrs } from './kernels/linear.js';
 import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
 import type { SegmentAttrs } from './kernels/rows.js';
 import type { SampledTokens, SampleTokensAttrs } from './kernels/sampleTokens.js';
 import type { TokenLogpsAttrs } from './kernels/tokenLogps.js';
 import type { AdamWStepAttrs, AdamWStepInputs } from './optimizers/adamW.js';
+import type { FrozenMatrix } from './types.js';
 
 type Info = tf.TensorInfo;
 type Inputs = Record<string, Info>;
@@ -55,6 +59,8 @@ function registerGrad<A>(
 }
 
 export function registerNativeKernels(): void {
+  registerPacker('native', packForNative);
+
   register<{ eps: number }>('RmsNorm', ({ inputs: { x, weight }, attrs, make, of }) => {
     const [y, r] = [make(x.shape), make([...x.shape.slice(0, -1), 1])];
     raw.rmsNorm(of(x), of(weight), attrs.eps, y.values, r.values);
@@ -147,7 +153,10 @@ export function registerNativeKernels(): void {
   });
   registerGrad<TokenLogpsAttrs>(
     'TokenLogps',
-    ({ hidden, weight }) => ({ hidden: hidden.shape, weight: weight.shape, bias: [weight.shape[0]] }),
+    ({ hidden, weight }, { frozen }) => {
+      const [v, d] = (frozen ?? weight).shape;
+      return { hidden: hidden.shape, weight: [v, d], bias: [v] };
+    },
     ({ inputs, attrs, of, wanted }) => {
       const dy = (name: string) => (inputs[`dy:${name}`] ? of(inputs[`dy:${name}`]) : null);
       raw.tokenLogpsGrad(
@@ -159,33 +168,42 @@ export function registerNativeKernels(): void {
     },
   );
 
-  register('Linear', ({ inputs: { x, weight, bias }, make, of }) => {
+  register<LinearAttrs>('Linear', ({ inputs: { x, weight, bias }, attrs: { frozen, products }, make, of }) => {
     const [m, k] = x.shape;
-    const n = weight.shape[0];
+    const n = frozen ? frozen.shape[0] : weight.shape[0];
     const y = make([m, n]);
-    raw.gemm(of(x), of(weight), y.values, { m, n, k, transB: true, bias: bias ? of(bias) : null });
+    const o = { bias: bias ? of(bias) : null, bf16: products === 'bf16' };
+    if (frozen) raw.packedProduct(of(x), packed(frozen), y.values, { ...o, rows: m });
+    else raw.gemm(of(x), of(weight), y.values, { ...o, m, n, k, transB: true });
     return [y.info];
   });
-  registerGrad(
+  registerGrad<LinearAttrs>(
     'Linear',
-    ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: [weight.shape[0]] }),
-    ({ inputs, of, wanted }) => {
-      const [rows, width] = inputs.x.shape;
-      const out = inputs.weight.shape[0];
+    ({ 'dy:y': { shape }, x, weight }, { frozen }) => {
+      const [rows, out] = shape;
+      const width = (frozen ?? weight ?? x)?.shape[1]; // not there, and not asked for, where the bias alone is trained
+      return { x: [rows, width], weight: [out, width], bias: [out] };
+    },
+    ({ inputs, attrs: { frozen, products }, of, wanted }) => {
+      const [rows, out] = inputs['dy:y'].shape;
       const dy = of(inputs['dy:y']);
+      const bf16 = products === 'bf16';
       const [dx, dWeight, dBias] = [wanted.values('x'), wanted.values('weight'), wanted.values('bias')];
-      if (dx) raw.gemm(dy, of(inputs.weight), dx, { m: rows, n: width, k: out });
-      if (dWeight) raw.gemm(dy, of(inputs.x), dWeight, { m: out, n: width, k: rows, transA: true });
+      if (dx && frozen) raw.packedProduct(dy, packed(frozen), dx, { rows, backward: true, bf16 });
+      else if (dx) raw.gemm(dy, of(inputs.weight), dx, { m: rows, n: inputs.weight.shape[1], k: out, bf16 });
+      if (dWeight) raw.gemm(dy, of(inputs.x), dWeight, { m: out, n: inputs.x.shape[1], k: rows, transA: true, bf16 });
       if (dBias) raw.columnSums(dy, out, dBias);
     },
   );
 
-  register<{ ids: Int32Array }>('Embedding', ({ inputs: { weight }, attrs: { ids }, make, of }) => {
-    const y = make([ids.length, weight.shape[1]]);
-    raw.gatherRows(of(weight), ids, weight.shape[1], y.values);
+  register<EmbeddingAttrs>('Embedding', ({ inputs: { weight }, attrs: { ids, frozen }, make, of }) => {
+    const width = frozen ? frozen.shape[1] : weight.shape[1];
+    const y = make([ids.length, width]);
+    if (frozen) raw.packedRows(packed(frozen), ids, y.values);
+    else raw.gatherRows(of(weight), ids, width, y.values);
     return [y.info];
   });
-  registerGrad<{ ids: Int32Array }>(
+  registerGrad<EmbeddingAttrs>(
     'Embedding',
     ({ weight }) => ({ weight: weight.shape }),
     ({ inputs, attrs, of, wanted }) => raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
@@ -264,8 +282,36 @@ function attentionShape(q: Info, k: Info, { cuSeqlens, prefixOf, causal, scale, 
 
 function tokenInputs(
   { hidden, weight, bias }: Inputs,
-  { targets, temperature, softcap }: TokenLogpsAttrs,
+  { targets, temperature, softcap, frozen, products }: TokenLogpsAttrs,
   of: (x: Info) => Float32Array,
 ): raw.TokenLogpsInputs {
-  return { hidden: of(hidden), weight: of(weight), bias: bias ? of(bias) : null, targets, d: hidden.shape[1], temperature, softcap };
+  return {
+    hidden: of(hidden),
+    weight: frozen ? packed(frozen) : of(weight),
+    bias: bias ? of(bias) : null,
+    targets,
+    d: hidden.shape[1],
+    temperature,
+    softcap,
+    bf16: products === 'bf16',
+  };
 }
+
+type NativeForm = PackedForm & { readonly matrix: raw.PackedMatrix };
+
+function packForNative(stored: StoredMatrix): NativeForm {
+  const { data, storage } = stored;
+  const [out, width] = stored.shape;
+  const matrix = raw.packMatrix(data, { out, in: width, storage, ...(storage === 'int8' && { scales: stored.scales }) });
+  return {
+    matrix,
+    bytes: matrix.bytes.byteLength,
+    rows: (ids) => {
+      const y = new Float32Array(ids.length * width);
+      raw.packedRows(matrix, ids, y);
+      return y;
+    },
+  };
+}
+
+const packed = (frozen: FrozenMatrix): raw.PackedMatrix => (packedForm(frozen, 'native') as NativeForm).matrix;

@@ -19,9 +19,20 @@ export interface Parameter {
 export interface FrozenMatrix {
   readonly shape: readonly [number, number];
   readonly storage: 'f32' | 'bf16' | 'int8';
+  /** All the memory that it takes now. */
   readonly bytes: number;
+  /** The rounded values, a new array [out · in]. */
+  unpack(): Float32Array;
+  /** Rows of the rounded values, a new array [ids.length · in]. */
+  rows(ids: Int32Array): Float32Array;
   dispose(): void;
 }
+
+/**
+ * What products are made of: `f32`, or operands rounded to bfloat16 (8 bits of precision in place of 24), which takes half the time
+ * where the processor has such products. Sums are float32 either way.
+ */
+export type Products = 'f32' | 'bf16';
 
 export type SavedTensor = { shape: number[]; data: Float32Array | Int32Array | Uint16Array | Int8Array };
 /** What a part of a run leaves in a checkpoint. `data` is a deep copy. */

@@ -17,8 +17,14 @@ export interface Addon {
   threads(): number;
   setThreads(n: number): void;
   gemm(
-    a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, lda: number, transA: boolean, ldb: number, transB: boolean, ldc: number, relu: boolean, accumulate: boolean,
+    a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, lda: number, transA: boolean, ldb: number, transB: boolean, ldc: number, relu: boolean, accumulate: boolean, bf16?: boolean,
   ): void;
+  bf16Instructions(): boolean;
+  frozenPack(values: F32 | Uint16Array | Int8Array, bytes: Uint8Array, storage: number, out: number, inputs: number, scales: F32 | null): void;
+  frozenGemm(
+    a: F32, bytes: Uint8Array, c: F32, bias: F32 | null, rows: number, storage: number, out: number, inputs: number, backward: boolean, accumulate: boolean, bf16: boolean,
+  ): void;
+  frozenRows(bytes: Uint8Array, storage: number, out: number, inputs: number, ids: Int32Array, y: F32): void;
   gemmBatch(
     a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, transA: boolean, transB: boolean, relu: boolean, batch: number, offsets: Float64Array,
   ): void;
@@ -61,11 +67,16 @@ export interface Addon {
   attentionDecode(
     q: F32, k: F32, v: F32, slots: Int32Array, lengths: Int32Array, y: F32, rows: number, heads: number, kvHeads: number, headDim: number, slotStride: number, tokenStride: number, headStride: number, window: number, scale: number, softcap: number,
   ): void;
+  pagedAttention(q: F32, keys: F32, values: F32, rows: Int32Array, lengths: Int32Array, tables: Int32Array, y: F32, numbers: Float64Array): void;
+  decoderStep(
+    numbers: Float64Array, weights: readonly (F32 | Uint8Array | null)[], x: F32, cos: F32 | null, sin: F32 | null, rows: Int32Array, lengths: Int32Array, tables: Int32Array, slots: Int32Array, wanted: Int32Array, logits: F32, kinds: Int32Array,
+  ): void;
   tokenLogps(
-    hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number, logps: F32, lse: F32, entropy: F32 | null, squaredSum: F32 | null,
+    hidden: F32, weight: F32 | Uint8Array, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number, storage: number, bf16: boolean,
+    logps: F32, lse: F32, entropy: F32 | null, squaredSum: F32 | null,
   ): void;
   tokenLogpsGrad(
-    hidden: F32, weight: F32, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number,
+    hidden: F32, weight: F32 | Uint8Array, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number, storage: number, bf16: boolean,
     lse: F32, dLogps: F32 | null, dEntropy: F32 | null, dSquaredSum: F32 | null, dHidden: F32 | null, dWeight: F32 | null, dBias: F32 | null,
   ): void;
   sampleRows(logits: F32, uniforms: F32, rows: number, n: number, temperature: number, topK: number, topP: number, minP: number, tokens: Int32Array, logps: F32): void;
@@ -152,6 +163,11 @@ export async function buildNative(): Promise<Availability> {
 export function setThreads(n: number): void {
   if (!(Number.isInteger(n) && n >= 1)) throw new RangeError(`setThreads: threads must be a whole number of at least 1, got ${n}`);
   need().setThreads(n);
+}
+
+/** Whether the processor multiplies bfloat16 numbers itself. Where it does not, they are rounded and multiplied as float32. */
+export function bf16Instructions(): boolean {
+  return need().bf16Instructions();
 }
 
 /** 'avx512', 'avx2', 'sse', 'neon' or 'portable'; `PLUMB_SIMD`, read when the addon loads, asks for a lower one. */

@@ -59,7 +59,7 @@ export function poolStats(): PoolStats | null {
   return backend ? backend.poolStats() : null;
 }
 
-export { type Availability, buildNative, nativeAvailable, setThreads, simdLevel } from './addon.js';
+export { type Availability, bf16Instructions, buildNative, nativeAvailable, setThreads, simdLevel } from './addon.js';
 export { NativeBackend } from './backend.js';
 export type { PoolStats } from './pool.js';
 export * as raw from './raw.js';

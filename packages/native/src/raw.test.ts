@@ -95,6 +95,12 @@ describe.runIf(available.ok)('arguments', () => {
     expect(() => raw.tokenLogps({ hidden: f(4), weight: f(6), targets: Int32Array.of(0, 3), d: 2 }, f(2), f(2))).toThrow(
       'target 3 is outside [0, 3)',
     );
+    expect(() => raw.packMatrix(f(4), { out: 2, in: 3, storage: 'f32' })).toThrow('packMatrix: values has 4 entries, not 6');
+    const packed = raw.packMatrix(new Uint16Array(6), { out: 2, in: 3, storage: 'bf16' });
+    expect(() => raw.packedProduct(f(4), packed, f(2), { rows: 1 })).toThrow('packedProduct: x has 4 entries, not 3');
+    expect(() => raw.packedRows(packed, Int32Array.of(2), f(3))).toThrow('packedRows: row 2 is outside [0, 2)');
+    expect(() => raw.packMatrix(f(6), { out: 2, in: 3, storage: 'bf16' })).toThrow('argument 0 is not an array of its storage');
+    expect(() => raw.packedProduct(f(3), { ...packed, out: 64 }, f(64), { rows: 1 })).toThrow('is not long enough');
     expect(() => raw.gatherRows(f(4), Int32Array.of(2), 2, f(2))).toThrow('the index value 2 is not in [0, 1]');
   });
 });

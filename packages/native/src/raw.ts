@@ -22,16 +22,75 @@ function expectSegments(kernel: string, cuSeqlens: Int32Array, tokens: number): 
   if (last !== tokens) throw new RangeError(`${kernel}: cuSeqlens ends at ${last}, but there are ${tokens} tokens`);
 }
 
-/** `y [m, n] = op(a) · op(b) + bias [n]`; `op(a)` is [m, k], `op(b)` [k, n]. `accumulate` adds to what y holds. */
+/**
+ * `y [m, n] = op(a) · op(b) + bias [n]`; `op(a)` is [m, k], `op(b)` [k, n]. `accumulate` adds to what y holds. `bf16` rounds both
+ * operands to bfloat16 first; sums stay float32.
+ */
 export function gemm(
   a: F32,
   b: F32,
   y: F32,
-  o: { m: number; n: number; k: number; transA?: boolean; transB?: boolean; bias?: F32 | null; relu?: boolean; accumulate?: boolean },
+  o: {
+    m: number;
+    n: number;
+    k: number;
+    transA?: boolean;
+    transB?: boolean;
+    bias?: F32 | null;
+    relu?: boolean;
+    accumulate?: boolean;
+    bf16?: boolean;
+  },
 ): void {
-  const { m, n, k, transA = false, transB = false } = o;
+  const { m, n, k, transA = false, transB = false, relu = false, accumulate = false, bf16 = false } = o;
   expect('gemm', { a: [a, m * k], b: [b, k * n], y: [y, m * n], bias: [o.bias, n] });
-  need().gemm(a, b, y, o.bias ?? null, m, n, k, transA ? m : k, transA, transB ? k : n, transB, n, o.relu ?? false, o.accumulate ?? false);
+  need().gemm(a, b, y, o.bias ?? null, m, n, k, transA ? m : k, transA, transB ? k : n, transB, n, relu, accumulate, bf16);
+}
+
+/** A weight [out, in] in the kernels' own order, made by `packMatrix`. Nothing needs to be freed. */
+export type PackedMatrix = {
+  readonly bytes: Uint8Array;
+  readonly storage: keyof typeof storages;
+  readonly out: number;
+  readonly in: number;
+};
+const storages = { f32: 0, bf16: 1, int8: 2 } as const;
+/** Outputs that lie together; a matrix takes the memory of a whole number of these. */
+const panel = 32;
+
+/**
+ * Packs `values` [out, in]: floats for `f32`, the bits of bfloat16 numbers for `bf16`, and for `int8` whole numbers that stand for
+ * themselves times the scale of their row, `scales` [out].
+ */
+export function packMatrix(
+  values: F32 | Uint16Array | Int8Array,
+  o: { out: number; in: number; storage: PackedMatrix['storage']; scales?: F32 },
+): PackedMatrix {
+  const { out, in: width, storage, scales } = o;
+  expect('packMatrix', { values: [values, out * width], scales: [scales, out] });
+  const panels = Math.ceil(out / panel);
+  const row = storage === 'f32' ? 4 * width : storage === 'bf16' ? 4 * Math.ceil(width / 2) : width;
+  const bytes = new Uint8Array(panels * panel * (row + (storage === 'int8' ? 4 : 0)) + 64); // the kernels begin at a multiple of 64
+  need().frozenPack(values, bytes, storages[storage], out, width, scales ?? null);
+  return { bytes, storage, out, in: width };
+}
+/** `y [rows, out] = x · Wᵀ + bias`; `y [rows, in] = x · W` if `backward`. One row gives the bits that it gives among many. */
+export function packedProduct(
+  x: F32,
+  w: PackedMatrix,
+  y: F32,
+  o: { rows: number; bias?: F32 | null; backward?: boolean; accumulate?: boolean; bf16?: boolean },
+): void {
+  const { rows, backward = false, accumulate = false, bf16 = false } = o;
+  const [to, from] = backward ? [w.in, w.out] : [w.out, w.in];
+  expect('packedProduct', { x: [x, rows * from], y: [y, rows * to], bias: [o.bias, to] });
+  need().frozenGemm(x, w.bytes, y, o.bias ?? null, rows, storages[w.storage], w.out, w.in, backward, accumulate, bf16);
+}
+/** Rows `ids` as floats, to `y` [ids.length, in]. */
+export function packedRows(w: PackedMatrix, ids: Int32Array, y: F32): void {
+  for (const id of ids) if (!(id >= 0 && id < w.out)) throw new RangeError(`packedRows: row ${id} is outside [0, ${w.out})`);
+  expect('packedRows', { y: [y, ids.length * w.in] });
+  need().frozenRows(w.bytes, storages[w.storage], w.out, w.in, ids, y);
 }
 
 /** `y = x / sqrt(mean(x²) + eps) · weight` over rows of `weight.length`; `r` [rows] keeps `1 / sqrt(...)`. */
@@ -198,21 +257,31 @@ export function attentionDecode(q: F32, k: F32, v: F32, slots: Int32Array, lengt
   );
 }
 
-/** `hidden` [n, d], `weight` [v, d], `bias` [v], `targets` [n]. Logits are capped, then divided by the temperature. */
+/**
+ * `hidden` [n, d], `weight` [v, d], `bias` [v], `targets` [n]. Logits are capped, then divided by the temperature. `bf16` rounds what
+ * is multiplied.
+ */
 export type TokenLogpsInputs = {
   hidden: F32;
-  weight: F32;
+  weight: F32 | PackedMatrix;
   bias?: F32 | null;
   targets: Int32Array;
   d: number;
   temperature?: number;
   softcap?: number;
+  bf16?: boolean;
 };
-function tokenLogpsArgs(x: TokenLogpsInputs): [F32, F32, F32 | null, Int32Array, number, number, number, number, number] {
-  const [n, v] = [x.targets.length, x.weight.length / x.d];
+const packedOrNull = (weight: F32 | PackedMatrix): PackedMatrix | null => (weight instanceof Float32Array ? null : weight);
+const vocabularyOf = ({ weight, d }: TokenLogpsInputs): number => (weight instanceof Float32Array ? weight.length / d : weight.out);
+function tokenLogpsArgs(
+  x: TokenLogpsInputs,
+): [F32, F32 | Uint8Array, F32 | null, Int32Array, number, number, number, number, number, number, boolean] {
+  const [n, v, packed] = [x.targets.length, vocabularyOf(x), packedOrNull(x.weight)];
   expect('tokenLogps', { hidden: [x.hidden, n * x.d], bias: [x.bias, v] });
+  if (packed && packed.in !== x.d) throw new RangeError(`tokenLogps: the matrix takes ${packed.in} inputs, not ${x.d}`);
   for (const t of x.targets) if (!(t >= 0 && t < v)) throw new RangeError(`tokenLogps: target ${t} is outside [0, ${v})`);
-  return [x.hidden, x.weight, x.bias ?? null, x.targets, n, x.d, v, x.temperature ?? 1, x.softcap ?? 0];
+  const [weight, storage] = packed ? [packed.bytes, storages[packed.storage]] : [x.weight as F32, -1];
+  return [x.hidden, weight, x.bias ?? null, x.targets, n, x.d, v, x.temperature ?? 1, x.softcap ?? 0, storage, x.bf16 ?? false];
 }
 /** Log-probabilities of the targets and `lse`, the logarithm of the softmax's sum, both [n]; entropy and Σp² where asked for. */
 export function tokenLogps(x: TokenLogpsInputs, logps: F32, lse: F32, entropy: F32 | null = null, squaredSum: F32 | null = null): void {
@@ -232,9 +301,10 @@ export function tokenLogpsGrad(
   expect('tokenLogpsGrad', { lse: [lse, n], logps: [dy.logps, n], entropy: [dy.entropy, n], squaredSum: [dy.squaredSum, n] });
   expect('tokenLogpsGrad', {
     hidden: [to.hidden, x.hidden.length],
-    weight: [to.weight, x.weight.length],
-    bias: [to.bias, x.weight.length / x.d],
+    weight: [to.weight, vocabularyOf(x) * x.d],
+    bias: [to.bias, vocabularyOf(x)],
   });
+  if (to.weight && packedOrNull(x.weight)) throw new RangeError('tokenLogpsGrad: a packed matrix has no gradient');
   need().tokenLogpsGrad(
     ...args,
     lse,

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs-core';
-import { ShapeError } from '../errors.js';
+import { PlumblineError, ShapeError } from '../errors.js';
+import type { FrozenMatrix, Products } from '../types.js';
 
 /** `x` must be float32 and of this shape; a name stands for any size, the same wherever the name is used. */
 export function expectShapes(
@@ -41,4 +42,19 @@ export function expectIndices(kernel: string, name: string, indices: Int32Array,
   if (!(indices instanceof Int32Array)) throw new ShapeError(`${kernel}: ${name} must be an Int32Array.`);
   for (let i = 0; i < indices.length; i++)
     if (indices[i] < 0 || indices[i] >= size) throw new RangeError(`${kernel}: ${name}[${i}] is ${indices[i]}, outside [0, ${size}).`);
+}
+
+/** The shape [out, in] of the one weight that was given, as a tensor or as a frozen matrix. */
+export function expectWeight(
+  kernel: string,
+  weight: tf.Tensor | undefined,
+  { frozen, products }: { frozen?: FrozenMatrix; products?: Products },
+): readonly [number, number] {
+  if (!weight && !frozen) throw new PlumblineError(`${kernel}: a weight is missing, as the input weight or as the attribute frozen.`);
+  if (weight && frozen) throw new PlumblineError(`${kernel}: weight and frozen exclude each other; pass one.`);
+  if (products !== undefined && products !== 'f32' && products !== 'bf16')
+    throw new RangeError(`${kernel}: products must be f32 or bf16, got ${String(products)}.`);
+  if (frozen) return frozen.shape;
+  expectShapes(kernel, { weight: [weight, ['out', 'in']] });
+  return weight!.shape as [number, number];
 }

@@ -1,8 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
+import { frozenTensor } from '../frozen.js';
 import { defineKernel } from '../kernel.js';
-import { expectIndices, expectShapes } from './check.js';
+import type { FrozenMatrix, Products } from '../types.js';
+import { expectIndices, expectShapes, expectWeight } from './check.js';
 import { indexTensor } from './embedding.js';
+import { roundedFor } from './products.js';
 
 export type TokenLogpsAttrs = {
   targets: Int32Array;
@@ -12,8 +15,12 @@ export type TokenLogpsAttrs = {
   softcap?: number;
   entropy?: boolean;
   squaredSum?: boolean;
+  /** The weight, in place of the input of that name; without a gradient. */
+  frozen?: FrozenMatrix;
+  /** Of the logits and of both gradients; f32 if left out. */
+  products?: Products;
 };
-type Inputs = { hidden: tf.Tensor2D; weight: tf.Tensor2D; bias?: tf.Tensor1D };
+type Inputs = { hidden: tf.Tensor2D; weight?: tf.Tensor2D; bias?: tf.Tensor1D };
 type Outputs = { logps: tf.Tensor1D; entropy?: tf.Tensor1D; squaredSum?: tf.Tensor1D };
 
 /** Logits that exist at once in the composite; but 128 tokens at least, since each block adds to the whole gradient of the weight. */
@@ -34,7 +41,8 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
   residuals: ['logZ'], // log Σ exp(logits), [n]
   saves: ['hidden', 'weight', 'bias', 'logZ'],
   prepare: ({ hidden, weight, bias }, attrs) => {
-    const { n, v } = expectShapes('tokenLogps', { hidden: [hidden, ['n', 'd']], weight: [weight, ['v', 'd']], bias: [bias, ['v']] });
+    const [v, d] = expectWeight('tokenLogps', weight, attrs);
+    const { n } = expectShapes('tokenLogps', { hidden: [hidden, ['n', d]], bias: [bias, [v]] });
     if (attrs.targets.length !== n) throw new ShapeError(`tokenLogps: ${attrs.targets.length} targets for ${n} tokens.`);
     expectIndices('tokenLogps', 'targets', attrs.targets, v);
     for (const name of ['temperature', 'softcap'] as const)
@@ -47,7 +55,9 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
     ...(squaredSum ? (['squaredSum'] as const) : []),
     'logZ',
   ],
-  forward: (inputs, attrs) => {
+  forward: (given, attrs) => {
+    const rounded = roundedFor(attrs.products);
+    const inputs = { ...given, hidden: rounded(given.hidden), weight: rounded(weightOf(given, attrs)) };
     const { hidden, weight } = inputs;
     const parts = blocks(hidden.shape[0], weight.shape[0]).map(([from, to]) =>
       tf.tidy(() => {
@@ -78,7 +88,9 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
   },
   backward: (dy, saved, attrs, needs) => {
     // p = softmax(z). d logp = c·(onehot − p), d entropy = −e·p·(log p + H), d Σp² = 2s·p·(p − Σp²); then back through temperature and softcap.
-    const { hidden, weight, logZ } = saved;
+    const rounded = roundedFor(attrs.products);
+    const operands = { ...saved, hidden: rounded(saved.hidden), weight: rounded(weightOf(saved, attrs)) };
+    const { hidden, weight, logZ } = operands;
     const [n, d] = hidden.shape;
     const v = weight.shape[0];
     const dHidden: tf.Tensor2D[] = [];
@@ -95,7 +107,7 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
         const column = (x: tf.Tensor1D) => tf.expandDims(tf.slice(x, [from], [to - from]), 1) as tf.Tensor2D;
         const h = tf.slice(hidden, [from, 0], [to - from, -1]);
         const targets = attrs.targets.subarray(from, to);
-        const { logits, slope } = squash(products(h, saved), attrs);
+        const { logits, slope } = squash(products(h, operands), attrs);
         const logP = tf.sub(logits, column(logZ));
         const p = tf.exp(logP);
         let dz: tf.Tensor2D | null = null; // without the one-hot part, which goes through the target's row alone
@@ -109,8 +121,8 @@ export const tokenLogps = defineKernel<Inputs, TokenLogpsAttrs, Outputs, { logZ:
           const g = tf.mul(tf.mul(p, tf.mul(column(dy.squaredSum), 2)), tf.sub(p, tf.sum(tf.square(p), 1, true))) as tf.Tensor2D;
           dz = dz ? tf.add(dz, g) : g;
         }
-        dz = tf.mul(dz!, slope) as tf.Tensor2D;
-        const c = dy.logps && tf.mul(column(dy.logps), tf.expandDims(squash(targetProducts(h, saved, targets), attrs).slopeOf(), 1));
+        dz = rounded(tf.mul(dz!, slope) as tf.Tensor2D);
+        const c = dy.logps && tf.mul(column(dy.logps), tf.expandDims(squash(targetProducts(h, operands, targets), attrs).slopeOf(), 1));
         const ids = indexTensor(targets);
         return {
           ...(needs.has('hidden') && {
@@ -141,12 +153,18 @@ function blocks(n: number, v: number): [number, number][] {
   return Array.from({ length: Math.ceil(n / size) }, (_, i) => [i * size, Math.min(n, (i + 1) * size)]);
 }
 
-function products(h: tf.Tensor2D, { weight, bias }: Inputs): tf.Tensor2D {
+function weightOf({ weight }: Inputs, { frozen }: TokenLogpsAttrs): tf.Tensor2D {
+  return frozen ? frozenTensor(frozen) : weight!;
+}
+
+type Operands = { weight: tf.Tensor2D; bias?: tf.Tensor1D };
+
+function products(h: tf.Tensor2D, { weight, bias }: Operands): tf.Tensor2D {
   const logits = tf.matMul(h, weight, false, true) as tf.Tensor2D;
   return bias ? tf.add(logits, bias) : logits;
 }
 
-function targetProducts(h: tf.Tensor2D, { weight, bias }: Inputs, targets: Int32Array): tf.Tensor1D {
+function targetProducts(h: tf.Tensor2D, { weight, bias }: Operands, targets: Int32Array): tf.Tensor1D {
   const ids = indexTensor(targets);
   const logits = tf.sum(tf.mul(h, tf.gather(weight, ids)), 1) as tf.Tensor1D;
   return bias ? tf.add(logits, tf.gather(bias, ids)) : logits;

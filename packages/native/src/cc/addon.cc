@@ -5,6 +5,12 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 
 #include <cstdio>
 #include <cstdlib>
@@ -57,6 +63,21 @@ struct Args {
   float* f32OrNull(size_t i) { return absent(i) ? nullptr : f32(i); }
   int32_t* i32OrNull(size_t i) { return absent(i) ? nullptr : i32(i); }
   uint8_t* u8OrNull(size_t i) { return absent(i) ? nullptr : u8(i); }
+  // Bytes that `frozenPack` filled: panels from the first multiple of 64 on, then the scales.
+  Frozen frozen(size_t i, int storage, int64_t out, int64_t in) {
+    Frozen f{storage, out, in, nullptr, nullptr};
+    size_t length = 0;
+    uint8_t* p = u8(i, &length);
+    if (!ok) return f;
+    const int64_t need = f.panels() * f.panelBytes(), scales = storage == kInt8 ? f.panels() * kPanel * 4 : 0;
+    if ((int64_t)length < need + scales + 64) {
+      fail(i, "long enough for that frozen matrix");
+      return f;
+    }
+    f.data = (const char*)(((uintptr_t)p + 63) / 64 * 64);
+    if (scales) f.scales = (const float*)(f.data + need);
+    return f;
+  }
   void* any(size_t i, int* bytes) {
     napi_typedarray_type type;
     size_t len = 0;
@@ -116,16 +137,28 @@ napi_value number(napi_env env, double x) {
   return v;
 }
 
+// Fewer, larger pages for what is read from end to end again and again.
+void adviseHugePages(char* p, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t page = 1 << 21;
+  const uintptr_t from = ((uintptr_t)p + page - 1) / page * page, to = ((uintptr_t)p + (uintptr_t)bytes) / page * page;
+  if (to > from) madvise((void*)from, to - from, MADV_HUGEPAGE);
+#else
+  (void)p, (void)bytes;
+#endif
+}
+
 #define FN(name) napi_value name(napi_env env, napi_callback_info info)
 #define READY \
   if (!a.ok) return nullptr
 
-FN(gemm) {  // A, B, C, bias, M, N, K, lda, transA, ldb, transB, ldc, relu, accumulate
+FN(gemm) {  // A, B, C, bias, M, N, K, lda, transA, ldb, transB, ldc, relu, accumulate, bf16
   Args a(env, info);
   Gemm g{a.i64(4), a.i64(5), a.i64(6), a.f32(0), a.i64(7), a.flag(8), a.f32(1), a.i64(9), a.flag(10), a.f32(2), a.i64(11)};
   g.bias = a.f32OrNull(3);
   g.relu = a.flag(12);
   g.accumulate = a.flag(13);
+  g.bf16 = a.flag(14);
   READY;
   K.gemm(g);
   return nullptr;
@@ -142,6 +175,54 @@ FN(gemmBatch) {  // A, B, C, bias, M, N, K, transA, transB, relu, batch, offsets
   std::vector<int64_t> offsets(2 * batch);
   for (int64_t i = 0; i < 2 * batch; i++) offsets[i] = (int64_t)o[i];
   K.gemmBatch(g, batch, offsets.data(), offsets.data() + batch, M * N);
+  return nullptr;
+}
+FN(frozenPack) {  // values (Float32Array, Uint16Array of bf16 bits or Int8Array), bytes, storage, out, in, scales | null
+  Args a(env, info);
+  const int storage = (int)a.num(2);
+  const int64_t out = a.i64(3), in = a.i64(4);
+  size_t count = 0, scaleCount = 0;
+  void* values = a.typed(a.v[0], 0, storage == kF32 ? napi_float32_array : storage == kBf16 ? napi_uint16_array : napi_int8_array, "an array of its storage", &count);
+  Frozen f = a.frozen(1, storage, out, in);
+  float* scales = storage == kInt8 ? a.f32(5, &scaleCount) : nullptr;
+  if (a.ok && (int64_t)count != out * in) a.fail(0, "out * in long");
+  if (a.ok && scales && (int64_t)scaleCount != out) a.fail(5, "out long");
+  READY;
+  adviseHugePages((char*)f.data, f.panels() * f.panelBytes());
+  packFrozen(f, values, (char*)f.data);
+  if (scales) {
+    memset((char*)f.scales, 0, (size_t)(f.panels() * kPanel) * 4);
+    memcpy((char*)f.scales, scales, (size_t)out * 4);
+  }
+  return nullptr;
+}
+FN(frozenGemm) {  // A, bytes, C, bias | null, rows, storage, out, in, backward, accumulate, bf16
+  Args a(env, info);
+  const int64_t rows = a.i64(4), out = a.i64(6), in = a.i64(7);
+  Frozen f = a.frozen(1, (int)a.num(5), out, in);
+  const bool backward = a.flag(8);
+  const int64_t n = backward ? in : out, k = backward ? out : in;
+  Gemm g{rows, n, k, a.f32(0), k, false, nullptr, 0, !backward, a.f32(2), n};
+  g.bias = a.f32OrNull(3);
+  g.accumulate = a.flag(9);
+  g.bf16 = a.flag(10);
+  g.frozen = &f;
+  READY;
+  K.gemm(g);
+  return nullptr;
+}
+FN(frozenRows) {  // bytes, storage, out, in, ids, y
+  Args a(env, info);
+  const int64_t out = a.i64(2), in = a.i64(3);
+  Frozen f = a.frozen(0, (int)a.num(1), out, in);
+  size_t count = 0, length = 0;
+  int32_t* ids = a.i32(4, &count);
+  float* y = a.f32(5, &length);
+  if (a.ok && length != count * (size_t)in) a.fail(5, "as long as the rows");
+  for (size_t i = 0; a.ok && i < count; i++)
+    if (ids[i] < 0 || ids[i] >= out) a.fail(4, "rows of the matrix");
+  READY;
+  frozenRows(f, ids, (int64_t)count, y);
   return nullptr;
 }
 FN(unary) {  // op, x, y, n, p0, p1
@@ -334,6 +415,11 @@ FN(convolve) {  // which, a, b, bias | null, y, relu, Float64Array of the 15 num
 }
 #include "addon-fused.inc"
 
+FN(bf16Instructions) {  // whether products of bfloat16 are the processor's own
+  napi_value v;
+  napi_get_boolean(env, bf16Products != nullptr, &v);
+  return v;
+}
 FN(threads) { return number(env, threadCount()); }
 FN(setThreads) {
   Args a(env, info);
@@ -351,7 +437,7 @@ FN(simd) {
 #if defined(__x86_64__)
 // What processor and operating system both support, by cpuid: the compilers' own builtin needs a run-time library that not all link.
 struct Machine {
-  bool avx2 = false, avx512 = false;
+  bool avx2 = false, avx512 = false, bf16 = false;
   Machine() {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 12))) return;  // OSXSAVE, FMA
@@ -361,8 +447,23 @@ struct Machine {
     avx2 = (low & 0x06) == 0x06 && (b & (1u << 5));
     const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
     avx512 = avx2 && (low & 0xe6) == 0xe6 && (b & wanted) == wanted;
+    bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
   }
 };
+#endif
+
+#if defined(__aarch64__) && defined(PLUMB_HAS_NEONBF16)
+bool neonBf16() {
+#if defined(__linux__)
+  return getauxval(AT_HWCAP2) & (1ul << 14);  // HWCAP2_BF16
+#elif defined(__APPLE__)
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has;
+#else
+  return false;
+#endif
+}
 #endif
 
 // The widest set that the machine has, or the one that PLUMB_SIMD names if the machine has it.
@@ -375,6 +476,9 @@ const char* choose() {
 #ifdef PLUMB_HAS_AVX512
   if (allowed("avx512") && machine.avx512) {
     fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K);
+#ifdef PLUMB_HAS_AVX512BF16
+    if (machine.bf16) bf16Products = bf16Gemm_avx512bf16;
+#endif
     return "avx512";
   }
 #endif
@@ -388,6 +492,9 @@ const char* choose() {
   return "sse";
 #elif defined(__aarch64__)
   fillGemm_neon(K), fillOps_neon(K), fillFused_neon(K);
+#ifdef PLUMB_HAS_NEONBF16
+  if (neonBf16()) bf16Products = bf16Gemm_neonbf16;
+#endif
   return "neon";
 #else
   fillGemm_portable(K), fillOps_portable(K), fillFused_portable(K);
@@ -415,6 +522,7 @@ NAPI_MODULE_INIT() {
 #define ENTRY(f) {#f, f}
       ENTRY(gemm), ENTRY(gemmBatch), ENTRY(unary), ENTRY(binary), ENTRY(compare), ENTRY(select), ENTRY(reduce), ENTRY(argReduce),
       ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
+      ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Instructions),
       ENTRY(axpy), ENTRY(convolve), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
       FUSED_ENTRIES
   };

@@ -455,6 +455,8 @@ INLINE int64_t tokenBlock(const TokenLogps& t) { return imax(64, imin(1024, (int
 void logitBlock(const TokenLogps& t, int64_t i, int64_t rows, float* z) {
   Gemm g{rows, t.v, t.d, t.hidden + i * t.d, t.d, false, t.weight, t.d, true, z, t.v};
   g.bias = t.bias;
+  g.frozen = t.frozen;
+  g.bf16 = t.bf16;
   gemm(g);
 }
 INLINE vf squash(const TokenLogps& t, vf raw) {
@@ -557,9 +559,15 @@ void tokenLogpsGrad(const TokenLogps& t, const float* lse, const float* dLogps, 
         x[target] += g * slope;
       }
     });
-    if (dHidden) gemm(Gemm{rows, t.d, t.v, z, t.v, false, t.weight, t.d, false, dHidden + i * t.d, t.d});
+    if (dHidden) {
+      Gemm m{rows, t.d, t.v, z, t.v, false, t.weight, t.d, false, dHidden + i * t.d, t.d};
+      m.frozen = t.frozen;
+      m.bf16 = t.bf16;
+      gemm(m);
+    }
     if (dWeight) {
       Gemm m{t.v, t.d, rows, z, t.v, true, t.hidden + i * t.d, t.d, false, dWeight, t.d};
+      m.bf16 = t.bf16;
       m.accumulate = i > 0;
       gemm(m);
     }

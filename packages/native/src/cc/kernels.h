@@ -5,8 +5,23 @@
 
 namespace plumb {
 
+enum Storage : int { kF32, kBf16, kInt8 };
+constexpr int kPanel = 32;
+/** A frozen weight [out, in] in panels of 32 outputs (those beyond `out` are zeros), one after the other. In a panel, inputs follow one
+ *  another: 32 floats each; 32 pairs of bfloat16, of two neighbouring inputs; or 32 bytes, to be multiplied by the outputs' `scales`. */
+struct Frozen {
+  int storage;
+  int64_t out, in;
+  const char* data;
+  const float* scales;  // [panels · 32]; null unless int8
+  int64_t panelBytes() const { return (storage == kF32 ? in * 4 : storage == kBf16 ? (in + 1) / 2 * 4 : in) * kPanel; }
+  int64_t panels() const { return (out + kPanel - 1) / kPanel; }
+};
+
 /** C[M,N] = act(op(A)[M,K] · op(B)[K,N] + bias[N]); with `accumulate`, C starts the sum. Each element is one chain of fused
- *  multiply-adds in the order of K, whatever M, N, the path or the threads. */
+ *  multiply-adds in the order of K, whatever M, N, the path or the threads. With `frozen`, op(B) is that matrix (not transposed) or its
+ *  transpose (transB), and the chain of an int8 one is multiplied by the scale at its end. With `bf16`, both operands are rounded to
+ *  bfloat16, and the chain goes by pairs of K where the processor has an instruction for that. */
 struct Gemm {
   int64_t M, N, K;
   const float* A;
@@ -20,7 +35,16 @@ struct Gemm {
   const float* bias = nullptr;
   bool relu = false;
   bool accumulate = false;
+  const Frozen* frozen = nullptr;  // in place of B and ldb
+  bool bf16 = false;
 };
+/** Products with bfloat16 operands by the processor's own instruction; null where there is none. Set before any product. */
+extern void (*bf16Products)(const Gemm& g);
+
+/** `values` [out, in] as they are stored (floats, bfloat16 bits or int8), to the matrix's panels. */
+void packFrozen(const Frozen& f, const void* values, char* data);
+/** Rows of a frozen matrix as floats, y [count, in]. */
+void frozenRows(const Frozen& f, const int32_t* ids, int64_t count, float* y);
 
 enum UnaryOp : int {
   kAbs, kNeg, kExp, kExpm1, kLog, kLog1p, kSqrt, kRsqrt, kSquare, kSigmoid, kTanh, kRelu, kRelu6, kSoftplus, kReciprocal, kSign,
@@ -64,6 +88,8 @@ struct Decode {
 struct TokenLogps {
   int64_t n, d, v;
   const float *hidden, *weight, *bias;  // bias or null
+  const Frozen* frozen;                 // or null: in place of the weight
+  bool bf16;
   const int32_t* targets;
   float temperature, softcap;
 };
@@ -150,6 +176,8 @@ PLUMB_DECLARE(sse)
 PLUMB_DECLARE(neon)
 PLUMB_DECLARE(portable)
 #undef PLUMB_DECLARE
+void bf16Gemm_avx512bf16(const Gemm& g);
+void bf16Gemm_neonbf16(const Gemm& g);
 }  // namespace plumb
 
 #define PLUMB_CAT2(a, b) a##b
