@@ -1,6 +1,6 @@
 /** `plumb`: one program, one file a command. Commands load their packages when they run, so that help is instant. */
 import { readFileSync } from 'node:fs';
-import { Argument, Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { reportFailure } from './failure.js';
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -57,16 +57,68 @@ backendOptions(
   plumb
     .command('reproduce')
     .description("run a paper's experiment: the method beside its baseline, claim by claim")
-    .argument('<id...>', 'experiments by id')
-    .option('--seeds <n>', 'how many seeds', '5')
+    .argument('<id...>', 'experiments by id, or by the folder of your own')
+    .option('--seeds <n>', 'how many counted seeds; 5, or as many as the pilot asks for, by default')
+    .option('--pilot <n>', 'seeds that run first and never count: they fix the number of counted ones and the power')
     .option('--quick', 'two steps an arm, to see that it runs')
     .option('--store', 'keep the result under docs/reproductions and rewrite docs/REPRODUCTIONS.md')
     .option('--json', 'print the result as JSON')
     .option('--out <folder>', 'where run folders go', 'runs')
     .option('--set <key=value...>', 'one setting of the experiment'),
 )
-  .addHelpText('after', '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json')
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json\n  plumb reproduce ./my-paper --pilot 3',
+  )
   .action(async (ids, options) => (await import('./commands/reproduce.js')).reproduce(ids, options));
+
+backendOptions(
+  plumb
+    .command('matrix')
+    .description('every paper beside what was measured here, and whether the code has changed since')
+    .option('--run', 'measure and store what is not stored yet; an interrupted matrix goes on')
+    .option('--stale', 'with --run: measure again what other code measured')
+    .option('--seeds <n>', 'how many counted seeds')
+    .option('--all', 'show papers without an experiment too')
+    .option('--json', 'as JSON')
+    .option('--out <folder>', 'where run folders go', 'runs'),
+)
+  .addHelpText('after', '\nExamples:\n  plumb matrix\n  plumb matrix --run --stale')
+  .action(async (options) => (await import('./commands/matrix.js')).matrix(options));
+
+plumb
+  .command('sweep')
+  .description('one command over a grid or list of settings: one run a cell, kept when it is done')
+  .argument('[command...]', 'behind --: `plumb COMMAND ...`, or another program with {key} and {out} where the values go')
+  .option('--grid <key=a,b...>', 'an axis of the grid, for instance --grid dpo.beta=0.05,0.1 --grid dpo.steps=40,80')
+  .option('--list <file>', 'a YAML or JSON list of settings, one cell an entry')
+  .option('--jobs <n>', 'cells at a time', '1')
+  .addOption(new Option('--launch <how>', 'here, as a Slurm array, or under mpirun').choices(['local', 'slurm', 'mpirun']).default('local'))
+  .option('--out <folder>', 'the folder of the sweep', 'runs/sweep')
+  .option('--show <metric...>', 'columns of the table, by a part of their names')
+  .option('--json', 'print the table as JSON')
+  .addOption(new Option('--cell <n>').hideHelp())
+  .addOption(new Option('--rank').hideHelp())
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb sweep --grid learningRate=3e-4,6e-4 --jobs 2 -- plumb reproduce par --seeds 1\n  plumb sweep --grid lr=1e-4,3e-4 -- node train.js --lr {lr} --out {out}',
+  )
+  .action(async (command, options) => (await import('./commands/sweep.js')).sweep(command, options));
+
+plumb
+  .command('new')
+  .description('begin something')
+  .command('paper')
+  .description("write a paper's experiment that runs as it stands, to be changed into yours")
+  .argument('<name>', 'lower-case words joined by hyphens')
+  .option('--out <folder>', 'where it goes; ./NAME by default')
+  .addHelpText('after', '\nExample:\n  plumb new paper my-paper')
+  .action(async (name, options) => (await import('./commands/paper.js')).newPaper(name, options));
+
+const check = plumb.command('check').description('what must hold, and whether it does');
+backendOptions(check.command('experiment').description('what every experiment must hold').argument('<id>', 'an experiment by id or folder'))
+  .addHelpText('after', '\nExample:\n  plumb check experiment ./my-paper')
+  .action(async (which, options) => (await import('./commands/paper.js')).checkExperiment(which, options));
 
 backendOptions(
   plumb
@@ -112,6 +164,35 @@ backendOptions(
     .option('--seed <n>', 'seed of everything random', '0')
     .option('--out <folder>', 'where the model goes; its place in the zoo by default'),
 ).action(async (name, options) => (await import('./commands/zoo.js')).train(name, options));
+
+const train = plumb.command('train').description('train a model of yours');
+const sft = configOptions(
+  backendOptions(
+    train
+      .command('sft')
+      .description('supervised finetuning on conversations, by an adapter (LoRA) or of all weights')
+      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
+      .option('--dataset <file>', 'conversations: JSON lines with messages, prompt and completion, or instruction and output, .gz too')
+      .option('--seed <n>', 'seed of everything random (0)')
+      .option('--out <folder>', 'where run folders go', 'runs')
+      .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
+      .option('--fresh', 'begin anew even if an interrupted run could be continued')
+      .option('--json', 'print the result as JSON'),
+  ),
+)
+  .helpOption(false)
+  .option('-h, --help', 'this, and every setting')
+  .allowUnknownOption()
+  .allowExcessArguments()
+  .usage('--model M --dataset D [--SETTING value ...]')
+  .addHelpText('after', '\nExample:\n  plumb train sft --model ./SmolLM2-135M-Instruct --dataset chats.jsonl --lora.r 16 --epochs 2')
+  .action(async (options, command) => {
+    const { trainSft, sftHelp } = await import('./commands/train.js');
+    if (options.help) {
+      sft.outputHelp();
+      console.log(sftHelp());
+    } else await trainSft(options, command.args);
+  });
 
 try {
   await plumb.parseAsync(process.argv);

@@ -57,5 +57,5 @@ function editDistance(a: string, b: string): number {
 }
 
 /** Every paper with what was measured, for `docs/REPRODUCTIONS.md`. @param resultsDir `docs/reproductions` */
-export const matrix = (resultsDir: string): MatrixRow[] =>
+export const matrix = (resultsDir: string): Promise<MatrixRow[]> =>
   reproductionMatrix({ implemented: new Map(experimentIds().map((id) => [id, experimentDir(id)])), resultsDir });

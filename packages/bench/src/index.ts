@@ -20,11 +20,14 @@ export type {
   StoredSeed,
 } from './experiment/index.js';
 export {
+  bedMakers,
   codeHash,
   defineExperiment,
   experimentContract,
+  experimentFile,
   experimentReport,
   judgeClaims,
+  loadExperimentFrom,
   minimumSeeds,
   packageVersions,
   parseConfig,

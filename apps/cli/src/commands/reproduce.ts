@@ -1,18 +1,35 @@
 /** `plumb reproduce`: papers' experiments, claim by claim. */
+import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type ExperimentResult, reproductionMatrix, reproductionsMarkdown, runExperiment } from '@plumbline/bench';
+import { type Experiment, type ExperimentResult, loadExperimentFrom, reproductionsMarkdown, runExperiment } from '@plumbline/bench';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
-import { experimentDir, experimentIds, loadExperiment } from '@plumbline/experiments';
+import { experimentDir, loadExperiment, matrix } from '@plumbline/experiments';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration } from '../progress.js';
 import { parseSettings, wholeNumber } from '../settings.js';
 
-type ReproduceOptions = BackendFlags & { seeds?: string; quick?: boolean; store?: boolean; json?: boolean; out: string; set?: string[] };
+type ReproduceOptions = BackendFlags & {
+  seeds?: string;
+  pilot?: string;
+  quick?: boolean;
+  store?: boolean;
+  json?: boolean;
+  quiet?: boolean;
+  out: string;
+  set?: string[];
+};
+
+/** An experiment by its id, or by the path of its folder or file. */
+export async function findExperiment(which: string): Promise<{ experiment: Experiment; dir: string }> {
+  const path = /[\\/.]/.test(which) || (existsSync(which) && existsSync(join(which, 'experiment.ts')));
+  if (path) return { experiment: await loadExperimentFrom(which), dir: resolve(which) };
+  return { experiment: await loadExperiment(which), dir: experimentDir(which) };
+}
 
 export async function reproduce(ids: readonly string[], options: ReproduceOptions): Promise<void> {
-  const found = await Promise.all(ids.map(async (id) => ({ experiment: await loadExperiment(id), dir: experimentDir(id) })));
+  const found = await Promise.all(ids.map(findExperiment));
   const seeds = options.seeds === undefined ? undefined : wholeNumber('--seeds', options.seeds, 1);
   if (options.store && seeds !== undefined && seeds < 5) throw new ConfigError(`--store keeps results of at least 5 seeds, not ${seeds}`);
   await startBackend(options);
@@ -27,10 +44,11 @@ export async function reproduce(ids: readonly string[], options: ReproduceOption
       ...(seeds !== undefined && { seeds }),
       config: parseSettings(options.set ?? []),
       quick: options.quick,
+      ...(options.pilot !== undefined && { pilot: wholeNumber('--pilot', options.pilot, 2) }),
       outDir: join(options.out, experiment.id),
       experimentDir: dir,
       ...(options.store && { storeDir: join(docsFolder(), 'reproductions', experiment.id) }),
-      command: `plumb reproduce ${experiment.id}${options.seeds ? ` --seeds ${options.seeds}` : ''}`,
+      command: `plumb reproduce ${experiment.id}${options.seeds ? ` --seeds ${options.seeds}` : ''}${options.pilot ? ` --pilot ${options.pilot}` : ''}`,
       signal,
       onProgress(progress) {
         if (progress.kind === 'message') say(`seed ${progress.seed}: ${progress.text}`);
@@ -45,14 +63,10 @@ export async function reproduce(ids: readonly string[], options: ReproduceOption
       },
     });
     results.push(result);
-    if (!options.json) print(result, reportPath);
+    if (!options.json && !options.quiet) print(result, reportPath);
+    if (options.store) await writeReproductions();
   }
-  if (options.json) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
-  if (options.store) {
-    const implemented = new Map(experimentIds().map((id) => [id, experimentDir(id)]));
-    const matrix = reproductionMatrix({ implemented, resultsDir: join(docsFolder(), 'reproductions') });
-    await writeFileAtomic(join(docsFolder(), 'REPRODUCTIONS.md'), reproductionsMarkdown(matrix));
-  }
+  if (options.json && !options.quiet) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
 }
 
 function print(result: ExperimentResult, reportPath: string): void {
@@ -71,5 +85,11 @@ function print(result: ExperimentResult, reportPath: string): void {
   );
 }
 
+/** The page of all papers, from what is stored. */
+async function writeReproductions(): Promise<void> {
+  const rows = await matrix(join(docsFolder(), 'reproductions'));
+  await writeFileAtomic(join(docsFolder(), 'REPRODUCTIONS.md'), reproductionsMarkdown(rows));
+}
+
 /** `docs` of the checkout that this tool was built in. */
-const docsFolder = () => join(dirname(fileURLToPath(import.meta.url)), '../../../docs');
+export const docsFolder = () => join(dirname(fileURLToPath(import.meta.url)), '../../../docs');

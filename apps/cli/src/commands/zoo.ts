@@ -27,20 +27,21 @@ export async function train(name: string, options: BackendFlags & { seed: string
   const out = resolve(options.out ?? join(zooFolder(), name));
   const signal = onInterrupt();
   let shown: { stage: string; bar: Progress } | undefined;
-  const result = await recipe.train({
-    seed,
-    out,
-    runDir: resolve(`runs/zoo-${name}-seed${seed}-${backend.name}`),
-    signal,
-    onProgress: ({ stage, done, total, unit, note }) => {
-      if (shown?.stage !== stage) {
-        shown?.bar.stop();
-        shown = { stage, bar: progress(stage, total, unit) };
-      }
-      shown.bar.update(done, note);
-    },
-  });
-  shown?.bar.stop();
+  const result = await recipe
+    .train({
+      seed,
+      out,
+      runDir: resolve(`runs/zoo-${name}-seed${seed}-${backend.name}`),
+      signal,
+      onProgress: ({ stage, done, total, unit, note }) => {
+        if (shown?.stage !== stage) {
+          shown?.bar.stop();
+          shown = { stage, bar: progress(stage, total, unit) };
+        }
+        shown.bar.update(done, note);
+      },
+    })
+    .finally(() => shown?.bar.stop()); // a bar that goes on ticking would keep the process alive
   for (const [what, value] of Object.entries(result.measured)) console.log(`${what.padEnd(40)} ${value.toPrecision(4)}`);
   console.log(`${duration(result.seconds)} on ${backend.name}; the model is in ${out}`);
 }

@@ -175,10 +175,10 @@ describe('judging', () => {
 });
 
 describe('the matrix', () => {
-  it('lists every paper once, and says which have no experiment yet', () => {
+  it('lists every paper once, and says which have no experiment yet', async () => {
     expect(papers.length).toBe(75);
     expect(new Set(papers.map(({ id }) => id)).size).toBe(75);
-    const rows = reproductionMatrix({ implemented: new Map([['par', undefined]]), resultsDir: root });
+    const rows = await reproductionMatrix({ implemented: new Map([['par', undefined]]), resultsDir: root });
     const text = reproductionsMarkdown(rows);
     expect(text).toContain('75 papers: 0 with stored results, 1 with an experiment but no stored result, 74 not yet implemented.');
     for (const { id } of papers) expect(text).toContain(id);
@@ -187,15 +187,15 @@ describe('the matrix', () => {
     const stored = join(root, 'docs');
     const { result } = await runExperiment(arithmetic(), { outDir: outDir(), storeDir: join(stored, 'par') });
     const implemented = new Map([['par', undefined]]);
-    expect(reproductionsMarkdown(reproductionMatrix({ implemented, resultsDir: stored }))).toContain('code unchanged since');
+    expect(reproductionsMarkdown(await reproductionMatrix({ implemented, resultsDir: stored }))).toContain('code unchanged since');
     writeFileSync(join(stored, 'par', 'result.json'), JSON.stringify({ ...result, codeHash: 'old' }));
-    const text = reproductionsMarkdown(reproductionMatrix({ implemented, resultsDir: stored }));
+    const text = reproductionsMarkdown(await reproductionMatrix({ implemented, resultsDir: stored }));
     expect(text).toContain('**the code has changed since**');
     expect(text).toContain('| B has more gold than A | holds | +');
   });
-  it('names a damaged result file', () => {
+  it('names a damaged result file', async () => {
     writeFileSync(join(root, 'docs', 'par', 'result.json'), '{');
-    expect(() => reproductionMatrix({ implemented: new Map([['par', undefined]]), resultsDir: join(root, 'docs') })).toThrow(
+    await expect(reproductionMatrix({ implemented: new Map([['par', undefined]]), resultsDir: join(root, 'docs') })).rejects.toThrow(
       /result\.json: not JSON/,
     );
   });

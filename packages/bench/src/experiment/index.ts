@@ -1,4 +1,5 @@
-export { codeHash, packageVersions } from './codeHash.js';
+export { bedMakers } from './beds.js';
+export { codeHash, experimentFile, loadExperimentFrom, packageVersions } from './bundle.js';
 export { experimentContract } from './contract.js';
 export { defineExperiment, parseConfig } from './define.js';
 export { judgeClaims, minimumSeeds } from './judge.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { FormatError } from '@plumbline/core';
 import { type Paper, papers } from '../papers.js';
 import { formatNumber } from '../report/index.js';
-import { codeHash } from './codeHash.js';
+import { codeHash } from './bundle.js';
 import { sourceWords } from './report.js';
 import type { ClaimResult, ExperimentResult } from './types.js';
 
@@ -22,20 +22,21 @@ export type MatrixRow = {
  *
  * @throws FormatError naming a result file that is damaged
  */
-export function reproductionMatrix({
+export async function reproductionMatrix({
   implemented,
   resultsDir,
 }: {
   implemented: ReadonlyMap<string, string | undefined>;
   resultsDir: string;
-}): MatrixRow[] {
-  return papers.map((paper) => {
+}): Promise<MatrixRow[]> {
+  const row = async (paper: Paper): Promise<MatrixRow> => {
     const file = join(resultsDir, paper.id, 'result.json');
     if (!implemented.has(paper.id)) return { paper, implemented: false };
     if (!existsSync(file)) return { paper, implemented: true };
     const result = readResult(file);
-    return { paper, implemented: true, result, fresh: result.codeHash === codeHash(result.packages, implemented.get(paper.id)) };
-  });
+    return { paper, implemented: true, result, fresh: result.codeHash === (await codeHash(result.packages, implemented.get(paper.id))) };
+  };
+  return Promise.all(papers.map(row));
 }
 
 export function readResult(file: string): ExperimentResult {

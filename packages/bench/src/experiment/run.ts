@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { backendInfo, CheckpointError, FileError, InterruptedError, openRun, rng, writeFileAtomic } from '@plumbline/core';
-import { wordsBed } from '@plumbline/envs';
 import { papers } from '../papers.js';
 import { reportPage } from '../report/index.js';
-import { codeHash, packageVersions } from './codeHash.js';
+import { bedMakers } from './beds.js';
+import { codeHash, packageVersions } from './bundle.js';
 import { parseConfig } from './define.js';
 import { judgeClaims, minimumSeeds, summarise } from './judge.js';
 import { experimentReport } from './report.js';
@@ -34,7 +34,6 @@ export type RunOptions = {
   beds?: Partial<BedMakers>;
 };
 
-const makers: BedMakers = { words: ({ seed, model }) => wordsBed({ seed, ...(model !== undefined && { base: model }) }) };
 const firstPilotSeed = 1000;
 
 /**
@@ -68,7 +67,7 @@ export async function runExperiment(
   const dir = join(outDir, configHash);
   makeFolder(dir);
   await writeFileAtomic(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
-  const hash = codeHash(experiment.packages, experimentDir);
+  const hash = await codeHash(experiment.packages, experimentDir);
   const settings = {
     experiment,
     config,
@@ -76,7 +75,7 @@ export async function runExperiment(
     hash,
     onProgress,
     signal: signal ?? new AbortController().signal,
-    makers: { ...makers, ...beds },
+    makers: { ...bedMakers, ...beds },
   };
 
   const pilotSeeds = Array.from({ length: pilot }, (_, i) => firstPilotSeed + i);

@@ -1,0 +1,60 @@
+/** Where the cells of a sweep run when not here: as a Slurm array, or under mpirun. Both only start `plumb sweep` again, once a cell or a rank. */
+import { spawn, spawnSync } from 'node:child_process';
+import { join, resolve } from 'node:path';
+import { ConfigError, writeFileAtomic } from '@plumbline/core';
+
+const words = (list: readonly string[]) =>
+  list.map((word) => (/^[\w./:=@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ');
+
+/**
+ * Writes `sweep.sbatch` and hands it to Slurm. @returns what sbatch said
+ *
+ * @throws ConfigError where there is no Slurm, naming the file to submit elsewhere
+ */
+export async function submitToSlurm(dir: string, cells: number, jobs: number): Promise<string> {
+  const file = join(resolve(dir), 'sweep.sbatch');
+  const script = [
+    '#!/bin/sh',
+    '#SBATCH --job-name=plumb-sweep',
+    `#SBATCH --array=0-${cells - 1}%${jobs}`,
+    `#SBATCH --output=${resolve(dir)}/slurm-%a.txt`,
+    `cd ${words([process.cwd()])}`,
+    `exec ${words([process.execPath, resolve(process.argv[1]), 'sweep', '--out', resolve(dir), '--cell'])} "$SLURM_ARRAY_TASK_ID"`,
+    '',
+  ].join('\n');
+  await writeFileAtomic(file, script);
+  const submitted = spawnSync('sbatch', [file], { encoding: 'utf8' });
+  if (submitted.error) throw new ConfigError(`there is no sbatch on this machine; ${file} is written: submit it where Slurm is`);
+  if (submitted.status !== 0) throw new ConfigError(`sbatch refused ${file}: ${submitted.stderr.trim()}`);
+  return submitted.stdout.trim();
+}
+
+/** Starts `jobs` ranks that share the cells. @throws ConfigError where there is no mpirun, or it fails */
+export async function runUnderMpi(dir: string, jobs: number): Promise<void> {
+  const child = spawn(
+    'mpirun',
+    ['-n', String(jobs), process.execPath, resolve(process.argv[1]), 'sweep', '--out', resolve(dir), '--rank'],
+    {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    },
+  );
+  const code = await new Promise<number | null>((done, failed) => {
+    child.once('error', () =>
+      failed(new ConfigError('there is no mpirun on this machine; install Open MPI or MPICH, or leave --launch out')),
+    );
+    child.once('close', done);
+  });
+  if (code !== 0) throw new ConfigError(`mpirun ended with exit code ${code}; the cells' own log.txt say why`);
+}
+
+/** This process's place among those that mpirun or srun started. @throws ConfigError where nobody did */
+export function rankAndSize(env: NodeJS.ProcessEnv = process.env): { rank: number; size: number } {
+  const pairs = [
+    ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'],
+    ['PMI_RANK', 'PMI_SIZE'],
+    ['SLURM_PROCID', 'SLURM_NTASKS'],
+  ];
+  const found = pairs.find(([rank, size]) => env[rank] !== undefined && env[size] !== undefined);
+  if (!found) throw new ConfigError('--rank is for processes that mpirun or srun started: none of their variables is set');
+  return { rank: Number(env[found[0]]), size: Number(env[found[1]]) };
+}

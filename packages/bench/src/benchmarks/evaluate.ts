@@ -1,0 +1,284 @@
+/** Judges a reward, a judge, a step scorer or a model on a benchmark: item by item, kept as it goes, then the official table. */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError, FormatError, InterruptedError, type Rng, rng as seeded, writeFileAtomic } from '@plumbline/core';
+import type { LanguageModel, PairwiseJudge, RewardFunction, Sampling, StepRewardFunction } from '@plumbline/data';
+import { reportPage } from '../report/index.js';
+import { benchmarkReport } from './report.js';
+import type {
+  AnswerItem,
+  AnswerOutcome,
+  Benchmark,
+  BenchmarkNumber,
+  PreferenceItem,
+  PreferenceOutcome,
+  Row,
+  RowPlace,
+  StepItem,
+  StepOutcome,
+} from './types.js';
+
+/** What is judged. A reward and a judge fit benchmarks of preferences, a step scorer those of steps, a model those of answers. */
+export type Subject =
+  | { kind: 'reward'; reward: RewardFunction }
+  | { kind: 'judge'; judge: PairwiseJudge }
+  | { kind: 'steps'; steps: StepRewardFunction }
+  | { kind: 'model'; model: LanguageModel; sampling?: Partial<Omit<Sampling, 'rng' | 'signal'>> };
+export type Item = PreferenceItem | StepItem | AnswerItem;
+type Outcome = (PreferenceOutcome | StepOutcome | AnswerOutcome) & { firstShown?: number; agrees?: number; pairs?: number };
+/** One line of `results.jsonl`. */
+type Line = { id: string; outcome?: Outcome; error?: string };
+
+export type EvaluateOptions = {
+  items: readonly Item[];
+  subject: Subject;
+  /** Where `results.jsonl`, `result.json` and `report.html` go; results of an earlier start under the same name are kept. */
+  dir: string;
+  /** Items at once; 16 unless said. A model on this machine likes many, an endpoint as many as it serves. */
+  batch?: number;
+  /** A step counts as sound above this. */
+  threshold?: number;
+  seed?: number;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number, note?: string) => void;
+};
+export type EvalResult = {
+  format: 1;
+  benchmark: string;
+  title: string;
+  metric: string;
+  paper?: string;
+  subject: string;
+  date: string;
+  /** The headline first. */
+  numbers: BenchmarkNumber[];
+  items: number;
+  /** Items without an outcome, left out of the numbers, and why by the first of them. */
+  missing: number;
+  firstError?: string;
+  /** Of a judge: how often both orders agree, and how often it takes the answer shown first. */
+  orders?: { agreement: number; firstShown: number; pairs: number };
+  /** Seconds of the last start. */
+  seconds: number;
+};
+
+const fits: Record<Benchmark['kind'], readonly Subject['kind'][]> = {
+  preference: ['reward', 'judge'],
+  steps: ['steps'],
+  answers: ['model'],
+};
+const wanted: Record<Benchmark['kind'], string> = {
+  preference: 'a reward function or a pairwise judge',
+  steps: 'a step reward function',
+  answers: 'a language model',
+};
+
+/** The items in rows of a benchmark's files. @throws FormatError for a row that does not fit, an id that is there twice, or where there is none */
+export async function readItems(
+  benchmark: Benchmark,
+  rows: AsyncIterable<{ row: Row; place: RowPlace }>,
+  { limit = Infinity }: { limit?: number } = {},
+): Promise<Item[]> {
+  const items: Item[] = [];
+  const ids = new Set<string>();
+  for await (const { row, place } of rows) {
+    if (items.length >= limit) break;
+    const item = benchmark.read(row, place) as Item | undefined;
+    if (!item) continue;
+    if (ids.has(item.id)) throw new FormatError(`${place.path}, line ${place.line}: the id "${item.id}" is there twice`);
+    ids.add(item.id);
+    items.push(item);
+  }
+  if (items.length === 0) throw new FormatError(`no item of ${benchmark.title} was found; it reads ${benchmark.files}`);
+  return items;
+}
+
+/**
+ * @returns the result and where its page lies
+ * @throws ConfigError for a subject that does not fit; InterruptedError after `signal`, with what is done kept; the first error where more than half of the items fail
+ */
+export async function evaluate(
+  benchmark: Benchmark,
+  { items, subject, dir, batch = 16, threshold, seed = 0, signal, onProgress = () => {} }: EvaluateOptions,
+): Promise<{ result: EvalResult; reportPath: string }> {
+  if (!fits[benchmark.kind].includes(subject.kind)) throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
+  const started = Date.now();
+  mkdirSync(dir, { recursive: true });
+  const name = nameOf(subject);
+  const { done, add } = openResults(join(dir, 'results.jsonl'), JSON.stringify({ benchmark: benchmark.id, subject: name, seed }));
+  const rng = seeded(seed).fork('evaluate', benchmark.id);
+  const open = items.filter(({ id }) => !done.get(id)?.outcome);
+  let failures = 0;
+  for (let from = 0; from < open.length; from += batch) {
+    if (signal?.aborted) break;
+    const some = open.slice(from, from + batch);
+    for (const line of await tryEach(some, (part) => judge(benchmark, part, subject, rng, signal), signal)) {
+      if (line.error !== undefined) failures++;
+      done.set(line.id, line);
+      add(line);
+    }
+    if (failures > 8 && failures > (from + some.length) / 2)
+      throw new FormatError(
+        `${name} failed on ${failures} of ${from + some.length} items; the last error: ${[...done.values()].findLast(({ error }) => error)?.error}`,
+      );
+    onProgress(items.length - open.length + from + some.length, items.length, failures > 0 ? `${failures} failed` : undefined);
+  }
+  if (signal?.aborted)
+    throw new InterruptedError(
+      `Stopped. ${[...done.values()].filter(({ outcome }) => outcome).length} of ${items.length} items are kept in ${dir}; the same command goes on from there.`,
+    );
+
+  const judged = items.filter(({ id }) => done.get(id)?.outcome);
+  if (judged.length === 0) throw new FormatError(`${name} answered no item: ${done.get(items[0].id)?.error}`);
+  const outcomes = judged.map(({ id }) => done.get(id)!.outcome!);
+  const firstError = items.map(({ id }) => done.get(id)?.error).find((error) => error !== undefined);
+  const result: EvalResult = {
+    format: 1,
+    benchmark: benchmark.id,
+    title: benchmark.title,
+    metric: benchmark.metric,
+    ...(benchmark.paper && { paper: benchmark.paper }),
+    subject: name,
+    date: new Date().toISOString().slice(0, 10),
+    numbers: numbersOf(benchmark, judged, outcomes, threshold),
+    items: judged.length,
+    missing: items.length - judged.length,
+    ...(firstError !== undefined && { firstError }),
+    ...ordersOf(outcomes),
+    seconds: (Date.now() - started) / 1000,
+  };
+  await writeFileAtomic(join(dir, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
+  const reportPath = join(dir, 'report.html');
+  await writeFileAtomic(reportPath, reportPage(benchmarkReport(benchmark, result, judged, outcomes)));
+  return { result, reportPath };
+}
+
+/** The official table from outcomes that are there already: recorded scores, for one. */
+export function numbersOf(
+  benchmark: Benchmark,
+  items: readonly Item[],
+  outcomes: readonly object[],
+  threshold?: number,
+): BenchmarkNumber[] {
+  if (benchmark.kind === 'preference')
+    return benchmark.report(items as readonly PreferenceItem[], outcomes as readonly PreferenceOutcome[]);
+  if (benchmark.kind === 'steps')
+    return benchmark.report(items as readonly StepItem[], outcomes as readonly StepOutcome[], threshold === undefined ? {} : { threshold });
+  return benchmark.report(items as readonly AnswerItem[], outcomes as readonly AnswerOutcome[]);
+}
+
+const nameOf = (subject: Subject): string =>
+  subject.kind === 'reward'
+    ? subject.reward.name
+    : subject.kind === 'judge'
+      ? subject.judge.name
+      : subject.kind === 'steps'
+        ? subject.steps.name
+        : subject.model.name;
+
+/** A batch at once; where it fails, one by one, so that one bad item costs itself alone. */
+async function tryEach(items: readonly Item[], run: (items: readonly Item[]) => Promise<Outcome[]>, signal?: AbortSignal): Promise<Line[]> {
+  try {
+    const outcomes = await run(items);
+    return items.map(({ id }, i) => ({ id, outcome: outcomes[i] }));
+  } catch (error) {
+    if (signal?.aborted) return [];
+    if (items.length === 1) return [{ id: items[0].id, error: error instanceof Error ? error.message : String(error) }];
+    const lines: Line[] = [];
+    for (const item of items) lines.push(...(await tryEach([item], run, signal)));
+    return lines;
+  }
+}
+
+async function judge(benchmark: Benchmark, items: readonly Item[], subject: Subject, rng: Rng, signal?: AbortSignal): Promise<Outcome[]> {
+  const ctx = { rng: rng.fork(items[0].id), signal };
+  if (subject.kind === 'reward') return rewardOutcomes(items as readonly PreferenceItem[], subject.reward, ctx);
+  if (subject.kind === 'judge') return judgeOutcomes(items as readonly PreferenceItem[], subject.judge, ctx);
+  if (subject.kind === 'steps') {
+    const asked = (items as readonly StepItem[]).map(({ prompt, steps }) => ({ prompt, steps }));
+    const scores = await subject.steps.scoreSteps(asked, ctx);
+    return items.map((item, i) => {
+      if (scores[i].length !== asked[i].steps.length || scores[i].some(Number.isNaN))
+        throw new RangeError(`item "${item.id}": ${scores[i].length} scores for ${asked[i].steps.length} steps, or one that is no number`);
+      return { scores: Array.from(scores[i]) };
+    });
+  }
+  if (benchmark.kind !== 'answers') throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
+  const sampling = { maxTokens: benchmark.maxTokens, temperature: 0, ...subject.sampling, rng: ctx.rng, signal };
+  const answers = await subject.model.generate(
+    items.map(({ prompt }) => prompt),
+    sampling,
+  );
+  return Promise.all(
+    items.map(async (item, i) => {
+      const response = answers[i][0].text;
+      return { response, passed: await benchmark.check(item as AnswerItem, response, { signal }) };
+    }),
+  );
+}
+
+type Asking = { rng: Rng; signal?: AbortSignal };
+async function rewardOutcomes(items: readonly PreferenceItem[], reward: RewardFunction, ctx: Asking): Promise<Outcome[]> {
+  const batch = items.flatMap(({ prompt, candidates, media }) =>
+    candidates.map((completion) => ({ prompt, completion, ...(media && { media }) })),
+  );
+  const { scores, abstained } = await reward.score(batch, ctx);
+  let at = 0;
+  return items.map((item) => {
+    const from = at;
+    at += item.candidates.length;
+    if (abstained?.subarray(from, at).some(Boolean)) throw new RangeError(`item "${item.id}": the reward abstained`);
+    return { scores: Array.from(scores.subarray(from, at)) };
+  });
+}
+
+/** Each pair of a right and a wrong answer in both orders: right where the two verdicts together favour the right one, 0.5 where they cancel. */
+async function judgeOutcomes(items: readonly PreferenceItem[], judge: PairwiseJudge, ctx: Asking): Promise<Outcome[]> {
+  const pairs = items.flatMap(({ prompt, candidates, correct }, item) =>
+    candidates.slice(0, correct).flatMap((right) => candidates.slice(correct).map((wrong) => ({ item, prompt, right, wrong }))),
+  );
+  const verdicts = await judge.compare(
+    pairs.flatMap(({ prompt, right, wrong }) => [
+      { prompt, a: right, b: wrong },
+      { prompt, a: wrong, b: right },
+    ]),
+    ctx,
+  );
+  const outcomes = items.map(() => ({ wins: [] as number[], firstShown: 0, agrees: 0, pairs: 0 }));
+  for (const [p, { item }] of pairs.entries()) {
+    const [forward, backward] = [verdicts[2 * p].winner, verdicts[2 * p + 1].winner];
+    const votes = (forward === 'a' ? 1 : forward === 'b' ? -1 : 0) + (backward === 'b' ? 1 : backward === 'a' ? -1 : 0);
+    const outcome = outcomes[item];
+    outcome.wins.push(votes > 0 ? 1 : votes < 0 ? 0 : 0.5);
+    outcome.pairs++;
+    if (Math.abs(votes) === 2) outcome.agrees++;
+    outcome.firstShown += ((forward === 'a' ? 1 : forward === 'tie' ? 0.5 : 0) + (backward === 'a' ? 1 : backward === 'tie' ? 0.5 : 0)) / 2;
+  }
+  return outcomes;
+}
+
+function ordersOf(outcomes: readonly Outcome[]): Pick<EvalResult, 'orders'> {
+  const pairs = outcomes.reduce((sum, one) => sum + (one.pairs ?? 0), 0);
+  if (pairs === 0) return {};
+  const share = (name: 'agrees' | 'firstShown') => outcomes.reduce((sum, one) => sum + (one[name] ?? 0), 0) / pairs;
+  return { orders: { agreement: share('agrees'), firstShown: share('firstShown'), pairs } };
+}
+
+/** The lines that are there, and how to add one; a line that a crash cut short is dropped. @throws ConfigError where they are another subject's */
+function openResults(file: string, header: string): { done: Map<string, Line>; add(line: Line): void } {
+  const done = new Map<string, Line>();
+  if (!existsSync(file)) appendFileSync(file, `${header}\n`);
+  else {
+    const content = readFileSync(file);
+    const whole = content.subarray(0, content.lastIndexOf(10) + 1);
+    if (whole.length < content.length) truncateSync(file, whole.length);
+    const [first, ...lines] = whole.toString('utf8').split('\n').filter(Boolean);
+    if (first === undefined) appendFileSync(file, `${header}\n`);
+    else if (first !== header) throw new ConfigError(`${file} holds the results of ${first}, not of ${header}; choose another folder`);
+    for (const text of lines) {
+      const line = JSON.parse(text) as Line;
+      done.set(line.id, line);
+    }
+  }
+  return { done, add: (line) => appendFileSync(file, `${JSON.stringify(line)}\n`) };
+}

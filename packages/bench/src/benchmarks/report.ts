@@ -1,0 +1,153 @@
+/** The report page of an evaluation: the official table, where it stands by subset, and items that went wrong. */
+import { type Completion, textOf } from '@plumbline/data';
+import type { Cell, ReportPage, Section } from '../report/index.js';
+import type { EvalResult, Item } from './evaluate.js';
+import type {
+  AnswerItem,
+  AnswerOutcome,
+  Benchmark,
+  BenchmarkNumber,
+  PreferenceItem,
+  PreferenceOutcome,
+  StepItem,
+  StepOutcome,
+} from './types.js';
+
+/** Texts longer than this are cut on the page. */
+const longest = 1200;
+
+export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items: readonly Item[], outcomes: readonly object[]): ReportPage {
+  const [headline] = result.numbers;
+  const parts = result.numbers.filter(({ level, ci95 }) => level !== 'detail' && ci95);
+  return {
+    title: `${result.title}: ${result.subject}`,
+    subtitle: `${result.metric} · ${result.items} items${result.paper ? ` · arXiv:${result.paper}` : ''} · ${result.date}`,
+    paragraphs: [
+      ...(result.missing > 0
+        ? [
+            `Warning: ${result.missing} of ${result.items + result.missing} items have no outcome and are left out. The first: ${result.firstError ?? 'unknown'}`,
+          ]
+        : []),
+      ...(items.some((item) => 'media' in item && item.media && item.media.length > 0)
+        ? ['Warning: these items come with images or videos, which were not shown: this is a text-only control.']
+        : []),
+    ],
+    highlights: [
+      { label: headline.name, value: percent(headline), note: `${headline.n} ${benchmark.kind === 'steps' ? 'steps' : 'items'}` },
+      ...(result.orders
+        ? [
+            { label: 'both orders agree', value: `${(100 * result.orders.agreement).toFixed(0)}%`, note: `${result.orders.pairs} pairs` },
+            {
+              label: 'the first shown is taken',
+              value: `${(100 * result.orders.firstShown).toFixed(0)}%`,
+              note: '50% without a bias of position',
+            },
+          ]
+        : []),
+    ],
+    sections: [
+      {
+        kind: 'table',
+        title: 'Numbers',
+        columns: [
+          { key: 'name', label: 'What' },
+          { key: 'value', label: 'Value', digits: 4 },
+          { key: 'n', label: benchmark.kind === 'steps' ? 'Steps' : 'Items' },
+        ],
+        rows: result.numbers.map(
+          ({ name, level, value, n, ci95 }): Record<string, Cell> => ({
+            name: level === 'subset' ? `  ${name}` : name,
+            value: ci95 ? { mean: value, low: ci95[0], high: ci95[1] } : value,
+            n: String(n),
+          }),
+        ),
+      },
+      ...(parts.length > 1
+        ? [
+            {
+              kind: 'intervals',
+              title: 'By subset, 95% intervals',
+              x: { label: 'value' },
+              rows: parts.map(({ name, value, ci95 }) => ({ label: name, mean: value, low: ci95![0], high: ci95![1] })),
+            } satisfies Section,
+          ]
+        : []),
+      ...wrongOnes(benchmark, items, outcomes),
+    ],
+    footer: `plumb eval ${result.benchmark}`,
+  };
+}
+
+const percent = ({ value }: BenchmarkNumber) => `${(100 * value).toFixed(1)}%`;
+
+/** A few items that were judged wrongly, to read. */
+function wrongOnes(benchmark: Benchmark, items: readonly Item[], outcomes: readonly object[]): Section[] {
+  const groups =
+    benchmark.kind === 'preference'
+      ? (items as readonly PreferenceItem[]).flatMap((item, i) => preferenceWrong(item, outcomes[i] as PreferenceOutcome))
+      : benchmark.kind === 'steps'
+        ? (items as readonly StepItem[]).flatMap((item, i) => stepsWrong(item, outcomes[i] as StepOutcome))
+        : (items as readonly AnswerItem[]).flatMap((item, i) => answerWrong(item, outcomes[i] as AnswerOutcome));
+  if (groups.length === 0) return [];
+  // spread over the benchmark, not its first subset alone
+  const every = Math.max(1, Math.floor(groups.length / 6));
+  return [
+    {
+      kind: 'sideBySide',
+      title: 'Judged wrongly',
+      paragraphs: [`${groups.length} items in all; a few of them:`],
+      groups: groups.filter((_, i) => i % every === 0).slice(0, 6),
+    },
+  ];
+}
+
+type Group = { prompt: string; texts: { label: string; text: string; note?: string }[] };
+const cut = (text: string) => (text.length > longest ? `${text.slice(0, longest)} …` : text);
+const shown = (value: Completion) => cut(textOf(value));
+
+function preferenceWrong(item: PreferenceItem, outcome: PreferenceOutcome): Group[] {
+  if ('wins' in outcome) {
+    const wrong = outcome.wins.findIndex((win) => win < 1);
+    if (wrong < 0) return [];
+    const others = item.candidates.length - item.correct;
+    return [
+      group(item, Math.floor(wrong / others), item.correct + (wrong % others), outcome.wins[wrong] === 0.5 ? 'undecided' : 'preferred'),
+    ];
+  }
+  const { scores } = outcome;
+  const right = scores.slice(0, item.correct);
+  const wrong = scores.slice(item.correct);
+  const [low, high] = [right.indexOf(Math.min(...right)), item.correct + wrong.indexOf(Math.max(...wrong))];
+  return scores[low] > scores[high] ? [] : [group(item, low, high, `score ${scores[high].toFixed(3)}`, `score ${scores[low].toFixed(3)}`)];
+}
+const group = (item: PreferenceItem, right: number, wrong: number, note: string, rightNote?: string): Group => ({
+  prompt: shown(item.prompt),
+  texts: [
+    { label: 'right', text: shown(item.candidates[right]), ...(rightNote && { note: rightNote }) },
+    { label: 'wrong', text: shown(item.candidates[wrong]), note },
+  ],
+});
+
+function stepsWrong(item: StepItem, { scores }: StepOutcome): Group[] {
+  const first = Math.min(...item.errors);
+  if (item.errors.length === 0 || !(scores[first] > 0.5)) return [];
+  return [
+    {
+      prompt: shown(item.prompt),
+      texts: [
+        { label: `step ${first + 1}, an error that was passed`, text: cut(item.steps[first]), note: `score ${scores[first].toFixed(3)}` },
+      ],
+    },
+  ];
+}
+
+function answerWrong(item: AnswerItem, { response, passed }: AnswerOutcome): Group[] {
+  const failed = Object.entries(passed).filter(([, value]) => value < 1);
+  if (failed.length === 0) return [];
+  return [
+    {
+      prompt: shown(item.prompt),
+      texts: [{ label: 'answer', text: cut(response), note: `not passed: ${failed.map(([name]) => name).join(', ')}` }],
+    },
+  ];
+}
