@@ -105,7 +105,7 @@ export async function build({ force = false } = {}) {
     const has = [...Object.keys(isas), ...known.map(([isa]) => isa)].map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
     const jobs = [];
     for (const [isa, flags] of Object.entries(isas))
-      for (const unit of ['fused', 'ops', 'gemm'])
+      for (const unit of ['fused', 'ops', 'gemm', 'decode'])
         jobs.push({ source: unit, object: `${unit}-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`] });
     for (const [isa, flags] of known)
       jobs.push({ source: 'gemm', object: `gemm-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`, '-DPLUMB_PAIRS'] });

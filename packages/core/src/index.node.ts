@@ -43,6 +43,7 @@ export {
   readScalars,
   rmsNorm,
   rotary,
+  rotaryTables,
   sampleTokens,
   scope,
   segmentMean,

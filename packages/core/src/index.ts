@@ -17,7 +17,7 @@ export { gelu, geluTanh } from './kernels/gelu.js';
 export { layerNorm } from './kernels/layerNorm.js';
 export { type LinearAttrs, linear } from './kernels/linear.js';
 export { rmsNorm } from './kernels/rmsNorm.js';
-export { type RotaryAttrs, rotary } from './kernels/rotary.js';
+export { type RotaryAttrs, rotary, rotaryTables } from './kernels/rotary.js';
 export { gatherRows, type SegmentAttrs, segmentMean, segmentSum } from './kernels/rows.js';
 export { type SampledTokens, type SampleTokensAttrs, sampleTokens } from './kernels/sampleTokens.js';
 export { swiGlu } from './kernels/swiGlu.js';

@@ -3,6 +3,8 @@ import { type NativeBackend, raw } from '@plumbline/native';
 import * as tf from '@tensorflow/tfjs-core';
 import { type PackedForm, packedForm, registerPacker, type StoredMatrix } from './frozen.js';
 import type { AttentionAttrs } from './kernels/attention.js';
+import type { CachedAttentionAttrs } from './kernels/cachedAttention.js';
+import type { DecoderStepCall } from './kernels/decoderStep.js';
 import type { EmbeddingAttrs } from './kernels/embedding.js';
 import type { LinearAttrs } from './kernels/linear.js';
 import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
@@ -142,6 +144,31 @@ export function registerNativeKernels(): void {
       raw.attentionGrad(of(inputs['dy:y']), of(q), of(k), of(v), of(y), of(lse), attentionShape(q, k, attrs), ...to);
     },
   );
+
+  register<CachedAttentionAttrs>(
+    'CachedAttention',
+    ({ inputs: { q }, attrs: { keys, values, rows, lengths, tables, ...rest }, make, of }) => {
+      const [, heads, headDim] = q.shape;
+      const y = make(q.shape);
+      raw.pagedAttention(of(q), keys, values, rows, lengths, tables, { ...rest, heads, headDim }, y.values);
+      return [y.info];
+    },
+  );
+  put({
+    kernelName: 'DecoderStep',
+    backendName: 'native',
+    kernelFunc: ({ attrs, backend }) => {
+      const { shape, weights, x, rotary, rows, lengths, tables, slots, wanted, logits } = attrs as unknown as DecoderStepCall;
+      const native = backend as unknown as NativeBackend;
+      const arrays = weights.map((one) => {
+        if (one === null || one instanceof Float32Array) return one;
+        return 'storage' in one ? packed(one) : (native.values(one) as Float32Array);
+      });
+      const o = { ...shape, bf16: shape.products === 'bf16' };
+      raw.decoderStep(o, arrays, native.values(x) as Float32Array, rotary, { rows, lengths, tables, slots, wanted }, logits);
+      return [];
+    },
+  });
 
   register<TokenLogpsAttrs>('TokenLogps', ({ inputs, attrs, make, of }) => {
     const n = attrs.targets.length;

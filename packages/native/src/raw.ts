@@ -5,9 +5,12 @@
 import { type Addon, need } from './addon.js';
 import { binaryIndex, unaryIndex } from './kernels.js';
 
+export { type DecoderStepShape, decoderStep, type PagedShape, pagedAttention } from './decode.js';
+
 type F32 = Float32Array;
 
-function expect(kernel: string, lengths: Record<string, [ArrayLike<number> | null | undefined, number]>): void {
+/** @throws RangeError naming the first array that is not as long as it should be */
+export function expect(kernel: string, lengths: Record<string, [ArrayLike<number> | null | undefined, number]>): void {
   for (const [name, [array, length]] of Object.entries(lengths))
     if (array && array.length !== length) throw new RangeError(`${kernel}: ${name} has ${array.length} entries, not ${length}`);
 }
@@ -54,7 +57,7 @@ export type PackedMatrix = {
   readonly out: number;
   readonly in: number;
 };
-const storages = { f32: 0, bf16: 1, int8: 2 } as const;
+export const storages = { f32: 0, bf16: 1, int8: 2 } as const;
 /** Outputs that lie together; a matrix takes the memory of a whole number of these. */
 const panel = 32;
 

@@ -15,10 +15,12 @@ import type { CompletionLogps, Decoder, KvCache, PackedBatch, Tokenizer } from '
 import * as tf from '@tensorflow/tfjs-core';
 import { type Attend, type BackboneAdapter, backboneOf } from './backbone.js';
 import { createKvCache } from './cache.js';
+import { fittedWeights } from './fit.js';
 import { frozenParameters, type Storage } from './frozen.js';
 import { layoutOf, parameterShapes } from './layout.js';
 import { asHead } from './matrix.js';
 import type { DecoderSpec } from './spec.js';
+import { fusedStep } from './step.js';
 
 /** A decoder in this process: trainable, and able to generate. */
 export interface LocalDecoder extends Decoder {
@@ -105,6 +107,7 @@ export function decoderOf(
         { cuSeqlens, causal: true, scale, window: spec.windows?.[layer] || undefined, softcap: attentionSoftcap, prefixOf },
       ).y;
 
+  let fused: ReturnType<typeof fusedStep> | undefined;
   const decoder: LocalDecoder = {
     name,
     spec,
@@ -165,7 +168,12 @@ export function decoderOf(
         windows: spec.windows,
         ...size,
       }),
-    async next({ tokens, positions, rows, wanted }, cache) {
+    async next(step, cache) {
+      const { tokens, positions, rows, wanted } = step;
+      // An adapter's layers are no longer those of its base.
+      if (!adapter && !fused) fused = fusedStep(spec, parameters, products);
+      const whole = fused?.(step, cache);
+      if (whole) return whole;
       const logits = tf.tidy(() => {
         const x = run(tokens, positions, (q, k, v, layer) => {
           cache.append(layer, rows, k, v);
@@ -255,23 +263,8 @@ function newWeights(spec: DecoderSpec, rng: Rng): DecoderWeights {
 }
 
 function fitted(spec: DecoderSpec, weights: DecoderWeights, name: string): DecoderWeights {
-  const shapes = parameterShapes(spec);
-  const problems: string[] = [];
-  for (const [key, shape] of Object.entries(shapes)) {
-    const found = weights[key];
-    if (!found) problems.push(`"${key}" [${shape}] is missing`);
-    else if (found.shape.join() !== shape.join()) problems.push(`"${key}" is [${found.shape}], not [${shape}]`);
-  }
   // Tied models often repeat the embedding as their head, and old files carry rotary tables and masks.
   const spare = (key: string) =>
     /rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$/.test(key) || (spec.tiedEmbeddings && key === 'lm_head.weight');
-  for (const key of Object.keys(weights))
-    if (!(key in shapes) && !spare(key))
-      problems.push(`"${key}" [${weights[key].shape}] is not part of a ${spec.family} of this configuration`);
-  if (problems.length > 0) {
-    throw new ConfigError(
-      `${name}: the weights do not fit the configuration: ${problems.slice(0, 6).join('; ')}${problems.length > 6 ? `; and ${problems.length - 6} more` : ''}`,
-    );
-  }
-  return Object.fromEntries(Object.keys(shapes).map((key) => [key, weights[key]]));
+  return fittedWeights(parameterShapes(spec), weights, name, `a ${spec.family} of this configuration`, spare);
 }

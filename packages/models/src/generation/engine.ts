@@ -60,7 +60,15 @@ export interface Engine {
   dispose(): Promise<void>;
 }
 
-type Sequence = { sample: number; row: number; uniforms: Float32Array; tokens: number[]; logps: number[]; finish?: Generation['finish']; stream?: TextStream };
+type Sequence = {
+  sample: number;
+  row: number;
+  uniforms: Float32Array;
+  tokens: number[];
+  logps: number[];
+  finish?: Generation['finish'];
+  stream?: TextStream;
+};
 type Job = EngineRequest & {
   room: number;
   /** The cache row of the prompt, until all samples have begun. */
@@ -173,7 +181,9 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
       const own = shared && (changed || part.length > 1);
       const values = own ? new Float32Array(part.length * vocabSize) : logits.subarray(at(0), at(0) + part.length * vocabSize);
       if (own) for (let i = 0; i < part.length; i++) values.set(logits.subarray(0, vocabSize), i * vocabSize);
-      const ready = part.map(({ job: j, sequence }, i) => attempt(j, () => prepare(j, sequence, values.subarray(i * vocabSize, (i + 1) * vocabSize))));
+      const ready = part.map(({ job: j, sequence }, i) =>
+        attempt(j, () => prepare(j, sequence, values.subarray(i * vocabSize, (i + 1) * vocabSize))),
+      );
       const drawn = sampleTokens({
         ...job.rule,
         logits: values,
@@ -234,7 +244,15 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
       sequence.stream ??= textStream(decoder.tokenizer, job.stop);
       let text = sequence.stream.push(tokens);
       if (sequence.finish) text += sequence.stream.end(textOf(job, tokens));
-      job.onToken({ sample: sequence.sample, index: tokens.length - 1, token, logp, text, ...(top && { top }), ...(sequence.finish && { finish: sequence.finish }) });
+      job.onToken({
+        sample: sequence.sample,
+        index: tokens.length - 1,
+        token,
+        logp,
+        text,
+        ...(top && { top }),
+        ...(sequence.finish && { finish: sequence.finish }),
+      });
     }
   };
 
@@ -257,7 +275,13 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
       if (!job.first) continue;
       const fresh: { job: Job; sequence: Sequence }[] = [];
       while (job.begun < job.n && sequenceRows > 0 && freeBlocks >= ownBlocks(job)) {
-        const sequence: Sequence = { sample: job.begun, row: takeRow(), uniforms: job.rngOf(job.begun).uniform(job.room), tokens: [], logps: [] };
+        const sequence: Sequence = {
+          sample: job.begun,
+          row: takeRow(),
+          uniforms: job.rngOf(job.begun).uniform(job.room),
+          tokens: [],
+          logps: [],
+        };
         job.begun++;
         sequenceRows--;
         freeBlocks -= ownBlocks(job);
@@ -325,7 +349,12 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
     }
     if (tokens.length > 0) {
       const logits = await decoder.next(
-        { tokens: Int32Array.from(tokens), positions: Int32Array.from(positions), rows: Int32Array.from(rowOf), wanted: Int32Array.from(wanted) },
+        {
+          tokens: Int32Array.from(tokens),
+          positions: Int32Array.from(positions),
+          rows: Int32Array.from(rowOf),
+          wanted: Int32Array.from(wanted),
+        },
         cache!,
       );
       complete.forEach((job, i) => {
@@ -376,7 +405,9 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
         const room = Math.min(request.maxTokens, longest - request.prompt.length);
         if (disposed) return reject(new ConfigError('the engine was disposed'));
         if (room < 1)
-          return reject(new ConfigError(`a prompt of ${request.prompt.length} tokens leaves no room to continue among ${longest}; shorten it`));
+          return reject(
+            new ConfigError(`a prompt of ${request.prompt.length} tokens leaves no room to continue among ${longest}; shorten it`),
+          );
         const job: Job = { ...request, room, promptRow: -1, computed: 0, begun: 0, sequences: [], resolve, reject };
         if (promptBlocks(job) + ownBlocks(job) > blocks)
           return reject(
@@ -391,7 +422,8 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
     async dispose() {
       disposed = true;
       await running?.catch(() => {});
-      for (const job of new Set([...waiting, ...prompts, ...active.map((a) => a.job)])) fail(job, new ConfigError('the engine was disposed'));
+      for (const job of new Set([...waiting, ...prompts, ...active.map((a) => a.job)]))
+        fail(job, new ConfigError('the engine was disposed'));
       cache?.dispose();
       cache = undefined;
     },

@@ -96,7 +96,13 @@ export async function generate(decoder: LocalDecoder, prompts: readonly Int32Arr
   }
 }
 
-function fitted({ contextLength, name }: LocalDecoder, prompt: Int32Array, i: number, maxTokens: number, long: 'error' | 'left'): Int32Array {
+function fitted(
+  { contextLength, name }: LocalDecoder,
+  prompt: Int32Array,
+  i: number,
+  maxTokens: number,
+  long: 'error' | 'left',
+): Int32Array {
   if (prompt.length === 0)
     throw new ConfigError(`generate: prompt ${i} is empty; begin it with at least one token, such as the tokenizer's bos token`);
   if (long === 'left' && prompt.length + maxTokens > contextLength) return prompt.slice(-Math.max(1, contextLength - maxTokens));

@@ -414,6 +414,7 @@ FN(convolve) {  // which, a, b, bias | null, y, relu, Float64Array of the 15 num
   return nullptr;
 }
 #include "addon-fused.inc"
+#include "addon-decode.inc"
 
 FN(bf16Instructions) {  // whether products of bfloat16 are the processor's own
   napi_value v;
@@ -475,7 +476,7 @@ const char* choose() {
   const Machine machine;
 #ifdef PLUMB_HAS_AVX512
   if (allowed("avx512") && machine.avx512) {
-    fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K);
+    fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K), fillDecode_avx512(K);
 #ifdef PLUMB_HAS_AVX512BF16
     if (machine.bf16) bf16Products = bf16Gemm_avx512bf16;
 #endif
@@ -484,20 +485,20 @@ const char* choose() {
 #endif
 #ifdef PLUMB_HAS_AVX2
   if ((allowed("avx2") || allowed("avx512")) && machine.avx2) {
-    fillGemm_avx2(K), fillOps_avx2(K), fillFused_avx2(K);
+    fillGemm_avx2(K), fillOps_avx2(K), fillFused_avx2(K), fillDecode_avx2(K);
     return "avx2";
   }
 #endif
-  fillGemm_sse(K), fillOps_sse(K), fillFused_sse(K);
+  fillGemm_sse(K), fillOps_sse(K), fillFused_sse(K), fillDecode_sse(K);
   return "sse";
 #elif defined(__aarch64__)
-  fillGemm_neon(K), fillOps_neon(K), fillFused_neon(K);
+  fillGemm_neon(K), fillOps_neon(K), fillFused_neon(K), fillDecode_neon(K);
 #ifdef PLUMB_HAS_NEONBF16
   if (neonBf16()) bf16Products = bf16Gemm_neonbf16;
 #endif
   return "neon";
 #else
-  fillGemm_portable(K), fillOps_portable(K), fillFused_portable(K);
+  fillGemm_portable(K), fillOps_portable(K), fillFused_portable(K), fillDecode_portable(K);
   return "portable";
 #endif
 }
@@ -524,7 +525,7 @@ NAPI_MODULE_INIT() {
       ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
       ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Instructions),
       ENTRY(axpy), ENTRY(convolve), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
-      FUSED_ENTRIES
+      FUSED_ENTRIES DECODE_ENTRIES
   };
   for (auto& e : all) {
     napi_value f;

@@ -85,6 +85,49 @@ struct Decode {
   float scale, softcap;
 };
 
+/** Queries over a cache in blocks: keys [blocks, kvHeads, headDim, blockTokens], values [blocks, kvHeads, blockTokens, headDim]. Query i sees the
+ *  first lengths[i] tokens of cache row rows[i], whose blocks are tables[rows[i]·blocksPerRow...]; blockTokens is a multiple of 16. */
+struct Paged {
+  int64_t n;
+  int heads, kvHeads, headDim;
+  const float *k, *v;
+  const int32_t *rows, *lengths, *tables;
+  int64_t blocksPerRow, blockTokens;
+  int64_t window;
+  float scale, softcap;
+};
+
+/** A decoder's parameters and one step of it: n tokens, each with its cache row. */
+struct StepMatrix {  // [out, in], or [in, out] if transposed, or frozen
+  const float *weight = nullptr, *bias = nullptr;
+  int64_t in = 0, out = 0;
+  bool transposed = false, isFrozen = false;
+  Frozen frozen{};
+};
+struct StepNorm {  // with a bias, a LayerNorm
+  const float *weight = nullptr, *bias = nullptr;
+};
+struct StepLayer {
+  StepNorm attentionNorm, qNorm, kNorm, afterAttention, mlpNorm, afterMlp;
+  StepMatrix qkv[3], o, up[2], down;
+  float *keys, *values;
+  int64_t window;
+};
+struct Step {
+  int64_t n, layers, width, heads, kvHeads, headDim, mlpWidth;
+  int qkvParts, upParts;
+  bool fusedUp, gemma, gelu, bf16;
+  float eps, logitSoftcap;
+  const float *cos, *sin;  // [n, headDim / 2], or null where positions are learned
+  Paged paged;             // without keys, values and window
+  const int32_t* slots;    // where each token's keys and values go: block · blockTokens + place
+  const int32_t* wanted;
+  int64_t wantedCount;
+  StepNorm finalNorm;
+  StepMatrix head;
+  const StepLayer* layer;
+};
+
 struct TokenLogps {
   int64_t n, d, v;
   const float *hidden, *weight, *bias;  // bias or null
@@ -142,6 +185,9 @@ struct Kernels {
   void (*attention)(const Attention& a, float* y, float* lse);
   void (*attentionGrad)(const Attention& a, const float* dy, const float* y, const float* lse, float* dq, float* dk, float* dv);
   void (*attentionDecode)(const Decode& d, float* y);
+  void (*pagedAttention)(const Paged& p, const float* q, float* y);
+  /** x [n, width], the embedded tokens, is overwritten; logits [wanted, vocabulary]. */
+  void (*decoderStep)(const Kernels& k, const Step& s, float* x, float* logits);
   void (*tokenLogps)(const TokenLogps& t, float* logps, float* lse, float* entropy, float* squaredSum);
   void (*tokenLogpsGrad)(const TokenLogps& t, const float* lse, const float* dLogps, const float* dEntropy, const float* dSquaredSum, float* dHidden, float* dWeight, float* dBias);
   /** One token a row of logits [rows, n], with uniforms [rows]; -1 where the largest logit is not finite. */
@@ -169,6 +215,7 @@ void pool2dGrad(const Conv& c, const float* dy, const float* x, float* dx, int k
   void fillGemm_##isa(Kernels& k);    \
   void fillOps_##isa(Kernels& k);     \
   void fillFused_##isa(Kernels& k);   \
+  void fillDecode_##isa(Kernels& k);  \
   void gemm_##isa(const Gemm& g);
 PLUMB_DECLARE(avx512)
 PLUMB_DECLARE(avx2)
