@@ -1,20 +1,21 @@
-/** Settings from a schema's defaults, a YAML file and `--set key=value`, later ones winning; a wrong key or value names itself. */
+/** Settings from a schema's defaults, a YAML file, `--set key=value` and `--key value`, later ones winning; a wrong key or value names itself. */
 import { readFileSync } from 'node:fs';
 import { ConfigError } from '@plumbline/core';
 import { parse as parseYaml } from 'yaml';
 import type { z } from 'zod';
 
-export type SettingSources = { config?: string; set?: readonly string[] };
+export type SettingSources = { config?: string; set?: readonly string[]; flags?: Record<string, unknown> };
 
 /** @throws ConfigError naming the key, what it held and what it may hold */
 export function readSettings<S extends z.ZodObject>(
   schema: S,
-  { config, set = [] }: SettingSources,
+  { config, set = [], flags = {} }: SettingSources,
   preset: Record<string, unknown> = {},
 ): z.infer<S> {
   const settings: Record<string, unknown> = structuredClone(preset);
   if (config) merge(settings, readYaml(config));
   merge(settings, parseSettings(set));
+  merge(settings, flags);
   const result = schema.safeParse(settings);
   if (result.success) return result.data;
   throw new ConfigError(result.error.issues.map((issue) => describe(issue, settings, schema)).join('; '));
@@ -26,10 +27,54 @@ export function parseSettings(set: readonly string[]): Record<string, unknown> {
   for (const one of set) {
     const [, path, text] = /^([^=]+)=(.*)$/s.exec(one) ?? [];
     if (path === undefined || text === undefined) throw new ConfigError(`--set ${one}: expected key=value, for instance grpo.steps=40`);
-    merge(settings, path.split('.').reduceRight<unknown>((value, key) => ({ [key]: value }), parseYaml(text)) as Record<string, unknown>);
+    merge(settings, nested(path, parseYaml(text)));
   }
   return settings;
 }
+
+/**
+ * The settings of flags: `['--lora.r', '8', '--gradientCheckpointing']` as `{ lora: { r: 8 }, gradientCheckpointing: true }`. Values are read as YAML;
+ * several in a row make a list, none is true. `--learning-rate` is `learningRate`.
+ */
+export function parseFlags(args: readonly string[]): Record<string, unknown> {
+  const settings: Record<string, unknown> = {};
+  for (let i = 0; i < args.length; ) {
+    const [, name, inline] = /^--([A-Za-z][\w.-]*)(?:=(.*))?$/s.exec(args[i]) ?? [];
+    if (name === undefined) throw new ConfigError(`unexpected "${args[i]}"; settings are given as --key value, for instance --steps 40`);
+    const values = inline === undefined ? [] : [inline];
+    for (i++; inline === undefined && i < args.length && !/^--[A-Za-z]/.test(args[i]); i++) values.push(args[i]);
+    const read = values.map((value) => parseYaml(value) as unknown);
+    const key = name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    merge(settings, nested(key, read.length === 0 ? true : read.length === 1 ? read[0] : read));
+  }
+  return settings;
+}
+
+/** A line for each setting of a schema: its flag, its default and what it does. */
+export function settingsHelp(schema: z.ZodObject, prefix = '--'): string {
+  const lines = (object: z.ZodObject, at: string): [string, string][] =>
+    Object.entries(object.shape).flatMap(([key, field]): [string, string][] => {
+      const inner = unwrap(field) as { shape?: object };
+      if (inner.shape) return lines(inner as unknown as z.ZodObject, `${at}${key}.`);
+      const preset = defaultOf(field);
+      const about = (field as z.ZodType).description ?? (inner as unknown as z.ZodType).description ?? '';
+      return [
+        [`${at}${key}`, `${about}${preset === undefined ? '' : ` (${typeof preset === 'string' ? preset : JSON.stringify(preset)})`}`],
+      ];
+    });
+  const all = lines(schema, prefix);
+  const width = Math.max(...all.map(([flag]) => flag.length));
+  return all.map(([flag, about]) => `  ${flag.padEnd(width)}  ${about}`).join('\n');
+}
+
+function defaultOf(schema: unknown): unknown {
+  for (let at = schema as { def?: { defaultValue?: unknown; innerType?: unknown } }; at?.def; at = at.def.innerType as typeof at)
+    if (at.def.defaultValue !== undefined) return at.def.defaultValue;
+  return undefined;
+}
+
+const nested = (path: string, value: unknown): Record<string, unknown> =>
+  path.split('.').reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as Record<string, unknown>;
 
 /** A whole number at least `least` from a flag. @throws ConfigError naming the flag and what it held */
 export function wholeNumber(flag: string, text: string, least = 0): number {
