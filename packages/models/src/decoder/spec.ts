@@ -79,16 +79,29 @@ export function specFromConfig(config: Record<string, unknown>, name = 'config.j
   if (typeof family !== 'string' || !Object.hasOwn(families, family)) {
     throw new ConfigError(`${name}: model_type is ${JSON.stringify(family)}; supported are ${Object.keys(families).join(', ')}`);
   }
-  const read = reader(config, name);
+  const read = configReader(config, name);
   return checked(
     family === 'gpt2' ? gpt2Spec(read) : llamaSpec(family as Exclude<DecoderSpec['family'], 'gpt2'>, config, read, name),
     name,
   );
 }
 
-type Reader = { number(key: string, fallback?: number): number; oneOf(key: string, allowed: readonly unknown[], fallback: unknown): void };
+/** Fields of a `config.json`, each with an error that names it and what it may hold. */
+export type ConfigReader = {
+  number(key: string, fallback?: number): number;
+  oneOf(key: string, allowed: readonly unknown[], fallback: unknown): void;
+  /** The activation of an encoder's MLP. */
+  activation(key: string): 'gelu' | 'gelu_new' | 'relu';
+};
 
-function reader(config: Record<string, unknown>, name: string): Reader {
+export function configReader(config: Record<string, unknown>, name: string): ConfigReader {
+  const oneOf: ConfigReader['oneOf'] = (key, allowed, fallback) => {
+    const value = config[key] ?? fallback;
+    if (!allowed.includes(value))
+      throw new ConfigError(
+        `${name}: ${key} is ${JSON.stringify(value)}; supported is ${allowed.map((x) => JSON.stringify(x)).join(' or ')}`,
+      );
+  };
   return {
     number(key, fallback) {
       const value = config[key] ?? fallback;
@@ -96,12 +109,11 @@ function reader(config: Record<string, unknown>, name: string): Reader {
         throw new ConfigError(`${name}: ${key} must be a number, found ${value === undefined ? 'nothing' : JSON.stringify(value)}`);
       return value;
     },
-    oneOf(key, allowed, fallback) {
-      const value = config[key] ?? fallback;
-      if (!allowed.includes(value))
-        throw new ConfigError(
-          `${name}: ${key} is ${JSON.stringify(value)}; supported is ${allowed.map((x) => JSON.stringify(x)).join(' or ')}`,
-        );
+    oneOf,
+    activation(key) {
+      oneOf(key, ['gelu', 'gelu_new', 'gelu_pytorch_tanh', 'relu'], 'gelu');
+      const value = config[key] ?? 'gelu';
+      return value === 'gelu_pytorch_tanh' ? 'gelu_new' : (value as 'gelu' | 'gelu_new' | 'relu');
     },
   };
 }
@@ -109,7 +121,7 @@ function reader(config: Record<string, unknown>, name: string): Reader {
 function llamaSpec(
   family: Exclude<DecoderSpec['family'], 'gpt2'>,
   config: Record<string, unknown>,
-  { number, oneOf }: Reader,
+  { number, oneOf }: ConfigReader,
   name: string,
 ): DecoderSpec {
   const gemma = family === 'gemma2';
@@ -152,7 +164,7 @@ function llamaSpec(
   };
 }
 
-function gpt2Spec({ number, oneOf }: Reader): DecoderSpec {
+function gpt2Spec({ number, oneOf }: ConfigReader): DecoderSpec {
   oneOf('activation_function', ['gelu_new', 'gelu_pytorch_tanh'], 'gelu_new');
   oneOf('scale_attn_weights', [true], true);
   oneOf('scale_attn_by_inverse_layer_idx', [false], false);

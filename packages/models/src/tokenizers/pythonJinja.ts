@@ -81,7 +81,8 @@ class PythonInterpreter extends Interpreter {
   }
 
   override evaluate(statement: Node | undefined, environment: Scope): Value {
-    switch (statement?.type) {
+    if (!statement) return super.evaluate(statement, environment);
+    switch (statement.type) {
       case 'Held':
         return statement.value as Value;
       case 'For':
