@@ -7,6 +7,28 @@ export type { Duration, Layout, PairBatch, PromptBatch, RewardBatch } from './ba
 export { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
 export type { BudgetOptions } from './budget.js';
 export { budgetBatches } from './budget.js';
+// Conversions and checks
+export type { ConvertOptions } from './convert.js';
+export {
+  conversionPath,
+  convertRecord,
+  groupByPrompt,
+  overallScore,
+  preferenceToUnpaired,
+  rankedToPreference,
+  splitMessages,
+  stepwiseToUnpaired,
+  trajectoryToUnpaired,
+} from './convert.js';
+// Curation
+export type { Deduplicator, NearOptions } from './curate/dedup.js';
+export { exactDeduplicator, jaccard, nearDeduplicator, withoutDuplicates } from './curate/dedup.js';
+export type { LengthLimits, TextFeatures } from './curate/filters.js';
+export { decontaminate, filterRecords, lengthFilter, looksGarbled, textFeatures } from './curate/filters.js';
+export { hashSplit, shuffleRecords, shuffleStream } from './curate/order.js';
+export type { DataSummary, DataWarning, LengthSummary, SummaryOptions } from './curate/summary.js';
+export { dataSummary } from './curate/summary.js';
+export { recordKey, textsOf } from './curate/text.js';
 // Token ids, packing, batches
 export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions, Truncation } from './encode.js';
 export { encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence, joinSequence } from './encode.js';
@@ -49,15 +71,34 @@ export type { MakePairsOptions, PairStrategy } from './pairs/makePairs.js';
 export { makePairs } from './pairs/makePairs.js';
 export type { MarginSplit } from './pairs/relabel.js';
 export { quantileOf, relabel, splitByMargin, swapSides } from './pairs/relabel.js';
+export { detectKind, recordKinds, recordsOfRow } from './read/kinds.js';
 export type { Row, RowOptions } from './read/rows.js';
 export { preferencesOfRow, promptOfRow, RowSkipped } from './read/rows.js';
 export { isTranscript, parseTranscript, renderTranscript } from './read/transcript.js';
 // Files
-export type { ReadOptions, SkippedRow } from './read.node.js';
-export { readJsonl, readPreferences, readPrompts } from './read.node.js';
+export type { ReadOptions, RecordOptions, RecordRow, SkippedRow } from './read.node.js';
+export { collect, openRecords, readJsonl, readPreferences, readPrompts, readRecords, readRows } from './read.node.js';
 // Records
-export type { PreferenceRecord, PromptRecord, ScoredGroup, StepwiseRecord, UnpairedRecord } from './records.js';
+export type {
+  CompletionRecord,
+  MessagesRecord,
+  MultiScoreRecord,
+  PreferenceRecord,
+  PromptRecord,
+  RecordKind,
+  Records,
+  ScoredGroup,
+  StepwiseRecord,
+  TextRecord,
+  TrajectoryRecord,
+  UnpairedRecord,
+} from './records.js';
 export { isMessages, sameCompletion, splitRecords, textOf } from './records.js';
 export type { Goal, GoalAugmentOptions, GoalPromptOptions, GoalTemplate } from './relabel/rewardGoal.js';
 export { augmentWithRewardGoals, formatGoal, goalPrompt, multiAttributeTemplate, overallScoreTemplate } from './relabel/rewardGoal.js';
 export { ultrafeedbackPairs } from './relabel/ultrafeedback.js';
+export type { RowFormat, SourceFile, SourceOptions, SourceRow } from './rowSource.node.js';
+export { parseDataId, sourceFiles, sourceRows } from './rowSource.node.js';
+export { checkRecord, recordSchemas } from './schemas.js';
+export type { WriteOptions } from './write.node.js';
+export { writeRecords } from './write.node.js';

@@ -82,6 +82,8 @@ export interface Criterion {
   readonly name: string;
   readonly description: string;
   readonly weight?: number;
+  /** A rule that was stated and can be checked, or a quality that nobody needed to state. */
+  readonly kind?: 'hardRule' | 'principle';
 }
 export interface Rubric {
   readonly criteria: readonly Criterion[];

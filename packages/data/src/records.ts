@@ -1,12 +1,16 @@
 /** Records as the field names their columns, and the few things done to any of them. */
 import type { Rng } from '@plumbline/core';
-import type { Completion, Message, Prompt } from './interfaces.js';
+import type { Completion, MediaRef, Message, Prompt } from './interfaces.js';
 
 /** Where a record came from and what the caller wants to keep with it. */
 type Origin = {
   /** Named in errors and logs; a reader sets `file:line`. */
   id?: string;
   meta?: Record<string, unknown>;
+  /** Images, videos and sounds that belong to the prompt, by path or url. */
+  media?: readonly MediaRef[];
+  /** Tools that the assistant may call, as function schemas. */
+  tools?: readonly unknown[];
 };
 
 /** `chosen` is preferred to `rejected`. Either all three are plain text or all three are messages. */
@@ -31,6 +35,32 @@ export type UnpairedRecord = Origin & { prompt: Prompt; completion: Completion; 
 export type StepwiseRecord = Origin & { prompt: Prompt; completions: string[]; labels: boolean[] };
 /** Several completions of one prompt with their scores, [completions] each. */
 export type ScoredGroup = Origin & { prompt: Prompt; completions: readonly Completion[]; scores: ArrayLike<number> };
+
+/** A prompt and the answer to learn or to look at. */
+export type CompletionRecord = Origin & { prompt: Prompt; completion: Completion };
+/** A completion with a number for each attribute. */
+export type MultiScoreRecord = CompletionRecord & { scores: Readonly<Record<string, number>> };
+/** A whole conversation. */
+export type MessagesRecord = Origin & { messages: readonly Message[] };
+/** What an agent did, tool calls and observations included; `step_labels` by message index (1 good, 0 neutral, -1 wrong). */
+export type TrajectoryRecord = MessagesRecord & { step_labels?: Readonly<Record<string, number>>; reward?: number };
+/** Text to model, without a task. */
+export type TextRecord = Origin & { text: string };
+
+/** The kinds of record, by the name that `readRecords` and the command line give them. */
+export type Records = {
+  preference: PreferenceRecord;
+  unpaired: UnpairedRecord;
+  prompt: PromptRecord;
+  completion: CompletionRecord;
+  stepwise: StepwiseRecord;
+  multiscore: MultiScoreRecord;
+  ranked: ScoredGroup;
+  messages: MessagesRecord;
+  trajectory: TrajectoryRecord;
+  text: TextRecord;
+};
+export type RecordKind = keyof Records;
 
 export const isMessages = (x: Prompt | Completion): x is readonly Message[] => typeof x !== 'string';
 

@@ -1,21 +1,39 @@
-/** From a row of a data set, whatever its columns are called, to records. */
+/** From a row of a data set, whatever its columns are called, to preference pairs and prompts; `kinds.ts` has the other kinds. */
 import { FormatError } from '@plumbline/core';
 import type { Completion, Message, Prompt } from '../interfaces.js';
 import { isMessages, type PreferenceRecord, type PromptRecord, sameCompletion, sameMessage, textOf } from '../records.js';
-import { isTranscript, parseTranscript } from './transcript.js';
+import {
+  completionIn,
+  find,
+  hasToolCalls,
+  isTextList,
+  metaOf,
+  missing,
+  numberColumns,
+  numbers,
+  promptColumns,
+  promptIn,
+  type Row,
+  type RowOptions,
+  RowSkipped,
+  show,
+} from './cells.js';
+import { isTranscript } from './transcript.js';
 
-export type Row = Record<string, unknown>;
-/** A row that is left out although it is well-formed, such as a tie. */
-export class RowSkipped extends Error {}
+export { type Row, type RowOptions, RowSkipped, show } from './cells.js';
 
-export type RowOptions = {
-  /** Whether "\n\nHuman: … \n\nAssistant: …" becomes messages (the default) or stays text. */
-  transcripts?: 'messages' | 'text';
-};
-
-const promptColumns = ['prompt', 'instruction', 'question', 'query', 'conversations', 'context_messages', 'input', 'messages'] as const;
 const chosenColumns = ['chosen', 'chosen_messages', 'chosen_response'] as const;
 const rejectedColumns = ['rejected', 'rejected_messages', 'rejected_response', 'reject'] as const;
+
+export type PreferenceRowOptions = RowOptions & {
+  /** Whether columns that were not understood travel along in `meta`. */
+  keepColumns?: boolean;
+};
+
+/** Whether the columns of this row are those of a preference. */
+export function looksLikePreference(row: Row): boolean {
+  return !!(verdictOf(row) ?? listedAnswers(row) ?? (find(row, chosenColumns) && find(row, rejectedColumns)));
+}
 
 /**
  * The preference pairs of one row. Understood, with the data sets that have them:
@@ -24,20 +42,24 @@ const rejectedColumns = ['rejected', 'rejected_messages', 'rejected_response', '
  * - `chosen`, `rejected` alone: the prompt is the shared beginning of the two conversations or texts
  * - lists of answers on both sides: every chosen with every rejected (RM-Bench)
  * - two answers and a verdict: `response_0/1` with `better_response_id`, `output_1/2` with `label` or `preference` in [1, 2], `response 1/2`
- *   with `label` 0 or 1, `response_A/B` with `label` "A>B", `completion_a/b` with `preference`, `response1/2` with `annotator1…3`
+ *   with `label` 0 or 1, `response_A/B` with `label` "A>B", `completion_a/b` with `preference`, `response1/2` with `annotator1…3`,
+ *   `paragraph1/2` with `reference_preference` 1 or 2
+ * - several answers, `prediction 1` and so on, with a list of verdicts `preference` on every two: (1, 2), (1, 3), … (FineGrainedRLHF)
  *
  * @throws FormatError saying what is missing or what it held; RowSkipped for ties, equal and empty answers
  */
-export function preferencesOfRow(row: Row, options: RowOptions = {}): PreferenceRecord[] {
-  const judged = verdicts.find(({ a, b, verdict }) => a in row && b in row && verdict.some((column) => column in row));
-  const records = judged ? judgedPair(row, judged, options) : chosenAndRejected(row, options);
+export function preferencesOfRow(row: Row, { keepColumns = false, ...options }: PreferenceRowOptions = {}): PreferenceRecord[] {
+  const judged = verdictOf(row);
+  const listed = judged ? undefined : listedAnswers(row);
+  const records = judged ? judgedPair(row, judged, options) : listed ? listedPairs(row, listed, options) : chosenAndRejected(row, options);
   const kept = records.filter(({ chosen, rejected }) => !sameCompletion(chosen, rejected));
   if (kept.length === 0) throw new RowSkipped('chosen and rejected are the same');
   for (const { chosen, rejected } of kept) {
     if (textOf(chosen).trim() === '' && !hasToolCalls(chosen)) throw new RowSkipped('the chosen answer is empty');
     if (textOf(rejected).trim() === '' && !hasToolCalls(rejected)) throw new RowSkipped('the rejected answer is empty');
   }
-  const extra = { ...numbers(row, options), ...metaOf(row) };
+  const used = keepColumns ? usedColumns(row, judged, listed) : undefined;
+  const extra = { ...numbers(row, options), ...metaOf(row, used) };
   return kept.map((record) => ({ ...record, ...extra }));
 }
 
@@ -49,8 +71,31 @@ export function promptOfRow(row: Row, options: RowOptions = {}): PromptRecord {
   let prompt = promptIn(row, column, options);
   if (isMessages(prompt)) while (prompt.length > 1 && prompt.at(-1)!.role === 'assistant') prompt = prompt.slice(0, -1);
   if (textOf(prompt).trim() === '') throw new FormatError(`"${column}" is empty`);
-  const { [column]: _, ...meta } = row;
-  return { prompt, ...(typeof row.id === 'string' && { id: row.id }), ...(Object.keys(meta).length > 0 && { meta }) };
+  const { [column]: asked, ...others } = row;
+  const meta: Row = column === 'turns' ? { turns: asked, ...others } : others;
+  const { media, tools } = metaOf(row);
+  return {
+    prompt,
+    ...(typeof row.id === 'string' && { id: row.id }),
+    ...(Object.keys(meta).length > 0 && { meta }),
+    ...(media && { media }),
+    ...(tools && { tools }),
+  };
+}
+
+function usedColumns(row: Row, judged: Verdict | undefined, listed: readonly string[] | undefined): string[] {
+  const answers = judged ? [judged.a, judged.b, ...judged.verdict] : (listed ?? []);
+  const prompt = find(row, promptColumns) ?? '';
+  return [
+    ...answers,
+    ...(listed ? ['preference'] : []),
+    prompt,
+    ...(prompt === 'instruction' ? ['input'] : []),
+    ...(typeof row.system === 'string' ? ['system'] : []),
+    ...chosenColumns,
+    ...rejectedColumns,
+    ...Object.values(numberColumns).flat(),
+  ];
 }
 
 // Two answers and a verdict.
@@ -104,7 +149,44 @@ const verdicts: readonly Verdict[] = [
       return forA > forB ? 'a' : forB > forA ? 'b' : 'tie';
     },
   },
+  {
+    a: 'paragraph1',
+    b: 'paragraph2',
+    verdict: ['reference_preference'],
+    winner: (row) => among(row, 'reference_preference', { 1: 'a', 2: 'b' }),
+  },
 ];
+
+const verdictOf = (row: Row): Verdict | undefined =>
+  verdicts.find(({ a, b, verdict }) => a in row && b in row && verdict.some((column) => column in row));
+
+// Several answers and a list of verdicts.
+
+/** Columns "prediction 1", "prediction 2", …, where there is a list of verdicts beside them. */
+function listedAnswers(row: Row): string[] | undefined {
+  if (!Array.isArray(row.preference)) return undefined;
+  const columns = Object.keys(row).filter((column) => /^(prediction|response|output|completion|answer)[ _]?\d+$/.test(column));
+  return columns.length >= 2 ? columns : undefined;
+}
+
+function listedPairs(row: Row, columns: readonly string[], options: RowOptions): PreferenceRecord[] {
+  const column = find(row, promptColumns);
+  if (column === undefined) throw missing(row, 'a prompt', promptColumns);
+  const verdicts = row.preference as unknown[];
+  const two = columns.flatMap((a, i) => columns.slice(i + 1).map((b) => [a, b] as const));
+  if (verdicts.length !== two.length)
+    throw new FormatError(
+      `"preference" must have a verdict on each of the ${two.length} pairs of ${columns.length} answers, got ${show(verdicts)}`,
+    );
+  const prompt = promptIn(row, column, options);
+  const records = two.flatMap(([a, b], i) => {
+    const won = among({ preference: verdicts[i] }, 'preference', { 0: 'tie', 1: 'a', 2: 'b' });
+    if (won === 'tie') return [];
+    return [join(prompt, completionIn(row, won === 'a' ? a : b, options), completionIn(row, won === 'a' ? b : a, options))];
+  });
+  if (records.length === 0) throw new RowSkipped('the verdict is a tie');
+  return records;
+}
 
 function judgedPair(row: Row, { a, b, winner }: Verdict, options: RowOptions): PreferenceRecord[] {
   const column = find(row, promptColumns);
@@ -179,107 +261,4 @@ function join(prompt: Prompt, chosen: Completion, rejected: Completion): Prefere
     return x.length > asked.length && asked.every((message, i) => sameMessage(message, x[i])) ? x.slice(asked.length) : x;
   };
   return { prompt: asked, chosen: answer(chosen), rejected: answer(rejected) };
-}
-
-// Cells.
-
-function promptIn(row: Row, column: string, options: RowOptions): Prompt {
-  const prompt = cell(row, column, options);
-  const input = column === 'instruction' && typeof row.input === 'string' && row.input.trim() !== '' ? `\n\n${row.input}` : '';
-  if (typeof prompt === 'string') {
-    if (options.transcripts !== 'text' && isTranscript(prompt)) {
-      const messages = parseTranscript(prompt);
-      return messages.at(-1)!.role === 'assistant' && messages.at(-1)!.content === '' ? messages.slice(0, -1) : messages;
-    }
-    return prompt + input;
-  }
-  if (typeof row.system === 'string' && row.system.trim() !== '' && prompt[0]?.role !== 'system') {
-    return [{ role: 'system', content: row.system }, ...prompt];
-  }
-  return prompt;
-}
-
-function completionIn(row: Row, column: string, options: RowOptions): Completion {
-  const value = cell(row, column, options);
-  return typeof value === 'string' && options.transcripts !== 'text' && isTranscript(value) ? parseTranscript(value) : value;
-}
-
-function cell(row: Row, column: string, _options: RowOptions): string | Message[] {
-  const value = row[column];
-  if (typeof value === 'string') return value;
-  if (isRow(value) && Array.isArray(value.messages)) return value.messages.map((m, i) => message(m, `${column}.messages[${i}]`));
-  if (Array.isArray(value) && value.length > 0) return value.map((m, i) => message(m, `${column}[${i}]`));
-  if (isRow(value)) return [message(value, column)];
-  throw new FormatError(`"${column}" must be text, a message or a list of messages, got ${show(value)}`);
-}
-
-const roleNames: Record<string, string> = { human: 'user', gpt: 'assistant', chatgpt: 'assistant', bot: 'assistant', observation: 'tool' };
-
-function message(value: unknown, where: string): Message {
-  if (!isRow(value)) throw new FormatError(`"${where}" must be a message { role, content }, got ${show(value)}`);
-  const { role, from, content, value: said, loss_weight: _, ...rest } = value;
-  const who = role ?? from;
-  if (typeof who !== 'string') throw new FormatError(`"${where}" has no role: it holds ${Object.keys(value).join(', ') || 'nothing'}`);
-  return { role: roleNames[who] ?? who, content: contentOf(content ?? said, where), ...rest };
-}
-
-function contentOf(value: unknown, where: string): string {
-  if (typeof value === 'string') return value;
-  if (value === null || value === undefined) return ''; // an answer that only calls tools
-  if (Array.isArray(value)) {
-    return value
-      .map((part) => {
-        if (typeof part === 'string') return part;
-        const text = isRow(part) ? (part.text ?? part.value) : undefined;
-        if (isRow(part) && part.type === 'text' && typeof text === 'string') return text;
-        throw new FormatError(`"${where}" has a part that is not text: ${show(part)}`);
-      })
-      .join('');
-  }
-  throw new FormatError(`the content of "${where}" must be text, got ${show(value)}`);
-}
-
-const hasToolCalls = (x: Completion): boolean => isMessages(x) && x.some((m) => m.tool_calls !== undefined);
-const isRow = (x: unknown): x is Row => typeof x === 'object' && x !== null && !Array.isArray(x);
-const isTextList = (x: unknown): x is string[] => Array.isArray(x) && x.length > 0 && x.every((item) => typeof item === 'string');
-const find = (row: Row, columns: readonly string[]): string | undefined =>
-  columns.find((column) => row[column] !== undefined && row[column] !== null);
-
-function missing(row: Row, what: string, columns: readonly string[]): FormatError {
-  return new FormatError(`no column for ${what} (${columns.join(', ')}); the row has ${Object.keys(row).join(', ') || 'none'}`);
-}
-
-const numberColumns = {
-  chosen_score: ['chosen_score', 'score_chosen', 'chosen_rating'],
-  rejected_score: ['rejected_score', 'score_rejected', 'rejected_rating'],
-  margin: ['margin'],
-  weight: ['weight'],
-} as const;
-
-function numbers(row: Row, _options: RowOptions): Partial<Record<keyof typeof numberColumns, number>> {
-  const found: Partial<Record<keyof typeof numberColumns, number>> = {};
-  for (const [name, columns] of Object.entries(numberColumns) as [keyof typeof numberColumns, readonly string[]][]) {
-    const column = find(row, columns);
-    if (column === undefined) continue;
-    const value = row[column];
-    if (typeof value !== 'number' || !Number.isFinite(value))
-      throw new FormatError(`"${column}" must be a finite number, got ${show(value)}`);
-    found[name] = value;
-  }
-  return found;
-}
-
-/** An id and a `meta` object of the row's own travel along. */
-function metaOf(row: Row): { id?: string; meta?: Record<string, unknown> } {
-  return {
-    ...((typeof row.id === 'string' || typeof row.id === 'number') && { id: String(row.id) }),
-    ...(isRow(row.meta) && { meta: row.meta }),
-  };
-}
-
-/** A value as an error may quote it. */
-export function show(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
