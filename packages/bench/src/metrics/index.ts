@@ -41,5 +41,8 @@ export {
   wilsonInterval,
   winRate,
 } from '@plumbline/data/statistics';
+export { type BestOfNPoint, bestOfNCurve } from './bestOfN.js';
+export { type LengthPair, lengthBias, lengthCorrelation, positionBias, selfPreference } from './bias.js';
 export type { Verdict, VerdictRule } from './decide.js';
 export { holm, pairedPower, unitsForPower, verdict, verdicts } from './decide.js';
+export { instructionDifficulty, type LengthControlled, lengthControlledWinRate } from './lengthControl.js';
