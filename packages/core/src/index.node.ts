@@ -131,6 +131,6 @@ export {
 
 // Node alone
 
-export { fileError, makeFolder, writeFileAtomic } from './files.node.js';
+export { fileError, makeFolder, writeChunksAtomic, writeFileAtomic } from './files.node.js';
 export { type OpenRun, onInterrupt, openRun, type RunOptions } from './run.node.js';
 export { readSafetensors, writeSafetensors } from './safetensors.node.js';

@@ -35,6 +35,7 @@ export {
 export { type GgufFile, loadGguf, openGguf } from './files/gguf.node.js';
 export { type LoadOptions, loadDecoder, loadScorer, loadTokenizer, modelPath } from './files/load.node.js';
 export { type SaveOptions, saveDecoder, saveScorer } from './files/save.node.js';
+export { saveGguf } from './files/saveGguf.node.js';
 // Generation
 export { type Best, bestOf } from './generation/bestOf.js';
 export { createEngine, type Engine, type EngineOptions, type EngineRequest, type TokenPiece } from './generation/engine.js';
@@ -44,6 +45,7 @@ export { createSampler, type Sampler, type SamplingRule } from './generation/sam
 export { dequantise } from './gguf/dequantise.js';
 export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
+export { type GgufStorage, ggufChunks } from './gguf/write.js';
 export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
 export { LoraConfig, type Target, targetsOf } from './lora/config.js';
 export { type AdaptedDecoder, type AdaptedScorer, type Adapter, addLora, isAdapted, type LoraSource } from './lora/lora.js';

@@ -27,6 +27,7 @@ export { createSampler, type Sampler, type SamplingRule } from './generation/sam
 export { dequantise } from './gguf/dequantise.js';
 export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
+export { type GgufStorage, ggufChunks } from './gguf/write.js';
 export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
 export { LoraConfig, type Target, targetsOf } from './lora/config.js';
 export { type AdaptedDecoder, type AdaptedScorer, type Adapter, addLora, isAdapted, type LoraSource } from './lora/lora.js';

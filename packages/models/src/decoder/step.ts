@@ -5,6 +5,7 @@ import {
   hasDecoderStep,
   type Parameter,
   type ParameterTree,
+  type Products,
   rotaryTables,
 } from '@plumbline/core';
 import type { KvCache } from '@plumbline/data';
@@ -13,7 +14,7 @@ import type { HostCache } from './cache.js';
 import { isHostCache } from './cache.js';
 import type { NextTokens } from './decoder.js';
 import { layoutOf } from './layout.js';
-import { isFrozen, type Products, rowsOf } from './matrix.js';
+import { isFrozen, rowsOf } from './matrix.js';
 import { type DecoderSpec, inverseFrequencies } from './spec.js';
 
 /**

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
-import { makeFolder, type ParameterTree, type SavedTensor, writeFileAtomic, writeSafetensors } from '@plumbline/core';
+import { makeFolder, type SavedTensor, writeFileAtomic, writeSafetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import type { LocalDecoder } from '../decoder/decoder.js';
 import { configFromSpec } from '../decoder/spec.js';
+import { type AdaptedScorer, isAdapted } from '../lora/lora.js';
+import { mergeAdapter, mergedWeights } from '../lora/merge.js';
 import type { LocalScorer } from '../scorer/scorer.js';
 import type { LocalTokenizer } from '../tokenizers/tokenizer.js';
 
@@ -11,9 +13,15 @@ export type SaveOptions = {
   dtype?: 'F32' | 'F16' | 'BF16';
 };
 
-/** Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, which `loadDecoder` and transformers read. */
+/**
+ * Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, which `loadDecoder` and transformers read. An adapter is written
+ * merged into its base; `saveAdapter` writes it alone.
+ */
 export async function saveDecoder(folder: string, decoder: LocalDecoder, options: SaveOptions = {}): Promise<void> {
-  await saveModel(folder, configFromSpec(decoder.spec, decoder.tokenizer), decoder.parameters, decoder.tokenizer, options);
+  const weights = isAdapted(decoder) ? (await mergedWeights(decoder)).weights : (await decoder.parameters.save()).tensors;
+  const apart = decoder.spec.tiedEmbeddings && 'lm_head.weight' in weights;
+  const spec = apart ? { ...decoder.spec, tiedEmbeddings: false } : decoder.spec;
+  await saveModel(folder, configFromSpec(spec, decoder.tokenizer), weights, decoder.tokenizer, options);
 }
 
 /** The same for a reward model, as a sequence classifier with one label; how it pools is under the key `plumbline`. */
@@ -28,19 +36,30 @@ export async function saveScorer(folder: string, scorer: LocalScorer, options: S
     label2id: { LABEL_0: 0 },
     plumbline: { pooling: scorer.pooling, padId: scorer.padId ?? null },
   };
-  await saveModel(folder, config, scorer.parameters, scorer.tokenizer, options);
+  const weights = isAdapted(scorer) ? await mergedScorer(scorer) : (await scorer.parameters.save()).tensors;
+  await saveModel(folder, config, weights, scorer.tokenizer, options);
 }
+
+async function mergedScorer(scorer: AdaptedScorer): Promise<Weights> {
+  const merged = await mergeAdapter(scorer);
+  try {
+    return (await merged.parameters.save()).tensors;
+  } finally {
+    merged.dispose();
+  }
+}
+
+type Weights = Record<string, { shape: readonly number[]; data: SavedTensor['data'] }>;
 
 async function saveModel(
   folder: string,
   config: object,
-  parameters: ParameterTree,
+  weights: Weights,
   tokenizer: Tokenizer,
   { dtype = 'F32' }: SaveOptions,
 ): Promise<void> {
   await makeFolder(folder);
-  const { tensors } = await parameters.save();
-  const typed = Object.fromEntries(Object.entries(tensors).map(([name, tensor]: [string, SavedTensor]) => [name, { ...tensor, dtype }]));
+  const typed = Object.fromEntries(Object.entries(weights).map(([name, { shape, data }]) => [name, { shape: [...shape], data, dtype }]));
   await writeSafetensors(join(folder, 'model.safetensors'), typed, { format: 'pt' });
   if ('json' in tokenizer) {
     const { json, config: settings } = tokenizer as LocalTokenizer;
