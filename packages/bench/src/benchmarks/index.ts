@@ -37,6 +37,7 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
 export { type EvalResult, type EvaluateOptions, evaluate, type Item, numbersOf, readItems, type Subject } from './evaluate.js';
 export { outcomeOf } from './preference.js';
 export { benchmarkReport } from './report.js';
+export { benchmarkRows } from './rows.js';
 export {
   countSteps,
   firstErrors,

@@ -341,8 +341,7 @@ export const planRewardBench: PreferenceBenchmark = {
     const query = text(r, 'query', place);
     const tools = Array.isArray(r.tools) && r.tools.length > 0 ? `Tools: ${JSON.stringify(r.tools)}` : undefined;
     const prompt: Message[] = [...(tools ? [{ role: 'system', content: tools }] : []), { role: 'user', content: query }];
-    const id = typeof r.uuid === 'string' ? r.uuid : String(place.line);
-    return pair(`${place.file}/${id}`, place.file, prompt, trajectory('chosen'), trajectory('reject' in r ? 'reject' : 'rejected'));
+    return pair(`${place.file}/${place.line}`, place.file, prompt, trajectory('chosen'), trajectory('reject' in r ? 'reject' : 'rejected'));
   },
   report: pairAccuracy({ overall: 'subsets' }),
 };
