@@ -22,6 +22,27 @@ export {
   type Llama3Rope,
   specFromConfig,
 } from './decoder/spec.js';
+// Encoders
+export {
+  asEmbeddingModel,
+  createEncoder,
+  type EncoderBatch,
+  type EncoderSource,
+  type LocalEncoder,
+  packTexts,
+  type SentenceSettings,
+  withEmbeddings,
+} from './encoder/encoder.js';
+export { encoderShapes } from './encoder/layout.js';
+export {
+  type EncoderOutputs,
+  type EncoderShape,
+  type EncoderSpec,
+  encoderConfig,
+  encoderSpec,
+  encoderSpecFromConfig,
+} from './encoder/spec.js';
+export { createVit, type LocalVit, type VitSource, type VitSpec, vitConfig, vitShapes, vitSpec, vitSpecFromConfig } from './encoder/vit.js';
 export {
   adapterConfig,
   type BaseRecord,
@@ -32,8 +53,10 @@ export {
   saveAdapter,
 } from './files/adapter.node.js';
 // Files
+export { type LoadEncoderOptions, loadEncoder, loadVit, saveEncoder, saveVit, sentenceSettings } from './files/encoder.node.js';
 export { type GgufFile, loadGguf, openGguf } from './files/gguf.node.js';
-export { type LoadOptions, loadDecoder, loadScorer, loadTokenizer, modelPath } from './files/load.node.js';
+export { type LoadOptions, loadDecoder, loadScorer, loadTokenizer } from './files/load.node.js';
+export { type HubSettings, modelPath, resolveModel } from './files/resolve.node.js';
 export { type SaveOptions, saveDecoder, saveScorer } from './files/save.node.js';
 export { saveGguf } from './files/saveGguf.node.js';
 // Generation
@@ -61,3 +84,7 @@ export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from '
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
+// Servers
+export { diskCache } from './remote/diskCache.node.js';
+export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
+export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';

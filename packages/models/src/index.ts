@@ -20,6 +20,26 @@ export {
   type Llama3Rope,
   specFromConfig,
 } from './decoder/spec.js';
+export {
+  asEmbeddingModel,
+  createEncoder,
+  type EncoderBatch,
+  type EncoderSource,
+  type LocalEncoder,
+  packTexts,
+  type SentenceSettings,
+  withEmbeddings,
+} from './encoder/encoder.js';
+export { encoderShapes } from './encoder/layout.js';
+export {
+  type EncoderOutputs,
+  type EncoderShape,
+  type EncoderSpec,
+  encoderConfig,
+  encoderSpec,
+  encoderSpecFromConfig,
+} from './encoder/spec.js';
+export { createVit, type LocalVit, type VitSource, type VitSpec, vitConfig, vitShapes, vitSpec, vitSpecFromConfig } from './encoder/vit.js';
 export { type Best, bestOf } from './generation/bestOf.js';
 export { createEngine, type Engine, type EngineOptions, type EngineRequest, type TokenPiece } from './generation/engine.js';
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
@@ -41,3 +61,6 @@ export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from '
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
+// Servers
+export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
+export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';
