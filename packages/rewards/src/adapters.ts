@@ -1,15 +1,18 @@
 /** Reward functions and judges made of others. Each exists once, here. */
-import type { Candidate, Completion, Context, PairwiseJudge, RewardFunction, Scores } from '@plumbline/data';
-import { textOf } from '@plumbline/data';
+import type { Candidate, Completion, Context, PairwiseJudge, RewardFunction, Scores, StepRewardFunction } from '@plumbline/data/light';
+import { textOf } from '@plumbline/data/light';
+import { type Aggregation, aggregateSteps } from './select.js';
 
 /**
- * `Σ weight · score`, each part's scores as a component under its name. It abstains where any part with a weight does.
+ * `Σ weight · score`, each part's scores as a component under its name. It abstains where any part with a weight does; with `abstain: 'all'` a part that abstains on a row is left out of
+ * that row's sum, as TRL's trainers do, and the whole abstains only where all do.
  *
- * @throws RangeError for no parts, weights that are not finite, or two parts of one name
+ * @throws RangeError for no parts, weights that are not finite, two parts of one name, or a part whose score is not finite
  */
 export function weightedSum(
   parts: readonly { reward: RewardFunction; weight: number }[],
   name = parts.map(({ reward }) => reward.name).join(' + '),
+  { abstain = 'any' }: { abstain?: 'any' | 'all' } = {},
 ): RewardFunction {
   if (parts.length === 0) throw new RangeError('weightedSum: there are no parts');
   for (const { reward, weight } of parts)
@@ -20,18 +23,23 @@ export function weightedSum(
     name,
     async score(batch, ctx) {
       const answers: Scores[] = [];
-      for (const { reward } of parts) answers.push(await reward.score(batch, { ...ctx, rng: ctx.rng.fork(reward.name) }));
+      for (const { reward } of parts)
+        answers.push(checkScores(reward.name, await reward.score(batch, { ...ctx, rng: ctx.rng.fork(reward.name) }), batch.length));
       const scores = new Float32Array(batch.length);
-      const abstained = new Uint8Array(batch.length);
+      const [missing, counted] = [new Uint8Array(batch.length), new Uint8Array(batch.length)];
       const components: Record<string, Float32Array> = {};
       answers.forEach((answer, p) => {
         components[names[p]] = answer.scores;
         for (let i = 0; i < batch.length; i++) {
           if (parts[p].weight === 0) continue;
-          if (answer.abstained?.[i] === 1) abstained[i] = 1;
-          else scores[i] += parts[p].weight * answer.scores[i];
+          if (answer.abstained?.[i] === 1) missing[i] = 1;
+          else {
+            counted[i] = 1;
+            scores[i] += parts[p].weight * answer.scores[i];
+          }
         }
       });
+      const abstained = abstain === 'any' ? missing : Uint8Array.from(missing, (gone, i) => (gone === 1 && counted[i] === 0 ? 1 : 0));
       scores.forEach((_, i) => {
         if (abstained[i] === 1) scores[i] = 0;
       });
@@ -222,3 +230,100 @@ export function rewardFromText(name: string, scoreOf: (text: string, candidate: 
     }),
   };
 }
+
+/** The scores as they are, once each is finite or abstained on and there is one for each candidate. @throws RangeError naming the reward and the candidate */
+export function checkScores(name: string, answer: Scores, candidates: number): Scores {
+  if (answer.scores.length !== candidates) throw new RangeError(`${name}: ${answer.scores.length} scores for ${candidates} candidates`);
+  const bad = answer.scores.findIndex((score, i) => answer.abstained?.[i] !== 1 && !Number.isFinite(score));
+  if (bad >= 0) throw new RangeError(`${name}: the score of candidate ${bad} is ${answer.scores[bad]}; a reward is finite or abstains`);
+  return answer;
+}
+
+/**
+ * A reward that may take at most so long for a batch. What comes later is abstained on (the whole batch) and counted in `timeouts`, or an error; the work behind it is told to stop through its
+ * signal.
+ */
+export function timeLimited(
+  reward: RewardFunction,
+  { seconds, late = 'abstain' }: { seconds: number; late?: 'abstain' | 'throw' },
+): RewardFunction & { readonly timeouts: number } {
+  if (!(seconds > 0)) throw new RangeError(`timeLimited: seconds must be > 0, got ${seconds}`);
+  let timeouts = 0;
+  return {
+    name: reward.name,
+    get timeouts() {
+      return timeouts;
+    },
+    async score(batch, ctx) {
+      const controller = new AbortController();
+      const signal = ctx.signal ? AbortSignal.any([ctx.signal, controller.signal]) : controller.signal;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const limit = new Promise<'late'>((resolve) => {
+        timer = setTimeout(() => resolve('late'), seconds * 1000);
+      });
+      const work = reward.score(batch, { ...ctx, signal });
+      work.catch(() => {}); // an answer after the limit has nobody to hear its error
+      try {
+        const answer = await Promise.race([work, limit]);
+        if (answer !== 'late') return answer;
+      } finally {
+        clearTimeout(timer);
+      }
+      timeouts++;
+      controller.abort(new Error(`${reward.name} took more than ${seconds} s`));
+      if (late === 'throw') throw new RangeError(`${reward.name} took more than ${seconds} s for ${batch.length} candidates`);
+      return { scores: new Float32Array(batch.length), abstained: new Uint8Array(batch.length).fill(1) };
+    },
+  };
+}
+
+/** A reward that goes on where another one throws: the whole batch is abstained on and counted. An abort still throws. */
+export function forgiving(reward: RewardFunction): RewardFunction & { readonly failures: { count: number; last?: string } } {
+  const failures: { count: number; last?: string } = { count: 0 };
+  return {
+    name: reward.name,
+    failures,
+    async score(batch, ctx) {
+      try {
+        return checkScores(reward.name, await reward.score(batch, ctx), batch.length);
+      } catch (error) {
+        ctx.signal?.throwIfAborted();
+        failures.count++;
+        failures.last = error instanceof Error ? error.message : String(error);
+        return { scores: new Float32Array(batch.length), abstained: new Uint8Array(batch.length).fill(1) };
+      }
+    },
+  };
+}
+
+/** The reward of a whole solution from those of its steps: the completion is cut into steps at line ends, their scores put together by `how`. Empty completions are abstained on. */
+export function stepwiseToOutcome(
+  reward: StepRewardFunction,
+  how: Aggregation,
+  { stepsOf = linesOf, temperature }: { stepsOf?: (text: string) => string[]; temperature?: number } = {},
+): RewardFunction {
+  return {
+    name: `${reward.name}, ${how}`,
+    async score(batch, ctx) {
+      const steps = batch.map(({ completion }) => stepsOf(textOf(completion)));
+      const kept = steps.flatMap((own, i) => (own.length > 0 ? [i] : []));
+      const found = await reward.scoreSteps(
+        kept.map((i) => ({ prompt: batch[i].prompt, steps: steps[i] })),
+        ctx,
+      );
+      const scores = new Float32Array(batch.length);
+      const abstained = new Uint8Array(batch.length).fill(1);
+      kept.forEach((i, at) => {
+        scores[i] = aggregateSteps(found[at], how, { temperature });
+        abstained[i] = 0;
+      });
+      return {
+        scores,
+        components: { steps: Float32Array.from(steps, ({ length }) => length) },
+        ...(abstained.includes(1) && { abstained }),
+      };
+    },
+  };
+}
+
+const linesOf = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');

@@ -46,13 +46,14 @@ export function cohenKappaInterval<T extends string | number>(
   const classes = [...new Set([...Array.from(a), ...Array.from(b)])];
   const index = new Map(classes.map((label, i) => [label, i]));
   const p = classes.map(() => new Float64Array(classes.length));
-  for (let i = 0; i < n; i++) p[index.get(a[i])!][index.get(b[i])!] += 1 / n;
+  for (let i = 0; i < n; i++) p[index.get(a[i])!][index.get(b[i])!]++;
+  for (const row of p) for (let j = 0; j < row.length; j++) row[j] /= n;
   const rows = p.map((row) => row.reduce((s, x) => s + x, 0));
   const columns = classes.map((_, j) => p.reduce((s, row) => s + row[j], 0));
   const agreement = classes.reduce((s, _, i) => s + p[i][i], 0);
   const chance = classes.reduce((s, _, i) => s + rows[i] * columns[i], 0);
   if (chance >= 1 - 1e-12) return { kappa: 0, low: -1, high: 1, se: Number.POSITIVE_INFINITY, agreement };
-  const kappa = (agreement - chance) / (1 - chance);
+  const kappa = Math.min(1, (agreement - chance) / (1 - chance));
   let [diagonal, off] = [0, 0];
   for (let i = 0; i < classes.length; i++)
     for (let j = 0; j < classes.length; j++)
