@@ -172,7 +172,7 @@ const sft = configOptions(
       .command('sft')
       .description('supervised finetuning on conversations, by an adapter (LoRA) or of all weights')
       .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--dataset <file>', 'conversations: JSON lines with messages, prompt and completion, or instruction and output, .gz too')
+      .option('--dataset <file>', 'conversations, prompts with completions, preference pairs or text: a file, a folder or a hub id')
       .option('--seed <n>', 'seed of everything random (0)')
       .option('--out <folder>', 'where run folders go', 'runs')
       .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
@@ -193,6 +193,93 @@ const sft = configOptions(
       console.log(sftHelp());
     } else await trainSft(options, command.args);
   });
+
+plumb
+  .command('export')
+  .description('write a model for other tools: GGUF for llama.cpp, safetensors for transformers, an adapter for PEFT')
+  .argument('<model>', 'a model folder, a .gguf file, zoo:NAME, an adapter, or the run folder of plumb train sft')
+  .addOption(new Option('--to <form>', 'what to write').choices(['gguf', 'peft', 'safetensors']).makeOptionMandatory())
+  .requiredOption('--out <folder>', 'where it goes')
+  .option('--adapter <folder>', "an adapter in PEFT's format: merged into the weights, or written by itself with --to peft")
+  .option('--type <type>', 'how numbers are stored: F32, F16 or BF16, with GGUF also Q8_0 (default: F16 for GGUF, else F32)')
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb export ./my-model --adapter runs/sft-1/adapter --to gguf --type Q8_0 --out out\n  plumb export runs/sft-1 --to safetensors --out merged',
+  )
+  .action(async (model, options) => (await import('./commands/export.js')).exportModel(model, options));
+
+const data = plumb.command('data').description('look at a data set, convert, split or deduplicate it');
+const sourceOptions = (command: Command): Command =>
+  command
+    .option(
+      '--kind <kind>',
+      'preference, unpaired, prompt, completion, stepwise, multiscore, ranked, messages, trajectory or text; by its columns by default',
+    )
+    .option('--columns <name=column...>', 'columns by the name that they should have, such as chosen=postedit or prompt=question.problem')
+    .option('--header <names>', 'names of the columns of a CSV or TSV file without a row of names, with commas between')
+    .option('--split <name>', 'of a folder or a hub repository with several, such as train')
+    .option('--format <format>', 'jsonl, json, csv, tsv, txt or parquet; by the file by default')
+    .option('--limit <n>', 'only the first n records');
+sourceOptions(
+  data
+    .command('check')
+    .description('what its records are, which rows cannot be read and why, and what looks wrong; exit code 1 where rows cannot be read')
+    .argument(
+      '<source>',
+      'a file (JSON Lines, JSON, CSV, TSV, text, Parquet, .gz), a folder, or owner/name[@revision][:config/split] of the hub',
+    )
+    .option('--tokenizer <model>', 'count tokens instead of characters')
+    .option('--max-length <n>', 'name records that are longer, prompt and answer together')
+    .option('--json', 'as JSON'),
+)
+  .addHelpText('after', '\nExamples:\n  plumb data check pairs.jsonl.gz\n  plumb data check questions.tsv --header question,answer')
+  .action(async (source, options) => (await import('./commands/data.js')).check(source, options));
+sourceOptions(
+  data
+    .command('stats')
+    .description('lengths, words, label balance, duplicates, and whether the chosen side is the longer one')
+    .argument('<source>', 'as for check')
+    .option('--tokenizer <model>', 'count tokens instead of characters')
+    .option('--json', 'as JSON'),
+).action(async (source, options) => (await import('./commands/data.js')).stats(source, options));
+sourceOptions(
+  data
+    .command('convert')
+    .description('write the records as another kind, in another format, or both')
+    .argument('<source>', 'as for check')
+    .argument('<out>', 'a file whose end says the format: .jsonl, .jsonl.gz, .json or .parquet')
+    .option('--to <kind,format>', 'a kind of record, a format, or both with a comma between')
+    .option('--weights <attribute=weight...>', 'of several scores, what each counts in the one; all the same by default')
+    .option('--threshold <score>', 'scores above it are true labels; 0 by default')
+    .option('--min-gap <score>', 'pairs only of answers whose scores differ by more; 0 by default')
+    .option('--group', 'put the scored answers of one prompt together first (done by itself where pairs are asked for; holds all records)')
+    .option('--skip-bad', 'leave out rows that cannot be read'),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb data convert pairs.jsonl kto.jsonl --to unpaired\n  plumb data convert scored.csv pairs.parquet --to preference --weights helpfulness=1 verbosity=-0.5',
+  )
+  .action(async (source, out, options) => (await import('./commands/data.js')).convert(source, out, options));
+sourceOptions(
+  data
+    .command('split')
+    .description('write each record to one of several files by a hash of its prompt')
+    .argument('<source>', 'as for check')
+    .argument('<out>', 'a folder, or a file name to which the names of the sides are added')
+    .option('--shares <name=share,...>', 'what each side gets; they add up to 1', 'train=0.9,test=0.1')
+    .option('--seed <n>', 'another one gives another split', '0')
+    .option('--skip-bad', 'leave out rows that cannot be read'),
+).action(async (source, out, options) => (await import('./commands/data.js')).split(source, out, options));
+sourceOptions(
+  data
+    .command('dedup')
+    .description('write the records that say nothing that an earlier one said')
+    .argument('<source>', 'as for check')
+    .argument('<out>', 'as for convert')
+    .option('--near [similarity]', 'also leave out what is nearly the same: this share of runs of words in common, 0.8 by default')
+    .option('--ngram <words>', 'words in such a run', '5')
+    .option('--skip-bad', 'leave out rows that cannot be read'),
+).action(async (source, out, options) => (await import('./commands/data.js')).dedup(source, out, options));
 
 try {
   await plumb.parseAsync(process.argv);

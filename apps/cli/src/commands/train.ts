@@ -34,7 +34,8 @@ export async function trainSft(options: TrainOptions, rest: readonly string[]): 
   const settings = before && !given ? before.identity.settings : readSettings(SftSettings, { ...options, flags });
   const seed = options.seed === undefined ? (before?.identity.seed ?? 0) : wholeNumber('--seed', options.seed);
   const model = nameOf(options.model ?? before?.identity.model, '--model');
-  const dataset = resolve(nameOf(options.dataset ?? before?.identity.dataset, '--dataset'));
+  const source = nameOf(options.dataset ?? before?.identity.dataset, '--dataset');
+  const dataset = existsSync(source) ? resolve(source) : source; // else a hub id
   modelPath(model); // an error now, not after reading the data
   const backend = await startBackend(options);
   const signal = onInterrupt();
@@ -57,6 +58,7 @@ export async function trainSft(options: TrainOptions, rest: readonly string[]): 
   const { data, heldOutLoss, best } = summary;
   const left = data.leftOut > 0 ? `, ${data.leftOut} left out (longer than ${settings.maxTokens} tokens, or without an answer)` : '';
   console.log(`\n${summary.steps} steps on ${data.train} conversations of ${data.tokens} tokens${left}.`);
+  if (data.skipped > 0) console.log(`${data.skipped} rows hold nothing to learn (${data.why}).`);
   if (heldOutLoss)
     console.log(
       `Loss on ${data.heldOut} held-out conversations: ${heldOutLoss.before.toFixed(3)} before, ${heldOutLoss.after.toFixed(3)} after (nats a token)${best ? `, the lowest after step ${best.step}` : ''}.`,

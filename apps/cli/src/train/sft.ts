@@ -22,7 +22,7 @@ export type SftSummary = {
   seed: number;
   model: { name: string; parameters: number; trained: number; bytes: number };
   dataset: string;
-  data: { read: number; leftOut: number; train: number; heldOut: number; tokens: number };
+  data: { read: number; skipped: number; why?: string; leftOut: number; train: number; heldOut: number; tokens: number };
   steps: number;
   /** Mean negative log-probability of the held-out answers, in nats a token. */
   heldOutLoss?: { before: number; after: number };
@@ -44,7 +44,7 @@ export async function runSft({ settings, model, dataset, seed, dir, signal }: Sf
   const base = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage: settings.storage }) });
   const policy = full ? base : await addLora(base, settings.lora, { rng: rng.fork('adapter') });
 
-  const chats = await readChats(dataset);
+  const { chats, skipped, why } = await readChats(dataset);
   const { sequences, dropped } = encodeChats(base, chosen(chats, settings.records, rng), maxTokens);
   const [heldOut, train] = split(sequences, settings.heldOut);
   if (train.length === 0)
@@ -109,6 +109,8 @@ export async function runSft({ settings, model, dataset, seed, dir, signal }: Sf
       dataset: basename(dataset),
       data: {
         read: chats.length,
+        skipped,
+        ...(why && { why }),
         leftOut: dropped,
         train: train.length,
         heldOut: heldOut.length,
