@@ -1,6 +1,5 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { basename, dirname, extname, join, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, extname, join } from 'node:path';
 import { ConfigError, FormatError, type Products, readSafetensors, type Safetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
@@ -10,6 +9,7 @@ import { type DecoderSpec, specFromConfig } from '../decoder/spec.js';
 import { createScorer, headName, type LocalScorer, type Pooling } from '../scorer/scorer.js';
 import { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from '../tokenizers/tokenizer.js';
 import { loadGguf, tokenizerOfGguf } from './gguf.node.js';
+import { type HubSettings, listing, modelName, modelPath, readConfig, readJson, resolveModel } from './resolve.node.js';
 
 export type LoadOptions = {
   /** Recompute each layer in the backward pass: less memory, more time. */
@@ -20,18 +20,20 @@ export type LoadOptions = {
   storage?: Storage;
   /** Rounds the factors of products to bf16; float32 unless said. */
   products?: Products;
+  /** How the hub is asked. */
+  hub?: HubSettings;
 };
 
 /**
  * Loads a decoder by name: `zoo:NAME` (shipped with `@plumbline/zoo`), a folder with `config.json`, safetensors (one file or sharded) and
- * `tokenizer.json`, or a `.gguf` file (or the folder of one), which holds all three. Weights become float32.
+ * `tokenizer.json`, a `.gguf` file (or the folder of one), which holds all three, or `owner/name[@revision]` on the hub. Weights become float32.
  *
  * @throws ConfigError where the name leads nowhere, saying what would; FormatError where a file is damaged or missing
  */
 export async function loadDecoder(nameOrPath: string, options: LoadOptions = {}): Promise<LocalDecoder> {
-  const path = modelPath(nameOrPath);
+  const path = await resolveModel(nameOrPath, options.hub);
+  const name = modelName(nameOrPath, path);
   if (extname(path) === '.gguf') return loadGguf(path, options);
-  const name = nameOrPath.startsWith('zoo:') ? nameOrPath.slice(4) : basename(path);
   const config = readConfig(path);
   const spec = specFromConfig(config, join(path, 'config.json'));
   const tokenizer = options.tokenizer ?? loadTokenizer(path, config);
@@ -46,7 +48,8 @@ export async function loadDecoder(nameOrPath: string, options: LoadOptions = {})
  * @throws ConfigError where the head has more than one output; FormatError where a file is damaged or missing
  */
 export async function loadScorer(nameOrPath: string, options: LoadOptions = {}): Promise<LocalScorer> {
-  const path = modelPath(nameOrPath);
+  const path = await resolveModel(nameOrPath, options.hub);
+  if (extname(path) === '.gguf') throw new ConfigError(`${path}: a reward model is a folder with config.json; GGUF files hold none`);
   const config = readConfig(path);
   const spec = { ...specFromConfig(config, join(path, 'config.json')), tiedEmbeddings: true }; // a scorer has no language head
   const file = await readSafetensors(path);
@@ -61,13 +64,13 @@ export async function loadScorer(nameOrPath: string, options: LoadOptions = {}):
     padId?: number | null;
   };
   const backbone = createDecoder(spec, {
-    name: basename(path),
+    name: modelName(nameOrPath, path),
     tokenizer,
     weights: readWeights(file, spec),
     gradientCheckpointing: options.gradientCheckpointing,
   });
   try {
-    return createScorer(backbone, { name: basename(path), pooling, padId: padId ?? undefined, head: file.floats(headName) });
+    return createScorer(backbone, { name: modelName(nameOrPath, path), pooling, padId: padId ?? undefined, head: file.floats(headName) });
   } finally {
     backbone.dispose();
   }
@@ -105,48 +108,6 @@ export function loadTokenizer(nameOrPath: string, config: Record<string, unknown
   return tokenizerFromJson(json, named);
 }
 
-/** The folder or file behind a model's name. @throws ConfigError saying what there is */
-export function modelPath(nameOrPath: string): string {
-  if (!nameOrPath.startsWith('zoo:')) {
-    const path = resolve(nameOrPath);
-    if (existsSync(path)) {
-      if (extname(path) === '.gguf' && !statSync(path).isDirectory()) return path;
-      if (statSync(path).isDirectory()) return loneGguf(path) ?? path;
-      throw new ConfigError(`${nameOrPath}: a model is a folder, a .gguf file or zoo:NAME`);
-    }
-    const zoo = zooFolder();
-    const names = zoo ? zooNames(zoo) : [];
-    throw new ConfigError(
-      `no model at ${path}; give a folder with config.json, a .gguf file${names.length > 0 ? `, or ${names.map((n) => `zoo:${n}`).join(', ')}` : ', or zoo:NAME'}`,
-    );
-  }
-  const zoo = zooFolder();
-  if (!zoo) throw new ConfigError(`${nameOrPath}: @plumbline/zoo is not installed; add it to the project`);
-  const path = join(zoo, nameOrPath.slice(4));
-  const names = zooNames(zoo);
-  if (!names.includes(nameOrPath.slice(4)))
-    throw new ConfigError(`the zoo has no "${nameOrPath.slice(4)}"; it has ${names.join(', ') || 'no models yet'}`);
-  return path;
-}
-
-/** A folder may hold one GGUF file and nothing else of a model. */
-function loneGguf(folder: string): string | undefined {
-  if (existsSync(join(folder, 'config.json'))) return undefined;
-  const files = readdirSync(folder).filter((name) => extname(name) === '.gguf');
-  if (files.length > 1) throw new ConfigError(`${folder} holds ${files.length} models; name one of ${files.join(', ')}`);
-  return files.length === 1 ? join(folder, files[0]) : undefined;
-}
-
-function zooFolder(): string | undefined {
-  try {
-    return dirname(createRequire(import.meta.url).resolve('@plumbline/zoo/package.json'));
-  } catch {
-    return undefined;
-  }
-}
-
-const zooNames = (zoo: string): string[] => readdirSync(zoo).filter((name) => existsSync(join(zoo, name, 'config.json')));
-
 function readWeights(file: Safetensors, spec: DecoderSpec): DecoderWeights {
   const wanted = parameterShapes(spec);
   // GPT-2's oldest files lack the prefix. What is there beyond the wanted is named if it looks like a part of the backbone.
@@ -154,25 +115,4 @@ function readWeights(file: Safetensors, spec: DecoderSpec): DecoderWeights {
   const parameterOf = (name: string) => (`${prefix}${name}` in wanted ? `${prefix}${name}` : name);
   const used = file.names.filter((name) => parameterOf(name) in wanted || name.startsWith(prefix));
   return Object.fromEntries(used.map((name) => [parameterOf(name), { shape: file.entry(name).shape, data: file.floats(name) }]));
-}
-
-function readConfig(folder: string): Record<string, unknown> {
-  const path = join(folder, 'config.json');
-  if (!existsSync(path)) throw new FormatError(`${folder}: there is no config.json; it has ${listing(folder)}`);
-  return readJson(path) as Record<string, unknown>;
-}
-
-function readJson(path: string): object {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    if (typeof value === 'object' && value !== null) return value;
-    throw new Error(`it holds ${JSON.stringify(value)}, not an object`);
-  } catch (error) {
-    throw new FormatError(`${path}: ${(error as Error).message}`);
-  }
-}
-
-function listing(folder: string): string {
-  const names = readdirSync(folder);
-  return names.length === 0 ? 'nothing' : names.slice(0, 8).join(', ') + (names.length > 8 ? ', ...' : '');
 }

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { makeFolder, type SavedTensor, writeFileAtomic, writeSafetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import type { LocalDecoder } from '../decoder/decoder.js';
@@ -51,17 +51,23 @@ async function mergedScorer(scorer: AdaptedScorer): Promise<Weights> {
 
 type Weights = Record<string, { shape: readonly number[]; data: SavedTensor['data'] }>;
 
-async function saveModel(
+/** `more` are further JSON files, by name. */
+export async function saveModel(
   folder: string,
   config: object,
   weights: Weights,
-  tokenizer: Tokenizer,
+  tokenizer: Tokenizer | undefined,
   { dtype = 'F32' }: SaveOptions,
+  more: Record<string, unknown> = {},
 ): Promise<void> {
   await makeFolder(folder);
   const typed = Object.fromEntries(Object.entries(weights).map(([name, { shape, data }]) => [name, { shape: [...shape], data, dtype }]));
   await writeSafetensors(join(folder, 'model.safetensors'), typed, { format: 'pt' });
-  if ('json' in tokenizer) {
+  for (const [name, value] of Object.entries(more)) {
+    await makeFolder(dirname(join(folder, name)));
+    await writeFileAtomic(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
+  }
+  if (tokenizer && 'json' in tokenizer) {
     const { json, config: settings } = tokenizer as LocalTokenizer;
     await writeFileAtomic(join(folder, 'tokenizer.json'), JSON.stringify(json));
     await writeFileAtomic(join(folder, 'tokenizer_config.json'), JSON.stringify(settings, null, 2));

@@ -16,12 +16,14 @@ export const whySkipped = sharedFolder ? '' : ' (skipped: no ../shared/fixtures 
 
 export const readJson = <T = Record<string, unknown>>(path: string): T => JSON.parse(readFileSync(path, 'utf8'));
 
-/** SmolLM2-135M-Instruct's GGUF, if `get-models.sh` has fetched it. */
-export const smolGguf: string | undefined =
-  sharedFolder && findGguf(join(sharedFolder, '.models', 'SmolLM2-135M-Instruct', 'SmolLM2-135M-Instruct.Q4_1.gguf'));
+/** SmolLM2-135M-Instruct's GGUF and all-MiniLM-L6-v2, if `get-models.sh` has fetched them. */
+export const smolGguf: string | undefined = fetched('SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf');
+export const miniLm: string | undefined = fetched('all-MiniLM-L6-v2');
 
-function findGguf(path: string): string | undefined {
-  return existsSync(path) ? path : undefined;
+/** A model beside the shared files, or in `$PLUMB_MODELS`. */
+function fetched(path: string): string | undefined {
+  const folders = [process.env.PLUMB_MODELS, sharedFolder && join(sharedFolder, '.models')];
+  return folders.flatMap((folder) => (folder ? [join(folder, path)] : [])).find((file) => existsSync(file));
 }
 
 export type FixtureTensors = Record<string, { shape: number[]; data: Float32Array }>;
