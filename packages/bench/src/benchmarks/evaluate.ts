@@ -38,6 +38,8 @@ export type EvaluateOptions = {
   batch?: number;
   /** A step counts as sound above this. */
   threshold?: number;
+  /** What runs the programs of a benchmark of code; `{file}` stands for the file. */
+  command?: string;
   seed?: number;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number, note?: string) => void;
@@ -99,7 +101,7 @@ export async function readItems(
  */
 export async function evaluate(
   benchmark: Benchmark,
-  { items, subject, dir, batch = 16, threshold, seed = 0, signal, onProgress = () => {} }: EvaluateOptions,
+  { items, subject, dir, batch = 16, threshold, command, seed = 0, signal, onProgress = () => {} }: EvaluateOptions,
 ): Promise<{ result: EvalResult; reportPath: string }> {
   if (!fits[benchmark.kind].includes(subject.kind)) throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
   const started = Date.now();
@@ -112,7 +114,7 @@ export async function evaluate(
   for (let from = 0; from < open.length; from += batch) {
     if (signal?.aborted) break;
     const some = open.slice(from, from + batch);
-    for (const line of await tryEach(some, (part) => judge(benchmark, part, subject, rng, signal), signal)) {
+    for (const line of await tryEach(some, (part) => judge(benchmark, part, subject, { rng, signal, command }), signal)) {
       if (line.error !== undefined) failures++;
       done.set(line.id, line);
       add(line);
@@ -190,7 +192,12 @@ async function tryEach(items: readonly Item[], run: (items: readonly Item[]) => 
   }
 }
 
-async function judge(benchmark: Benchmark, items: readonly Item[], subject: Subject, rng: Rng, signal?: AbortSignal): Promise<Outcome[]> {
+async function judge(
+  benchmark: Benchmark,
+  items: readonly Item[],
+  subject: Subject,
+  { rng, signal, command }: { rng: Rng; signal?: AbortSignal; command?: string },
+): Promise<Outcome[]> {
   const ctx = { rng: rng.fork(items[0].id), signal };
   if (subject.kind === 'reward') return rewardOutcomes(items as readonly PreferenceItem[], subject.reward, ctx);
   if (subject.kind === 'judge') return judgeOutcomes(items as readonly PreferenceItem[], subject.judge, ctx);
@@ -212,7 +219,7 @@ async function judge(benchmark: Benchmark, items: readonly Item[], subject: Subj
   return Promise.all(
     items.map(async (item, i) => {
       const response = answers[i][0].text;
-      return { response, passed: await benchmark.check(item as AnswerItem, response, { signal }) };
+      return { response, passed: await benchmark.check(item as AnswerItem, response, { signal, command }) };
     }),
   );
 }

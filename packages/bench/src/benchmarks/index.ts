@@ -1,4 +1,7 @@
 /** Benchmarks by name, and how a reward, a judge, a step scorer or a model is judged on them. */
+import { humanEval, verilogEval } from './code.js';
+import { ifeval } from './instructions/benchmark.js';
+import { gsm8k, math, mgsm } from './maths.js';
 import {
   judgeBench,
   llmBar,
@@ -31,10 +34,19 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
     socraticPrmBench,
     processBench,
     vlrmBench,
+    ifeval,
+    gsm8k,
+    math,
+    mgsm,
+    humanEval,
+    verilogEval,
   ].map((benchmark) => [benchmark.id, benchmark]),
 );
 
 export { type EvalResult, type EvaluateOptions, evaluate, type Item, numbersOf, readItems, type Subject } from './evaluate.js';
+export { followsInstructions, type Instructions, looseVariants } from './instructions/benchmark.js';
+export { ifevalInstructions } from './instructions/ifeval.js';
+export { answersRight } from './maths.js';
 export { outcomeOf } from './preference.js';
 export { benchmarkReport } from './report.js';
 export { benchmarkRows } from './rows.js';

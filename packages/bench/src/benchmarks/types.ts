@@ -46,6 +46,8 @@ type Common = {
   paper?: string;
   /** Which files are read, in words. */
   files: string;
+  /** Columns of files that have no row of names. */
+  header?: readonly string[];
   /** What the first number is, in words. */
   metric: string;
 };
@@ -67,7 +69,8 @@ export type AnswerBenchmark<T = unknown> = Common & {
   /** Tokens that an answer may have, unless the user says. */
   maxTokens: number;
   read(row: Row, place: RowPlace): AnswerItem<T> | undefined;
-  check(item: AnswerItem<T>, response: string, options: { signal?: AbortSignal }): Promise<Record<string, number>>;
+  /** @param options.command runs what was written, where the benchmark asks for one; `{file}` stands for the file */
+  check(item: AnswerItem<T>, response: string, options: { signal?: AbortSignal; command?: string }): Promise<Record<string, number>>;
   report(items: readonly AnswerItem<T>[], outcomes: readonly AnswerOutcome[]): BenchmarkNumber[];
 };
 // biome-ignore lint/suspicious/noExplicitAny: a check is contravariant in its target, which only `read` makes

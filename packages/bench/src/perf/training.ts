@@ -1,12 +1,12 @@
-import { InterruptedError, memoryRun, type Run, rng } from '@plumbline/core';
+import { InterruptedError, memoryRun, type Products, type Run, rng } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { blockBatches, createDecoder, decoderSpec, type LocalDecoder, trainSft } from '@plumbline/models';
 import type { DecoderSize } from './cases.js';
 
 /** A decoder with first weights, whose tokens are no text. */
-export function freshDecoder(model: DecoderSize, contextLength: number): LocalDecoder {
+export function freshDecoder(model: DecoderSize, contextLength: number, products?: Products): LocalDecoder {
   const spec = decoderSpec({ ...model, contextLength });
-  return createDecoder(spec, { tokenizer: idsOnly(spec.vocabSize), rng: rng(1) });
+  return createDecoder(spec, { tokenizer: idsOnly(spec.vocabSize), rng: rng(1), products });
 }
 
 /** Token ids without a pattern. */
@@ -17,11 +17,17 @@ export const arbitraryIds = (count: number, vocabSize: number): Int32Array =>
  * A training that goes on by one step a call, by the trainer that users have (`trainSft`): forward, backward, clipping, AdamW.
  * The time of a step does not contain the making of its batch.
  */
-export function pacedTraining(o: { model: DecoderSize; sequences: number; tokens: number; sequencesPerMicroBatch?: number }): {
+export function pacedTraining(o: {
+  model: DecoderSize;
+  sequences: number;
+  tokens: number;
+  sequencesPerMicroBatch?: number;
+  products?: Products;
+}): {
   step(): Promise<{ seconds: number; loss: number }>;
   dispose(): Promise<void>;
 } {
-  const policy = freshDecoder(o.model, Math.max(o.tokens, 256));
+  const policy = freshDecoder(o.model, Math.max(o.tokens, 256), o.products);
   const text = arbitraryIds(200_000, o.model.vocabSize);
   const steps = 1_000_000;
   const made = blockBatches(text, { blockTokens: o.tokens, blocksPerStep: o.sequences, steps, rng: rng(2) });

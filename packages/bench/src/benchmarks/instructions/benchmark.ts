@@ -1,0 +1,93 @@
+/** Benchmarks of verifiable instructions: how a response is checked, strictly and loosely, and what is reported. */
+import { FormatError } from '@plumbline/core';
+import { at, label, text, texts, wrong } from '../fields.js';
+import { moments, row } from '../numbers.js';
+import type { AnswerBenchmark, AnswerItem, BenchmarkNumber } from '../types.js';
+import { type Arguments, type InstructionCheck, ifevalInstructions } from './ifeval.js';
+
+/** The instructions of a prompt, with their arguments. */
+export type Instructions = { id: string; args: Arguments }[];
+
+/** Each instruction on its own: followed or not. An empty response follows none. @throws FormatError for an instruction that is not known */
+export async function followsInstructions(
+  checks: Readonly<Record<string, InstructionCheck>>,
+  instructions: Instructions,
+  response: string,
+): Promise<boolean[]> {
+  const followed: boolean[] = [];
+  for (const { id, args } of instructions) {
+    const check = checks[id];
+    if (!check) throw new FormatError(`there is no instruction "${id}"; there are ${Object.keys(checks).join(', ')}`);
+    followed.push(response.trim() !== '' && (await check(response, args)));
+  }
+  return followed;
+}
+
+/** The response as it is, and without its first line, its last, both, and each without asterisks: loose following is following by any of them. */
+export function looseVariants(response: string): string[] {
+  const lines = response.split('\n');
+  const cut = [response, lines.slice(1).join('\n').trim(), lines.slice(0, -1).join('\n').trim(), lines.slice(1, -1).join('\n').trim()];
+  return [...cut, ...cut.map((variant) => variant.replaceAll('*', ''))];
+}
+
+function instructionBenchmark(
+  checks: Readonly<Record<string, InstructionCheck>>,
+  spec: Pick<AnswerBenchmark, 'id' | 'title' | 'paper' | 'files'>,
+): AnswerBenchmark<Instructions> {
+  return {
+    kind: 'answers',
+    ...spec,
+    metric: 'prompts of which every instruction is strictly followed',
+    maxTokens: 1280,
+    read(r, place) {
+      const ids = texts(r, 'instruction_id_list', place);
+      const args = r.kwargs;
+      if (!Array.isArray(args) || args.length !== ids.length)
+        throw wrong(r, 'kwargs', `a list of ${ids.length} objects, one an instruction`, place);
+      const unknown = ids.find((id) => !Object.hasOwn(checks, id));
+      if (unknown !== undefined) throw new FormatError(`${at(place)}: there is no instruction "${unknown}" in ${spec.title}`);
+      const target = ids.map((id, i) => ({ id, args: (args[i] ?? {}) as Arguments }));
+      return {
+        id: label(r, 'key', place),
+        subset: ids.length === 1 ? 'one instruction' : `${ids.length} instructions`,
+        prompt: text(r, 'prompt', place),
+        target,
+      };
+    },
+    async check({ target }, response) {
+      const strict = await followsInstructions(checks, target, response);
+      const loose = strict.map(Boolean);
+      for (const variant of looseVariants(response)) {
+        if (loose.every(Boolean)) break;
+        for (const [i, followed] of (await followsInstructions(checks, target, variant)).entries()) loose[i] ||= followed;
+      }
+      const named = (kind: string, followed: readonly boolean[]) =>
+        followed.map((one, i) => [`${kind} ${target[i].id} ${i}`, one ? 1 : 0] as const);
+      return Object.fromEntries([...named('strict', strict), ...named('loose', loose)]);
+    },
+    report(items, outcomes) {
+      const of = (i: number, kind: string) => Object.entries(outcomes[i].passed).filter(([name]) => name.startsWith(`${kind} `));
+      const prompts = (kind: string) => moments(items.map((_, i) => (of(i, kind).every(([, passed]) => passed === 1) ? 1 : 0)));
+      const each = (kind: string) => items.flatMap((_, i) => of(i, kind).map(([name, passed]) => ({ id: name.split(' ')[1], passed })));
+      const strict = each('strict');
+      const families = [...new Set(strict.map(({ id }) => id))].sort();
+      return [
+        row('prompts, strict', 'overall', prompts('strict')),
+        row('instructions, strict', 'detail', moments(strict.map(({ passed }) => passed))),
+        row('prompts, loose', 'detail', prompts('loose')),
+        row('instructions, loose', 'detail', moments(each('loose').map(({ passed }) => passed))),
+        ...families.map(
+          (id): BenchmarkNumber => row(id, 'subset', moments(strict.filter((one) => one.id === id).map(({ passed }) => passed))),
+        ),
+      ];
+    },
+  };
+}
+
+export const ifeval: AnswerBenchmark<Instructions> = instructionBenchmark(ifevalInstructions, {
+  id: 'ifeval',
+  title: 'IFEval',
+  paper: '2311.07911',
+  files: 'input_data.jsonl with key, prompt, instruction_id_list, kwargs',
+});
+export type InstructionItem = AnswerItem<Instructions>;
