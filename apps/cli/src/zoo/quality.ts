@@ -1,26 +1,28 @@
 /** What a model card says of a language model: bits per byte on held-out text, and whether its stories are made of words and sentences. */
 import { type Rng, readCopy } from '@plumbline/core';
-import { packSequences } from '@plumbline/data';
+import { packSequences, type Sequence } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
 
 /**
- * Bits per byte of UTF-8. Of each sequence the first token is not predicted, so neither its bits nor its bytes count.
+ * Bits per byte of UTF-8, of whole texts or of completions alone. The first token of a text is not predicted, so neither its bits nor its bytes count.
  *
- * @param sequences token ids, none longer than the context
+ * @param texts token ids, none longer than the context
  */
-export async function bitsPerByte(decoder: LocalDecoder, sequences: readonly Int32Array[]): Promise<number> {
+export async function bitsPerByte(decoder: LocalDecoder, texts: readonly (Int32Array | Sequence)[]): Promise<number> {
+  const sequences = texts.map((text): Sequence => (text instanceof Int32Array ? { tokens: text, completionStart: 0 } : text));
   let nats = 0;
   let bytes = 0;
   const perBatch = 32;
   for (let from = 0; from < sequences.length; from += perBatch) {
-    const batch = sequences.slice(from, from + perBatch).filter((tokens) => tokens.length > 1);
+    const batch = sequences.slice(from, from + perBatch).filter(({ tokens }) => tokens.length > 1);
     if (batch.length === 0) continue;
-    const packed = packSequences(batch.map((tokens, row) => ({ tokens, completionStart: 0, row })));
+    const packed = packSequences(batch.map((sequence, row) => ({ ...sequence, row })));
     const sum = tf.tidy(() => tf.sum(decoder.completionLogps(packed).tokens));
     nats -= (await readCopy(sum))[0];
     sum.dispose();
-    for (const tokens of batch) bytes += Buffer.byteLength(decoder.tokenizer.decode(tokens.subarray(1), { skipSpecial: true }));
+    for (const { tokens, completionStart } of batch)
+      bytes += Buffer.byteLength(decoder.tokenizer.decode(tokens.subarray(Math.max(1, completionStart)), { skipSpecial: true }));
   }
   return nats / Math.LN2 / bytes;
 }

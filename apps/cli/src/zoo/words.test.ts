@@ -9,7 +9,7 @@ import { loadDecoder } from '@plumbline/models';
 import { afterAll, describe, expect, it } from 'vitest';
 import { recipes } from './index.js';
 import { trainWords } from './words.js';
-import { settings } from './wordsConfig.js';
+import { words1mSettings } from './wordsConfig.js';
 
 const zoo = dirname(createRequire(import.meta.url).resolve('@plumbline/zoo/package.json'));
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-zoo-'));
@@ -44,7 +44,8 @@ describe.each(Object.keys(recipes))('zoo:%s', (name) => {
 
 describe('the words recipe', () => {
   const tiny = {
-    ...settings,
+    ...words1mSettings,
+    name: 'tiny',
     shape: { vocabSize: 1000, width: 8, layers: 1, heads: 2, mlpWidth: 8, contextLength: 160 },
     stories: 400,
     heldOutStories: 20,

@@ -1,5 +1,5 @@
 /**
- * `words-1m`: a decoder of 1.07 million parameters, pretrained on simple generated stories and on public-domain prose.
+ * `words-1m` and `words-6m`: decoders pretrained on simple generated stories and on public-domain prose.
  *
  * Three batches in four are stories, each a sequence of its own that starts where the story starts, as the words bed's prompts do; the fourth
  * is windows of prose. Everything is a function of the seed: an interrupted run goes on where it stopped and ends in the same weights.
@@ -24,12 +24,18 @@ import { writeCard } from './card.js';
 import { englishWords, publicDomainProse } from './corpora.js';
 import { windowsOf } from './quality.js';
 import type { Recipe, RecipeOptions, RecipeResult } from './recipe.js';
-import { endOfText, proseEvery, settings, type WordsConfig } from './wordsConfig.js';
+import { clock } from './spent.js';
+import { endOfText, type WordsConfig, words1mSettings, words6mSettings } from './wordsConfig.js';
 
 export const words1m: Recipe = {
   name: 'words-1m',
   about: '1.07M parameters, simple stories and public-domain prose, vocabulary 2,048',
-  train: (options) => trainWords(settings, options),
+  train: (options) => trainWords(words1mSettings, options),
+};
+export const words6m: Recipe = {
+  name: 'words-6m',
+  about: '5.9M parameters, simple stories and public-domain prose, vocabulary 4,096',
+  train: (options) => trainWords(words6mSettings, options),
 };
 
 /** What comes from a registry. */
@@ -45,7 +51,7 @@ export async function trainWords(
   { seed, out, runDir, signal, onProgress }: RecipeOptions,
   sources: () => Promise<Sources> = fetchSources,
 ): Promise<RecipeResult> {
-  const started = Date.now();
+  const time = await clock(runDir);
   const { shape } = config;
   const rng = newRng(seed);
   onProgress?.({ stage: 'text', done: 0, total: 1, unit: 'corpora' });
@@ -53,11 +59,11 @@ export async function trainWords(
   const { tokenizer, tokens } = prepareText(config, prose);
   onProgress?.({ stage: 'text', done: 1, total: 1, unit: 'corpora' });
 
-  const decoder = createDecoder(decoderSpec(shape), { tokenizer, name: 'words-1m', rng: rng.fork('weights') });
+  const decoder = createDecoder(decoderSpec(shape), { tokenizer, name: config.name, rng: rng.fork('weights') });
   let last = 0;
   const run = await openRun({
     dir: runDir,
-    config: { recipe: 'words-1m', ...config },
+    config: { recipe: config.name, ...config },
     seed,
     saveEvery: 250,
     signal,
@@ -86,17 +92,18 @@ export async function trainWords(
     );
   } finally {
     await run.close();
+    await time.stop();
   }
-  const trainingSeconds = (Date.now() - started) / 1000;
 
   await mkdir(out, { recursive: true });
   await saveDecoder(out, decoder, { dtype: 'F16' });
   decoder.dispose();
   onProgress?.({ stage: 'measuring', done: 0, total: 1, unit: 'models' });
-  const card = await writeCard(config, { out, seed, tokens, dictionary, seconds: trainingSeconds, rng: rng.fork('card') });
+  const spent = await time.stop();
+  const card = await writeCard(config, { out, seed, tokens, dictionary, spent, rng: rng.fork('card') });
   onProgress?.({ stage: 'measuring', done: 1, total: 1, unit: 'models' });
   await rm(runDir, { recursive: true, force: true });
-  return { ...card, seconds: (Date.now() - started) / 1000 };
+  return { ...card, seconds: spent.seconds };
 }
 
 /** The tokenizer and all text in its ids. The same for every seed: seeds differ in weights and batches. */
@@ -134,9 +141,9 @@ function upTo(bytes: number, documents: readonly string[]): string[] {
   });
 }
 
-function bpe({ shape }: WordsConfig, text: Corpora): LocalTokenizer {
+function bpe({ name, shape }: WordsConfig, text: Corpora): LocalTokenizer {
   const json = trainByteBpe([...text.stories, ...text.prose], { vocabSize: shape.vocabSize, specialTokens: [endOfText] });
-  return tokenizerFromJson(json, { name: 'words-1m', eos_token: endOfText, model_max_length: shape.contextLength });
+  return tokenizerFromJson(json, { name, eos_token: endOfText, model_max_length: shape.contextLength });
 }
 
 function encodeAll({ shape }: WordsConfig, text: Corpora, tokenizer: LocalTokenizer): Tokens {
@@ -157,7 +164,7 @@ function encodeAll({ shape }: WordsConfig, text: Corpora, tokenizer: LocalTokeni
 }
 
 function mixed(config: WordsConfig, tokens: Tokens, rng: Rng): Batches<SftBatch> {
-  const { steps, shape } = config;
+  const { steps, shape, proseEvery } = config;
   const sequences = tokens.stories.map((ids) => ({ tokens: ids, completionStart: 0 }));
   const stories = sftBatches(sequences, { sequencesPerStep: config.storiesPerStep, steps, rng: rng.fork('stories') });
   const prose = blockBatches(tokens.prose, {

@@ -1,12 +1,51 @@
-/** The settings of the words recipe, as measured in the model card. */
+/** The settings of the words recipes, as measured in the model cards. */
 export const endOfText = '<|endoftext|>';
-export const settings = {
+
+export type WordsConfig = {
+  /** The zoo's name of the model. */
+  readonly name: string;
+  /** The card's first paragraph: one line that says what it is, and what it is not. */
+  readonly about: string;
+  readonly shape: {
+    vocabSize: number;
+    width: number;
+    layers: number;
+    heads: number;
+    mlpWidth: number;
+    contextLength: number;
+  };
+  readonly stories: number;
+  readonly heldOutStories: number;
+  /** Share of the prose documents. */
+  readonly heldOutDocuments: number;
+  /** More than the steps read: no window of prose is likely to come twice. */
+  readonly proseBytes: number;
+  /** One step in so many reads prose. */
+  readonly proseEvery: number;
+  readonly steps: number;
+  readonly storiesPerStep: number;
+  readonly proseWindowsPerStep: number;
+  readonly learningRate: number;
+  readonly warmupSteps: number;
+  /** Share of the steps before the rate begins to fall. */
+  readonly flatShare: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly weightDecay: number;
+  /** How much the card samples. */
+  readonly measured: { stories: number; prompts: number; samplesPerPrompt: number };
+};
+
+export const words1mSettings: WordsConfig = {
+  name: 'words-1m',
+  about: `A decoder of 1.07 million parameters for Plumbline's words bed: it continues simple stories. It is not a model of English: what it writes
+as prose is not, and it knows nothing. It is small enough to be aligned in front of one's eyes.`,
   shape: { vocabSize: 2048, width: 128, layers: 4, heads: 4, mlpWidth: 352, contextLength: 128 },
   stories: 40_000,
   heldOutStories: 1000,
   heldOutDocuments: 0.03,
-  /** More than the steps read: no window of prose is likely to come twice. */
   proseBytes: 5e6,
+  proseEvery: 4,
   steps: 3000,
   storiesPerStep: 18,
   proseWindowsPerStep: 10,
@@ -16,10 +55,20 @@ export const settings = {
   beta1: 0.9,
   beta2: 0.98,
   weightDecay: 0.05,
-  /** How much the card samples. */
   measured: { stories: 200, prompts: 128, samplesPerPrompt: 8 },
 };
-/** Every fourth step reads prose. */
-export const proseEvery = 4;
 
-export type WordsConfig = typeof settings;
+/** Six layers of twice the width, and a vocabulary twice as large: a token costs five times as much, and a story has fewer of them. */
+export const words6mSettings: WordsConfig = {
+  ...words1mSettings,
+  name: 'words-6m',
+  about: `A decoder of 5.9 million parameters for Plumbline's words bed, the larger sister of words-1m: it continues simple stories. It is not a
+model of English: its prose has the words and the rhythm of its sources, and no meaning.`,
+  shape: { vocabSize: 4096, width: 256, layers: 6, heads: 8, mlpWidth: 704, contextLength: 256 },
+  stories: 60_000,
+  proseBytes: 8e6,
+  steps: 4000,
+  storiesPerStep: 20,
+  proseWindowsPerStep: 5,
+  learningRate: 2.5e-3,
+};
