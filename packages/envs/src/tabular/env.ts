@@ -1,6 +1,6 @@
 /** A finite process that is stepped through. */
 import { rng as newRng, type Rng } from '@plumbline/core';
-import { checkMdp, type TabularMdp } from './mdp.js';
+import { checkMdp, type TabularMdp } from '@plumbline/data/tabular';
 
 export type TabularStep = { obs: number; reward: number; terminated: boolean };
 export interface TabularEnv {

@@ -1,6 +1,6 @@
 /** Processes whose optimum is known, and random ones. */
 import type { Rng } from '@plumbline/core';
-import type { TabularMdp } from './mdp.js';
+import type { TabularMdp } from '@plumbline/data/tabular';
 
 type Draft = { states: number; actions: number; gamma: number; start: number | Float64Array; terminal?: (s: number) => boolean };
 

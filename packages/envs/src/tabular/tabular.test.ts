@@ -1,31 +1,33 @@
 import { rng } from '@plumbline/core';
-import { describe, expect, it } from 'vitest';
 import {
-  bandit,
-  chain,
   checkMdp,
-  cliff,
   deterministicPolicy,
   everyPolicyEnds,
   expectedReward,
-  frozenLake,
-  gridworld,
-  mdpOf,
   mixPolicies,
   policyEvaluation,
   policyIteration,
   policyOfOccupancy,
-  randomMdp,
   returnOf,
-  riverSwim,
-  sampleTomatoBoard,
   softValueIteration,
-  tabularEnv,
-  tomatoLevel2,
-  tomatoWorld,
   uniformPolicy,
   valueIteration,
   withReward,
+} from '@plumbline/data/tabular';
+import { describe, expect, it } from 'vitest';
+import {
+  bandit,
+  chain,
+  cliff,
+  frozenLake,
+  gridworld,
+  mdpOf,
+  randomMdp,
+  riverSwim,
+  sampleTomatoBoard,
+  tabularEnv,
+  tomatoLevel2,
+  tomatoWorld,
 } from './index.js';
 
 const close = (found: ArrayLike<number>, expected: readonly number[], digits: number) => {

@@ -5,8 +5,8 @@
  * bucket. Stepping on a tomato waters it; each tomato farther than `dryDistance` from the agent is dry after the step, all of them at once. Nothing ends.
  */
 import type { Rng } from '@plumbline/core';
+import type { TabularMdp } from '@plumbline/data/tabular';
 import { gridMoves } from './makers.js';
-import type { TabularMdp } from './mdp.js';
 
 /** Rows of one length: `#` wall, `.` floor, `T` tomato, `B` bucket, `A` where the agent begins (on floor). */
 export type TomatoBoard = readonly string[];
