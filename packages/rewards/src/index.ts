@@ -1,13 +1,88 @@
-/** Reward models and reward functions. */
+/** Reward models and reward functions: losses, a trainer, models as rewards, verifiers, judges, shaping. */
 
 // Rewards and judges made of others
-export { batched, cached, debiased, pairwiseFromPointwise, pointwiseFromPairwise, rewardFromText, weightedSum } from './adapters.js';
-// Ensembles
+export {
+  batched,
+  cached,
+  checkScores,
+  debiased,
+  forgiving,
+  pairwiseFromPointwise,
+  pointwiseFromPairwise,
+  rewardFromText,
+  stepwiseToOutcome,
+  timeLimited,
+  weightedSum,
+} from './adapters.js';
+export type { EnsembleRule } from './aggregate.js';
+export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js';
+// Diagnostics
+export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
+export { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/length.js';
+export { partitionByStrength, preferenceStrength } from './diagnostics/strength.js';
+// Ensembles of weights
 export { averageWeights } from './ensemble.js';
+// Where people already are
+export type { AiSdkModel } from './external/aiSdk.js';
+export { fromAiSdk } from './external/aiSdk.js';
+export type { PromptfooContext, PromptfooResult } from './external/promptfoo.js';
+export { promptfooAssertion } from './external/promptfoo.js';
+export type { RewardMatchers } from './external/vitest.js';
+export { rewardMatchers } from './external/vitest.js';
+// Heads and what they learn from
+export type { HeadedModel, RewardModel } from './heads.js';
+export { attributeReward, createHeads, processReward, scoreOutputs } from './heads.js';
+export type { HttpRewardOptions } from './http.js';
+export { httpReward, RewardServerError } from './http.js';
+export type { LabelledRewardBatch, StepBatch, StepItem, TargetBatch, TargetItem, TargetRecord } from './items.js';
+export { encodeSteps, encodeTargets, stepBatch, stepBatches, targetBatch, targetBatches, withPairLabels } from './items.js';
+// Judges
+export type { AskOptions, JudgeReport } from './judges/ask.js';
+export { JudgeError, modelFromFunction } from './judges/ask.js';
+export type { CalibrateOptions, PairCalibration, PairLabel, PointCalibration, PointLabel, Share } from './judges/calibrate.js';
+export { calibrateJudge } from './judges/calibrate.js';
+export type { GenerativeJudgeOptions, ReportingJudge } from './judges/pairwise.js';
+export { generativeJudge, logitJudge, voted } from './judges/pairwise.js';
+export { parseChecklist, parseRanking, parseRating, parseVerdict, parseYesNo } from './judges/parse.js';
+export { groupFromPairwise, rankingJudge, ratingJudge, rubricJudge, stepJudge, yesNoJudge } from './judges/pointwise.js';
+export { checkRubric, formatRubric, parseRubric, rubricFrom, rubricScore } from './judges/rubric.js';
+export type { PairQuestion, PointQuestion, Template } from './judges/templates.js';
+export {
+  checklistTemplate,
+  pairLetterTemplate,
+  pairTemplate,
+  pointTemplate,
+  promptText,
+  rankingTemplate,
+  stepTemplate,
+  yesNoTemplate,
+} from './judges/templates.js';
 // Losses
 export type { BradleyTerryLoss, BradleyTerryOptions, PairScores } from './losses/bradleyTerry.js';
 export { bradleyTerryLoss } from './losses/bradleyTerry.js';
-export { plackettLuceLoss } from './losses/plackettLuce.js';
+export { davidsonLoss } from './losses/davidson.js';
+export type { RewardLossName } from './losses/index.js';
+export { rewardLoss, rewardLosses } from './losses/index.js';
+export { multiAttributeLoss, presentWeight } from './losses/multiAttribute.js';
+export type { OdinInputs } from './losses/odin.js';
+export { odinLoss } from './losses/odin.js';
+export { cumulativeLinkLoss, gradeProbabilities, pairwiseOrdinalLoss } from './losses/ordinal.js';
+export { outcomeLoss } from './losses/outcome.js';
+export { pairwiseLoss } from './losses/pairwise.js';
+export { listwisePairsLoss, plackettLuceLoss } from './losses/plackettLuce.js';
+export { raoKupperLoss } from './losses/raoKupper.js';
+export { stepLoss, tokenStepLoss } from './losses/step.js';
+export { ascendingThresholds, rawThresholds, symmetricThresholds } from './losses/thresholds.js';
+export type {
+  AnyRewardLoss,
+  PairItems,
+  PairRewardLoss,
+  RewardLoss,
+  StepItems,
+  StepRewardLoss,
+  TargetItems,
+  TargetRewardLoss,
+} from './losses/types.js';
 // Models as rewards
 export type { ModelRewardOptions } from './model.js';
 export { implicitReward, modelReward, rewardAccuracy, scoreMoments } from './model.js';
@@ -17,7 +92,22 @@ export { scoreReferences } from './references.js';
 export type { RescaleOptions } from './rescale.js';
 export { rescaleScores } from './rescale.js';
 // Choosing
-export { bestOfN, bestOfNCurve, bestOfNKl } from './select.js';
+export type { Aggregation, BestOfNSample } from './select.js';
+export {
+  aggregateSteps,
+  bestOfN,
+  bestOfNCurve,
+  bestOfNKl,
+  exactBestOfNKl,
+  knockout,
+  majorityVote,
+  meanBestOfNCurve,
+  passAtK,
+  regularisedBestOfN,
+  sampleBestOfN,
+  softBestOfN,
+  weightedVote,
+} from './select.js';
 export type { ReferenceOptions } from './shaping.js';
 export {
   ceiling,
@@ -39,5 +129,18 @@ export {
   tanhReward,
 } from './shaping.js';
 // Trainer
-export type { RewardTraining } from './train.js';
+export type { RewardResult, RewardTraining } from './train.js';
 export { RewardTrainConfig, trainReward } from './train.js';
+// Verifiers
+export { exactMatch, numericAnswer } from './verifiers/answers.js';
+export type { CodeLimits, CodeRun, CodeTest } from './verifiers/code.js';
+export { codeTests, runCode, runTests } from './verifiers/code.js';
+export type { Stage } from './verifiers/gated.js';
+export { gatedReward } from './verifiers/gated.js';
+export { jsonSchema } from './verifiers/jsonSchema.js';
+export { detectLanguage, languageIs, languageShare } from './verifiers/language.js';
+export type { LengthUnit } from './verifiers/patterns.js';
+export { keywords, lengthOf, lengthWithin, regexMatch, tagFormat } from './verifiers/patterns.js';
+export { repetitionPenalty } from './verifiers/repetition.js';
+export type { Verifier } from './verifiers/verifier.js';
+export { Abstain, verifier } from './verifiers/verifier.js';

@@ -1,20 +1,27 @@
 import {
   adamW,
+  type Checkpointable,
   ConfigError,
   clipScale,
-  gatherRows,
+  createParameters,
   gradientSum,
   gradients,
   learningRateSchedule,
   type MetricName,
+  type Parameter,
+  type ParameterTree,
   type Run,
+  type Saved,
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
-import type { Batches, RewardBatch, Scorer } from '@plumbline/data';
-import * as tf from '@tensorflow/tfjs-core';
+import type { Batches, Scorer } from '@plumbline/data';
 import { z } from 'zod';
-import { bradleyTerryLoss } from './losses/bradleyTerry.js';
+import type { RewardModel } from './heads.js';
+import type { LabelledRewardBatch, StepBatch, TargetBatch } from './items.js';
+import { bradleyTerry } from './losses/bradleyTerry.js';
+import type { PairRewardLoss, StepRewardLoss, TargetRewardLoss } from './losses/types.js';
+import { type AnyBatch, batchSlopes, microLoss, type Objective, pairObjective, stepObjective, targetObjective } from './objectives.js';
 
 export const RewardTrainConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
@@ -41,29 +48,55 @@ export const RewardTrainConfig = z.strictObject({
     .describe('Weight of (chosen + rejected)²; 0.01 where scores of different prompts are compared'),
   normCoefficient: z.number().min(0).default(0).describe('Weight of chosen² + rejected²'),
   temperature: z.number().positive().default(1).describe('Score differences are divided by it'),
+  lossOptions: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("Options of a loss other than Bradley-Terry's, such as grades or theta"),
   evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; at the end alone by default'),
+  earlyStopping: z
+    .strictObject({
+      patience: z.int().positive().default(3).describe('Evaluations in a row without a better one after which training stops'),
+      minDelta: z.number().min(0).default(0).describe('How much better counts as better'),
+    })
+    .optional()
+    .describe('Stop where eval/loss no longer falls (or, without one, eval/accuracy no longer rises), and go back to the best weights'),
 });
 export type RewardTrainConfig = z.input<typeof RewardTrainConfig>;
 
-export type RewardTraining = {
-  scorer: Scorer;
-  batches: Batches<RewardBatch>;
+type Shared = {
   run: Run;
-  /** Metrics on held-out pairs, such as `eval/accuracy`; logged with the step after which they hold. */
-  evaluate?: (scorer: Scorer, step: number) => Promise<Partial<Record<MetricName, number>>>;
+  /** Metrics on held-out data, such as `eval/accuracy` or `eval/loss`; logged with the step after which they hold. */
+  evaluate?: (scorer: RewardModel, step: number) => Promise<Partial<Record<MetricName, number>>>;
+};
+/** The loss decides what a batch holds: pairs (the default, Bradley-Terry), completions with targets, or solutions with labelled steps. */
+export type RewardTraining = Shared &
+  (
+    | { scorer: Scorer; batches: Batches<LabelledRewardBatch>; loss?: undefined }
+    | { scorer: RewardModel; batches: Batches<LabelledRewardBatch>; loss: PairRewardLoss<never> }
+    | { scorer: RewardModel; batches: Batches<TargetBatch>; loss: TargetRewardLoss<never> }
+    | { scorer: RewardModel; batches: Batches<StepBatch>; loss: StepRewardLoss<never> }
+  );
+export type RewardResult = {
+  /** Updates that were made; fewer than asked for where it stopped early. */
+  steps: number;
+  /** The best evaluation, and the step after which it was; with early stopping the model has these weights. */
+  best?: { step: number; value: number };
+  /** Parameters of the loss itself as they are now: the raw thresholds of an ordinal loss. */
+  lossParameters: Record<string, Float32Array>;
 };
 
 /**
- * Trains `scorer` on preferences by Bradley-Terry; goes on from `run`'s last checkpoint if it has one.
+ * Trains a reward model under any loss of `rewardLosses`; goes on from `run`'s last checkpoint if it has one.
  *
- * Each candidate of a batch is scored once, however many pairs it is in. The loss is the weighted mean over the step's pairs plus the mean penalty, so
- * micro-batches do not change it. Logs `loss` (nats a pair), `gradNorm` (before clipping), `learningRate`, `accuracy` (a tie counts as wrong), `margin`,
- * `scores/chosen`, `scores/rejected` and `scores/mean` (means over pairs), `tokens` and `tokensPerSecond`.
+ * Each candidate of a batch is scored once, however many pairs it is in. The loss is the weighted mean over the step's items (pairs, targets or labelled steps) plus the mean penalty, so
+ * micro-batches do not change it; a loss of the whole batch takes one pass without gradients first. Logs `loss` (nats an item), `gradNorm` (before clipping), `learningRate`, `tokens`,
+ * `tokensPerSecond`, and of pairs `accuracy` (a tie counts as wrong), `margin`, `scores/chosen`, `scores/rejected` and `scores/mean` (means over pairs); of steps `accuracy`.
  *
  * @throws ConfigError naming the option that is wrong; InterruptedError, after saving, where the run's signal is aborted;
  *   NonFiniteError naming the step and the groups, once the state before that step is saved
  */
-export async function trainReward(config: RewardTrainConfig, { scorer, batches, run, evaluate }: RewardTraining): Promise<void> {
+export async function trainReward(config: RewardTrainConfig, training: RewardTraining): Promise<RewardResult> {
+  const { scorer, batches, run, evaluate } = training as Shared & { scorer: RewardModel; batches: Batches<AnyBatch> };
   const {
     steps,
     groupsPerMicroBatch = Infinity,
@@ -71,34 +104,33 @@ export async function trainReward(config: RewardTrainConfig, { scorer, batches, 
     schedule,
     maxGradNorm,
     evaluateEvery = steps,
+    earlyStopping,
     ...rest
   } = parse(config);
   if (batches.steps < steps) throw new ConfigError(`trainReward: ${steps} steps, but the batches end after ${batches.steps}`);
-  const { beta1, beta2, weightDecay, ...lossOptions } = rest;
+  if (earlyStopping && !evaluate)
+    throw new ConfigError('trainReward: earlyStopping looks at eval/loss or eval/accuracy; give a function that evaluates');
+  const { beta1, beta2, weightDecay, lossOptions, ...bradleyTerryOptions } = rest;
+  const { objective, scope, own } = objectiveOf(training, lossOptions, bradleyTerryOptions, config);
   const rate = learningRateSchedule({ ...schedule, peak, steps });
   const optimizer = adamW({ beta1, beta2, weightDecay, decays: isMatrix });
-  const weights = scorer.parameters.trainable();
-  const state = { scorer: scorer.parameters, optimizer };
+  const weights = [...scorer.parameters.trainable(), ...(own?.trainable() ?? [])];
+  if (weights.length === 0) throw new ConfigError(`trainReward: ${scorer.name} has nothing to train: all its weights are frozen`);
+  const stopping = bestSoFar(scorer.parameters, earlyStopping);
+  const state = { scorer: scorer.parameters, optimizer, ...(own && { loss: own }), ...(earlyStopping && { stopping }) };
   try {
-    for (let step = await run.restore(state); step < steps; step++) {
+    let step = await run.restore(state);
+    for (; step < steps && !stopping.over(); step++) {
       await saveIfAborted(run, step, state);
       const start = performance.now();
       const batch = await batches.at(step);
-      const weight = batch.weights ? batch.weights.reduce((a, b) => a + b, 0) : batch.pairs;
-      if (!(weight > 0))
-        throw new ConfigError(`trainReward: the weights of step ${step} add up to ${weight} (${batch.ids.slice(0, 4).join(', ')}, ...)`);
+      const divisor = objective.divisor(batch);
+      if (!(divisor > 0))
+        throw new ConfigError(`trainReward: the weights of step ${step} add up to ${divisor} (${batch.ids.slice(0, 4).join(', ')}, ...)`);
+      const micros = batch.split(Math.min(groupsPerMicroBatch, batch.ids.length)).filter((micro) => objective.items(micro) > 0);
+      const slopes = scope === 'batch' ? await batchSlopes(objective, batch, micros) : undefined;
       const sum = gradientSum(weights);
-      for (const micro of batch.split(Math.min(groupsPerMicroBatch, batch.groups))) {
-        if (micro.pairs === 0) continue;
-        sum.add(
-          gradients(() => {
-            const pairs = pairScores(scorer, micro);
-            const { loss, penalty } = bradleyTerryLoss(pairs, lossOptions);
-            const objective = tf.add(tf.div(tf.sum(loss), weight), tf.div(tf.sum(penalty), batch.pairs));
-            return { loss: objective as tf.Scalar, metrics: pairMetrics(pairs, batch.pairs) };
-          }, weights),
-        );
-      }
+      for (const micro of micros) sum.add(gradients(() => microLoss(objective, micro, batch, slopes), weights));
       const values = await sum.read();
       if (!Number.isFinite(values.loss + values.gradNorm)) await run.fail(step, { rows: batch.ids, values }, state);
       const learningRate = rate(step);
@@ -106,35 +138,101 @@ export async function trainReward(config: RewardTrainConfig, { scorer, batches, 
       sum.dispose();
       const tokens = batch.packed.tokens.length;
       const tokensPerSecond = (tokens * 1000) / (performance.now() - start);
-      const evaluated = evaluate && ((step + 1) % evaluateEvery === 0 || step + 1 === steps) ? await evaluate(scorer, step + 1) : {};
+      const due = evaluate && ((step + 1) % evaluateEvery === 0 || step + 1 === steps);
+      const evaluated = due ? await evaluate(scorer, step + 1) : {};
+      if (due) await stopping.look(step + 1, evaluated);
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
-      if ((step + 1) % run.saveEvery === 0) await run.save(step + 1, state);
+      const ended = stopping.over() && Number.isFinite(run.saveEvery);
+      if ((step + 1) % run.saveEvery === 0 || ended) await run.save(step + 1, state);
     }
+    await stopping.goBack();
+    const saved = own ? (await own.save()).tensors : {};
+    const lossParameters = Object.fromEntries(Object.entries(saved).map(([name, { data }]) => [name, data as Float32Array]));
+    return { steps: step, ...(stopping.best() && { best: stopping.best() }), lossParameters };
   } finally {
     optimizer.dispose();
+    own?.dispose();
   }
 }
 
-/** Scores of both sides of each pair, [pairs], from one forward of each candidate. */
-function pairScores(scorer: Scorer, batch: RewardBatch) {
-  const scores = tf.reshape(scorer.scores(batch.packed), [-1, 1]);
-  const side = (rows: Int32Array): tf.Tensor1D => tf.reshape(gatherRows({ x: scores as tf.Tensor2D }, { rows }).y, [-1]);
-  return {
-    chosen: side(batch.chosen),
-    rejected: side(batch.rejected),
-    ...(batch.margins && { margin: tf.tensor1d(batch.margins) }),
-    ...(batch.weights && { weight: tf.tensor1d(batch.weights) }),
+/** The loss on the model: how a batch is read, and the loss's own parameters. */
+function objectiveOf(
+  training: RewardTraining,
+  lossOptions: Record<string, unknown> | undefined,
+  bradleyTerryOptions: z.infer<typeof bradleyTerry.options>,
+  config: RewardTrainConfig,
+): { objective: Objective<AnyBatch>; scope: 'item' | 'batch'; own?: ParameterTree } {
+  const loss = (training.loss ?? bradleyTerry) as unknown as PairRewardLoss<unknown> | TargetRewardLoss<unknown> | StepRewardLoss<unknown>;
+  const isDefault = (loss as unknown) === bradleyTerry;
+  const unused = isDefault
+    ? []
+    : Object.keys(bradleyTerryOptions).filter((name) => (config as Record<string, unknown>)[name] !== undefined);
+  if (unused.length > 0)
+    throw new ConfigError(`trainReward: ${unused.join(', ')} belong to Bradley-Terry; options of another loss go into lossOptions`);
+  const given = isDefault ? { ...bradleyTerryOptions, ...lossOptions } : (lossOptions ?? {});
+  const parsed = loss.options.safeParse(given);
+  if (!parsed.success) throw new ConfigError(`trainReward: lossOptions: ${z.prettifyError(parsed.error)}`);
+  const options = parsed.data;
+  const own = loss.parameters && createParameters(loss.parameters(options));
+  const values = () => Object.fromEntries((own?.names ?? []).map((name) => [name, (own!.get(name) as Parameter).value]));
+  const model = training.scorer as RewardModel;
+  const make = () => {
+    switch (loss.kind) {
+      case 'pairs':
+        return pairObjective(model, loss, options, values) as unknown;
+      case 'targets':
+        return targetObjective(model, loss, options, values) as unknown;
+      case 'steps':
+        return stepObjective(model, loss, options, values) as unknown;
+      default:
+        throw new ConfigError(
+          `trainReward: there are losses of pairs, targets and steps, not of "${(loss satisfies never as { kind: string }).kind}"`,
+        );
+    }
   };
+  return { objective: make() as Objective<AnyBatch>, scope: loss.scope, ...(own && { own }) };
 }
 
-function pairMetrics({ chosen, rejected }: { chosen: tf.Tensor1D; rejected: tf.Tensor1D }, pairs: number) {
-  const mean = (x: tf.Tensor) => tf.div(tf.sum(x), pairs) as tf.Scalar;
+type Stopping = Checkpointable & {
+  look(step: number, metrics: Partial<Record<MetricName, number>>): Promise<void>;
+  over(): boolean;
+  best(): { step: number; value: number } | undefined;
+  goBack(): Promise<void>;
+};
+
+/** The best evaluation so far, and with early stopping the weights that had it. */
+function bestSoFar(parameters: ParameterTree, stop: { patience: number; minDelta: number } | undefined): Stopping {
+  let best: { step: number; value: number } | undefined;
+  let worse = 0;
+  let kept: Saved['tensors'] = {};
   return {
-    accuracy: mean(tf.cast(tf.greater(chosen, rejected), 'float32')),
-    margin: mean(tf.sub(chosen, rejected)),
-    'scores/chosen': mean(chosen),
-    'scores/rejected': mean(rejected),
-    'scores/mean': mean(tf.mul(0.5, tf.add(chosen, rejected))),
+    async look(step, { 'eval/loss': loss, 'eval/accuracy': accuracy }) {
+      const value = loss ?? accuracy;
+      if (value === undefined) {
+        if (stop) throw new ConfigError('trainReward: earlyStopping looks at eval/loss or eval/accuracy, and evaluate answered neither');
+        return;
+      }
+      const gain = best === undefined ? Infinity : loss === undefined ? value - best.value : best.value - value;
+      if (gain > (stop?.minDelta ?? 0)) {
+        best = { step, value };
+        worse = 0;
+        if (stop) kept = (await parameters.save()).tensors;
+      } else worse++;
+    },
+    over: () => stop !== undefined && worse >= stop.patience,
+    best: () => best,
+    async goBack() {
+      if (!stop || !best) return;
+      const { json } = await parameters.save();
+      await parameters.load({ tensors: kept, json });
+    },
+    save: async () => ({ tensors: kept, json: { best: best ?? null, worse } }),
+    async load(saved) {
+      const json = saved.json as { best: { step: number; value: number } | null; worse: number };
+      best = json.best ?? undefined;
+      worse = json.worse;
+      kept = saved.tensors;
+    },
   };
 }
 
@@ -145,4 +243,4 @@ function parse(config: RewardTrainConfig): z.infer<typeof RewardTrainConfig> {
 }
 
 /** Norm weights and biases are not decayed. */
-const isMatrix = (name: string): boolean => !/norm|bias/.test(name);
+const isMatrix = (name: string): boolean => !/norm|bias|thresholds/.test(name);

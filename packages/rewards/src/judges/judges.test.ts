@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { rng } from '@plumbline/core';
-import type { LanguageModel, PairwiseJudge } from '@plumbline/data';
+import { type LanguageModel, type PairwiseJudge, textOf } from '@plumbline/data';
 import {
   groupRewardFunctionContract,
   pairwiseJudgeContract,
@@ -40,10 +40,10 @@ const scoring = (logps: (prompt: string, answer: string) => number): LanguageMod
   can: { score: true, embed: false, logps: true },
   score: async (batch) =>
     batch.map(({ prompt, completion }) => {
-      const answer = (completion as { content: string }[])[0].content;
+      const answer = textOf(completion);
       return {
         tokens: Int32Array.of(answer.charCodeAt(0), 2),
-        logps: Float32Array.of(logps((prompt as { content: string }[])[0].content, answer), -0.1),
+        logps: Float32Array.of(logps(textOf(prompt), answer), -0.1),
       };
     }),
 });
