@@ -16,6 +16,10 @@ export {
 } from './adapters.js';
 export type { EnsembleRule } from './aggregate.js';
 export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js';
+// Comparison of reward functions of a finite process
+export { averageRegret, normalisedRegret, returnRange, worstCaseRegret } from './comparison/regret.js';
+export type { Canonicalisation, RewardNorm, StarcOptions } from './comparison/starc.js';
+export { canonicalise, distanceMatrix, rewardNorm, standardise, starcDistance } from './comparison/starc.js';
 // Diagnostics
 export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
 export { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/length.js';

@@ -26,7 +26,9 @@ const at = (s: number, a: number, next: number) => (s * 2 + a) * 2 + next;
 const one = (i: number, value = 1) => Float64Array.from({ length: 8 }, (_, j) => (i === j ? value : 0));
 const plus = (a: Float64Array, b: Float64Array, scale = 1) => a.map((value, i) => value + scale * b[i]);
 const close = (got: ArrayLike<number>, want: readonly number[], digits = 6) =>
-  Array.from(got).forEach((value, i) => expect(value).toBeCloseTo(want[i], digits));
+  Array.from(got).forEach((value, i) => {
+    expect(value).toBeCloseTo(want[i], digits);
+  });
 const [r1, r2] = [one(at(0, 1, 1)), one(at(1, 1, 0))];
 const plain = { norm: 'l2', metric: 'l2' } as const;
 const shaping = (mdp: TabularMdp, phi: readonly number[]) => {
