@@ -1,3 +1,3 @@
 import { build } from '@plumbline/tools/tsup';
 
-export default build(['src/main.ts']);
+export default build(['src/main.ts', 'src/serve/worker.ts']);

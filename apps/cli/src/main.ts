@@ -281,6 +281,80 @@ sourceOptions(
     .option('--skip-bad', 'leave out rows that cannot be read'),
 ).action(async (source, out, options) => (await import('./commands/data.js')).dedup(source, out, options));
 
+const weightOptions = (command: Command): Command =>
+  command
+    .addOption(
+      new Option('--storage <storage>', 'how weights are kept in memory: packed, rounded to bf16 or to 8 bits').choices([
+        'f32',
+        'bf16',
+        'int8',
+      ]),
+    )
+    .addOption(
+      new Option('--products <products>', 'what is multiplied: float32, or both factors rounded to bf16').choices(['f32', 'bf16']),
+    );
+
+weightOptions(
+  backendOptions(
+    plumb
+      .command('generate')
+      .description('continue a prompt, or a file of them, with a local model')
+      .requiredOption(
+        '--model <folder>',
+        'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME',
+      )
+      .option('--prompt <text>', 'the prompt')
+      .option('--chat', "put the prompt into the model's chat template, as the user's message")
+      .option('--system <text>', 'the system message before it')
+      .option('--prompts <file>', 'JSON lines with prompt (text or messages) or messages')
+      .option('--n <n>', 'answers to each prompt', '1')
+      .option('--max-tokens <n>', 'tokens of an answer at most', '128')
+      .option('--temperature <t>', '0 takes the likeliest token', '1')
+      .option('--top-p <p>', 'the likeliest tokens that reach this probability together')
+      .option('--top-k <k>', 'the k likeliest tokens')
+      .option('--min-p <p>', 'tokens at least this share as likely as the likeliest')
+      .option('--repetition-penalty <p>', 'above 1 makes tokens that were there already less likely')
+      .option('--stop <text...>', 'end an answer before this text')
+      .option('--seed <n>', 'seed of the sampling', '0')
+      .option('--stream', 'show the answer as it comes')
+      .option('--out <file>', 'where answers go, as JSON lines with prompt and completion')
+      .addOption(
+        new Option('--long-prompts <policy>', 'a prompt too long for the context: an error, or its beginning is left out').choices([
+          'error',
+          'left',
+        ]),
+      ),
+  ),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb generate --model zoo:words-1m --prompt "Once upon a time" --stream\n' +
+      '  plumb generate --model ./SmolLM2-135M-Instruct --chat --prompt "Why is the sky blue?" --temperature 0\n' +
+      '  plumb generate --model ./SmolLM2-135M-Instruct --prompts prompts.jsonl --n 4 --out answers.jsonl --storage int8',
+  )
+  .action(async (options) => (await import('./commands/generate.js')).generateText(options));
+
+weightOptions(
+  backendOptions(
+    plumb
+      .command('serve')
+      .description("OpenAI's API over a local model, and the reward endpoints of OpenRLHF and vLLM over a reward")
+      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
+      .option('--reward <reward>', "a reward model's folder, or a reward by name")
+      .option('--host <host>', 'where to listen; beyond this machine a token is needed', '127.0.0.1')
+      .option('--port <n>', '0 for any that is free', '8000')
+      .option('--token <token>', 'what requests must carry as "Authorization: Bearer" ($PLUMB_TOKEN)')
+      .option('--name <name>', "the model's name for clients; its folder's by default")
+      .option('--rows <n>', 'sequences computed at once at most (64)')
+      .option('--cache <MiB>', 'memory for keys and values (1024)'),
+  ),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb serve --model ./SmolLM2-135M-Instruct --storage int8\n  plumb serve --reward ./my-reward-model --port 8100\n  plumb serve --model zoo:words-1m --host 0.0.0.0 --token secret',
+  )
+  .action(async (options) => (await import('./commands/serve.js')).serveModel(options));
+
 try {
   await plumb.parseAsync(process.argv);
 } catch (error) {

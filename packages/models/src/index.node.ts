@@ -63,7 +63,7 @@ export { saveGguf } from './files/saveGguf.node.js';
 export { type Best, bestOf } from './generation/bestOf.js';
 export { createEngine, type Engine, type EngineOptions, type EngineRequest, type TokenPiece } from './generation/engine.js';
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
-export { createSampler, type Sampler, type SamplingRule } from './generation/sampling.js';
+export { createSampler, type Sampler, type SamplingRule, samplingRule } from './generation/sampling.js';
 // GGUF
 export { dequantise } from './gguf/dequantise.js';
 export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';

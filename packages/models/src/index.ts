@@ -43,7 +43,7 @@ export { createVit, type LocalVit, type VitSource, type VitSpec, vitConfig, vitS
 export { type Best, bestOf } from './generation/bestOf.js';
 export { createEngine, type Engine, type EngineOptions, type EngineRequest, type TokenPiece } from './generation/engine.js';
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
-export { createSampler, type Sampler, type SamplingRule } from './generation/sampling.js';
+export { createSampler, type Sampler, type SamplingRule, samplingRule } from './generation/sampling.js';
 export { dequantise } from './gguf/dequantise.js';
 export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';

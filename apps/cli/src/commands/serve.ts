@@ -1,0 +1,72 @@
+/** `plumb serve`: a local model, a reward, or both, behind HTTP. */
+import { ConfigError, onInterrupt } from '@plumbline/core';
+import { modelPath } from '@plumbline/models';
+import pc from 'picocolors';
+import { type BackendFlags, backendOf } from '../backend.js';
+import { namedReward, rewardNames } from '../serve/rewards.js';
+import { listen } from '../serve/server.js';
+import { startService } from '../serve/thread.js';
+import { wholeNumber } from '../settings.js';
+
+export type ServeOptions = BackendFlags & {
+  model?: string;
+  reward?: string;
+  host: string;
+  port: string;
+  token?: string;
+  name?: string;
+  storage?: 'f32' | 'bf16' | 'int8';
+  products?: 'f32' | 'bf16';
+  rows?: string;
+  cache?: string;
+};
+
+export async function serveModel({
+  model,
+  reward,
+  host,
+  port,
+  token,
+  name,
+  storage,
+  products,
+  rows,
+  cache,
+  ...backend
+}: ServeOptions): Promise<void> {
+  if (model === undefined && reward === undefined) throw new ConfigError('give --model, --reward, or both: there is nothing to serve');
+  if (model !== undefined) modelPath(model); // an error now, not from the worker
+  if (reward !== undefined && !namedReward(reward)) {
+    try {
+      modelPath(reward);
+    } catch (error) {
+      throw new ConfigError(`--reward ${reward}: ${(error as Error).message}; or a reward by name: ${rewardNames.join(', ')}`);
+    }
+  }
+  const signal = onInterrupt();
+  const service = await startService({
+    model,
+    reward,
+    name,
+    storage,
+    products,
+    ...backendOf(backend),
+    ...(rows !== undefined && { maxRows: wholeNumber('--rows', rows, 1) }),
+    ...(cache !== undefined && { cacheBytes: wholeNumber('--cache', cache, 1) * 2 ** 20 }),
+  });
+  const running = await listen(service, { host, port: wholeNumber('--port', port), token: token ?? process.env.PLUMB_TOKEN }).catch(
+    async (error: unknown) => {
+      await service.close();
+      throw error;
+    },
+  );
+  const { info } = service;
+  const paths = [
+    ...(info.model ? ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'] : []),
+    ...(info.reward ? ['/get_reward', '/classify', '/score'] : []),
+  ];
+  console.error(`${pc.bold([info.model, info.reward].filter(Boolean).join(' and '))} at ${pc.cyan(running.url)} (${paths.join(', ')})`);
+  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  console.error(pc.dim('Leaving: requests under way may end'));
+  await running.close();
+}
