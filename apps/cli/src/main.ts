@@ -156,12 +156,17 @@ zoo
   .command('list')
   .description('what is there')
   .action(async () => (await import('./commands/zoo.js')).list());
+zoo
+  .command('card')
+  .description('the card of a model: its data, recipe, measurements and licence')
+  .argument('<name>', 'for instance words-1m')
+  .action(async (name) => (await import('./commands/zoo.js')).card(name));
 backendOptions(
   zoo
     .command('train')
     .description('remake a zoo model from its recipe')
     .argument('<name>', 'for instance words-1m')
-    .option('--seed <n>', 'seed of everything random', '0')
+    .option('--seed <n>', 'seed of everything random; that of the shipped files by default')
     .option('--out <folder>', 'where the model goes; its place in the zoo by default'),
 ).action(async (name, options) => (await import('./commands/zoo.js')).train(name, options));
 

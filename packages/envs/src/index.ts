@@ -8,7 +8,11 @@ export * from './tabular/index.js';
 export type { EvaluateOptions, SampledGroup, SampleOptions, WordsBed, WordsEvaluation } from './words/bed.js';
 export { completionTokens, distinctPairs, promptTokens, wordsBed } from './words/bed.js';
 // Gold rewards of the words bed
+export type { GoldModelOptions } from './words/goldModel.js';
+export { goldModel, loadGoldModel } from './words/goldModel.js';
+export type { Instruction } from './words/instructions.js';
+export { follows, instructionReward, instructionText } from './words/instructions.js';
 export type { Guard, GuardOptions } from './words/sentiment.js';
-export { guardedSentiment, heroConsistency, repeatedTrigrams, sentiment, wordsGuard } from './words/sentiment.js';
+export { guardedSentiment, guardOf, heroConsistency, repeatedTrigrams, sentiment, wordsGuard } from './words/sentiment.js';
 export { differentStories, storyGenerator } from './words/stories.js';
 export { characterNames } from './words/vocabulary.js';

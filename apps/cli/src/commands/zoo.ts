@@ -10,19 +10,28 @@ import { recipes } from '../zoo/index.js';
 
 export async function list(): Promise<void> {
   const folder = zooFolder();
-  for (const name of readdirSync(folder).filter((name) => existsSync(join(folder, name, 'config.json')))) {
+  for (const name of shipped()) {
     const megabytes = statSync(join(folder, name, 'model.safetensors')).size / 1e6;
     const about = readFileSync(join(folder, name, 'README.md'), 'utf8')
       .split('\n')
       .find((line) => line && !/^(#|---)/.test(line));
-    console.log(`zoo:${name.padEnd(12)} ${megabytes.toFixed(1)} MB  ${about ?? ''}`);
+    console.log(`zoo:${name.padEnd(16)} ${megabytes.toFixed(1)} MB  ${about ?? ''}`);
   }
 }
 
-export async function train(name: string, options: BackendFlags & { seed: string; out?: string }): Promise<void> {
-  const recipe = Object.values(recipes).find((one) => one.name === name);
+/** Prints a model's card as it is in its folder. */
+export async function card(name: string): Promise<void> {
+  const folder = join(zooFolder(), name.replace(/^zoo:/, ''));
+  const file = join(folder, 'README.md');
+  if (!existsSync(join(folder, 'config.json')) || !existsSync(file))
+    throw new ConfigError(`there is no zoo:${name}; there are ${shipped().join(', ')}`);
+  console.log(readFileSync(file, 'utf8').trimEnd());
+}
+
+export async function train(name: string, options: BackendFlags & { seed?: string; out?: string }): Promise<void> {
+  const recipe = Object.hasOwn(recipes, name) ? recipes[name] : undefined;
   if (!recipe) throw new ConfigError(`no recipe for "${name}"; there are ${Object.keys(recipes).join(', ')}`);
-  const seed = wholeNumber('--seed', options.seed);
+  const seed = options.seed === undefined ? (recipe.seed ?? 0) : wholeNumber('--seed', options.seed);
   const backend = await startBackend(options);
   const out = resolve(options.out ?? join(zooFolder(), name));
   const signal = onInterrupt();
@@ -46,4 +55,5 @@ export async function train(name: string, options: BackendFlags & { seed: string
   console.log(`${duration(result.seconds)} on ${backend.name}; the model is in ${out}`);
 }
 
+const shipped = () => readdirSync(zooFolder()).filter((name) => existsSync(join(zooFolder(), name, 'config.json')));
 const zooFolder = () => dirname(createRequire(import.meta.url).resolve('@plumbline/zoo/package.json'));

@@ -19,4 +19,10 @@ export type RecipeResult = {
   measured: Record<string, number>;
 };
 
-export type Recipe = { readonly name: string; readonly about: string; train(options: RecipeOptions): Promise<RecipeResult> };
+export type Recipe = {
+  readonly name: string;
+  readonly about: string;
+  /** The seed that the shipped files were made with, and the one that is used where none is given; 0 by default. */
+  readonly seed?: number;
+  train(options: RecipeOptions): Promise<RecipeResult>;
+};

@@ -25,7 +25,7 @@ import { englishWords, publicDomainProse } from './corpora.js';
 import { windowsOf } from './quality.js';
 import type { Recipe, RecipeOptions, RecipeResult } from './recipe.js';
 import { clock } from './spent.js';
-import { endOfText, type WordsConfig, words1mSettings, words6mSettings } from './wordsConfig.js';
+import { endOfText, type WordsConfig, words1mSeedSettings, words1mSettings, words6mSettings } from './wordsConfig.js';
 
 export const words1m: Recipe = {
   name: 'words-1m',
@@ -37,6 +37,13 @@ export const words6m: Recipe = {
   about: '5.9M parameters, simple stories and public-domain prose, vocabulary 4,096',
   train: (options) => trainWords(words6mSettings, options),
 };
+/** Pretrained apart from `words-1m` and from each other, for ensembles whose members should differ. */
+export const words1mSeeds: Recipe[] = [1, 2, 3, 4].map((seed) => ({
+  name: `words-1m-seed${seed}`,
+  about: `words-1m from other weights and batches (seed ${seed}), in half the steps`,
+  seed,
+  train: (options) => trainWords(words1mSeedSettings(seed), options),
+}));
 
 /** What comes from a registry. */
 export type Sources = { prose: readonly string[]; dictionary: ReadonlySet<string> };

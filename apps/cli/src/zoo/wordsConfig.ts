@@ -72,3 +72,12 @@ model of English: its prose has the words and the rhythm of its sources, and no 
   proseWindowsPerStep: 5,
   learningRate: 2.5e-3,
 };
+
+/** The text and tokenizer of `words-1m`, other weights and batches. */
+export const words1mSeedSettings = (seed: number): WordsConfig => ({
+  ...words1mSettings,
+  name: `words-1m-seed${seed}`,
+  about: `A decoder of 1.07 million parameters like words-1m, pretrained on the same text from other weights and in another order, in half the steps: members of
+ensembles that differ by pretraining (Eisenstein et al. 2023, arXiv:2312.09244) are made of words-1m and its sisters.`,
+  steps: 1500,
+});

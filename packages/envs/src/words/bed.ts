@@ -1,6 +1,7 @@
 import { rng as newRng, type Rng } from '@plumbline/core';
 import { type Candidate, joinSequence, type RewardFunction } from '@plumbline/data';
 import { generate, type LocalDecoder, loadDecoder, type TokenSample } from '@plumbline/models';
+import { loadGoldModel } from './goldModel.js';
 import { completionLogpSums } from './likelihood.js';
 import { guardedSentiment, wordsOf } from './sentiment.js';
 import { storyGenerator } from './stories.js';
@@ -38,7 +39,7 @@ export type SampleOptions = {
 /** Arrays are means over the samples of each prompt, [prompts], so that two policies can be compared prompt by prompt. */
 export type WordsEvaluation = {
   prompts: readonly string[];
-  /** Guarded VADER, in [-1, 1]. */
+  /** The bed's gold: guarded VADER, in [-1, 1], unless another was asked for. */
   goldReward: Float64Array;
   /** VADER whatever the guard says. */
   rawSentiment: Float64Array;
@@ -89,13 +90,16 @@ export interface WordsBed {
     groups: readonly SampledGroup[],
     options: { rng: Rng; policy?: LocalDecoder; ask?: SampleOptions['ask']; reward?: RewardFunction; signal?: AbortSignal },
   ): Promise<WordsEvaluation>;
+  /** Frees the gold model, where the bed loaded one. The base stays the caller's. */
+  dispose(): void;
 }
 
 /**
  * The words bed: story openings that a small language model continues, with guarded sentiment as the gold reward. It never trains.
  *
- * `seed` decides the openings. `base` is the pretrained model, `zoo:words-1m` unless said otherwise; the caller disposes it. The gold reads
- * the text of a completion and tokenizes it anew, so it does not matter how a policy spelled it.
+ * `seed` decides the openings. `base` is the pretrained model, `zoo:words-1m` unless said otherwise; the caller disposes it. `gold` is guarded sentiment, or `'model'` for the fixed
+ * larger reward model `zoo:gold-words`, which labels data and shows over-optimisation without a lexicon, or a reward of yours. It reads the text of a completion and tokenizes it
+ * anew, so it does not matter how a policy spelled it.
  */
 export async function wordsBed({
   seed,
@@ -104,11 +108,12 @@ export async function wordsBed({
 }: {
   seed: number;
   base?: LocalDecoder | string;
-  gold?: RewardFunction;
+  gold?: RewardFunction | 'model';
 }): Promise<WordsBed> {
   const base = typeof given === 'string' ? await loadDecoder(given) : given;
   const { tokenizer } = base;
-  const gold = otherGold ?? guardedSentiment({ base });
+  const loaded = otherGold === 'model' ? await loadGoldModel('zoo:gold-words', { base }) : undefined;
+  const gold = loaded?.reward ?? (otherGold as RewardFunction | undefined) ?? guardedSentiment({ base });
   const sampling = { maxTokens: completionTokens, temperature: 1 };
   const all = openings(base, newRng(seed).fork('words bed'), trainingPrompts + heldOut);
 
@@ -192,6 +197,8 @@ export async function wordsBed({
         samples: groups.map(({ prompt }, i) => ({ prompt, completions: completions[i] })),
       };
     },
+
+    dispose: () => loaded?.dispose(),
   };
   return bed;
 }

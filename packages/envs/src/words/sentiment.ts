@@ -15,6 +15,10 @@ export type Guard = {
 /** For `words-1m` and completions of 32 tokens: about 5% of the model's own samples fail. The model card has the measured share. */
 export const wordsGuard: Guard = { maxNll: 1.47, maxRepetition: 0.15 };
 
+/** Where the guard stands for a base: a model of lower loss writes texts of lower loss, and its guard is tighter. That of `words-1m` for others. */
+export const guardOf = (base: Pick<Decoder, 'name'>): Guard => guards[base.name] ?? wordsGuard;
+const guards: Record<string, Guard> = { 'words-1m': wordsGuard };
+
 export type GuardOptions = Partial<Guard> & {
   /** The model whose idea of fluent text is asked. */
   base: Decoder;
@@ -77,7 +81,7 @@ export function wordsOf(text: string): string[] {
 }
 
 async function checkFluency(
-  { base, maxNll = wordsGuard.maxNll, maxRepetition = wordsGuard.maxRepetition, batchTokens }: GuardOptions,
+  { base, maxNll = guardOf(base).maxNll, maxRepetition = guardOf(base).maxRepetition, batchTokens }: GuardOptions,
   batch: readonly Candidate[],
   signal?: AbortSignal,
 ) {
