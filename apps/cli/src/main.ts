@@ -130,14 +130,28 @@ backendOptions(
 plumb
   .command('bench')
   .description('how fast the backends are on this machine, beside PyTorch in the same run')
-  .addArgument(new Argument('<suite>', 'single operations, or a training step of a small decoder').choices(['kernels', 'train']))
+  .addArgument(
+    new Argument('<suite>', 'single operations, a training step of a small decoder, or generation').choices([
+      'kernels',
+      'train',
+      'generate',
+    ]),
+  )
   .option('--backend <names>', 'names with commas between; those that work here of native, tensorflow and wasm by default')
   .option('--threads <n>', 'threads of each; all cores by default')
   .option('--no-peer', 'without PyTorch (it is installed under .plumbline/peers once)')
+  .option(
+    '--model <file>',
+    'for generate: the GGUF file of a model, which llama.cpp then generates from too; weights of the sizes of SmolLM2-135M without',
+  )
   .option('--quick', 'tiny shapes, to see that it runs')
   .option('--json', 'print the result as JSON')
   .addHelpText('after', '\nExamples:\n  plumb bench kernels\n  plumb bench train --backend native,tensorflow --threads 2 --json')
-  .action(async (suite, options) => (await import('./commands/bench.js')).bench(suite, options));
+  .action(async (suite, options) =>
+    suite === 'generate'
+      ? (await import('./commands/benchGenerate.js')).benchGenerate(options)
+      : (await import('./commands/bench.js')).bench(suite, options),
+  );
 
 plumb
   .command('gpu')
@@ -198,6 +212,90 @@ const sft = configOptions(
       console.log(sftHelp());
     } else await trainSft(options, command.args);
   });
+
+const rewardModel = configOptions(
+  backendOptions(
+    train
+      .command('reward')
+      .description('a reward model from preference pairs, by an adapter (LoRA) or of all weights; transformers loads it')
+      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
+      .option('--dataset <file>', 'preference pairs, or with --loss outcome completions with a label: a file, a folder or a hub id')
+      .option('--seed <n>', 'seed of everything random (0)')
+      .option('--out <folder>', 'where run folders go', 'runs')
+      .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
+      .option('--fresh', 'begin anew even if an interrupted run could be continued')
+      .option('--json', 'print the result as JSON'),
+  ),
+)
+  .helpOption(false)
+  .option('-h, --help', 'this, and every setting')
+  .allowUnknownOption()
+  .allowExcessArguments()
+  .usage('--model M --dataset D [--SETTING value ...]')
+  .addHelpText(
+    'after',
+    '\nExample:\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --lora.r 16 --centerCoefficient 0.01',
+  )
+  .action(async (options, command) => {
+    const { rewardHelp, trainRewardModel } = await import('./commands/trainReward.js');
+    if (options.help) {
+      rewardModel.outputHelp();
+      console.log(rewardHelp());
+    } else await trainRewardModel(options, command.args);
+  });
+
+backendOptions(
+  plumb
+    .command('judge')
+    .description('which answer of each pair a language model prefers, and how far it agrees with people')
+    .argument('<file>', 'rows with prompt, a, b (and label a, b or tie), or preference pairs of any format')
+    .option('--model <model>', 'the judge: a local model, or with --url its name on the server')
+    .option('--url <url>', 'an OpenAI-compatible server, such as http://localhost:8000/v1')
+    .option('--token <token>', 'its key ($OPENAI_API_KEY)')
+    .option('--rubric <file>', 'criteria to judge by: YAML or JSON, a list of { name, description, weight }')
+    .option('--swap', 'ask in both orders and average')
+    .option('--votes <n>', 'written verdicts of each pair, put together', '1')
+    .addOption(
+      new Option('--verdict <how>', "from what the judge writes, or from the probabilities of A and B (local models' default)").choices([
+        'text',
+        'letters',
+      ]),
+    )
+    .option('--max-tokens <n>', 'of a written verdict', '1024')
+    .option('--calibrate [labels]', 'measure the judge against the labels of this file (by default of FILE itself)')
+    .option('--out <file>', 'where the verdicts go (.jsonl, .parquet); printed by default')
+    .option('--limit <n>', 'only so many pairs')
+    .option('--seed <n>', 'seed of everything random', '0')
+    .option('--storage <how>', 'how a local model is kept: f32, bf16 or int8')
+    .option('--json', 'print the summary as JSON'),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb judge pairs.jsonl --model ./SmolLM2-135M-Instruct --swap --out verdicts.jsonl\n  plumb judge pairs.jsonl --url http://localhost:8000/v1 --model qwen3-8b --rubric rubric.yaml --votes 3\n  plumb judge labelled.jsonl --model ./SmolLM2-135M-Instruct --swap --calibrate',
+  )
+  .action(async (file, options) => (await import('./commands/judge.js')).judge(file, options));
+
+backendOptions(
+  plumb
+    .command('score')
+    .description('what a reward gives the completions of a file, written beside them')
+    .argument('<file>', 'completions, preference pairs, conversations or groups: a file, a folder or a hub id')
+    .requiredOption(
+      '--reward <reward>',
+      'the folder of a reward model, a verifier specification (.yaml, .json), or the URL of a reward server',
+    )
+    .requiredOption('--out <file>', 'the same rows with their scores: .jsonl, .json, .csv or .parquet')
+    .addOption(new Option('--format <format>', "a server's protocol").choices(['openrlhf', 'vllm-classify', 'vllm-score']))
+    .option('--token <token>', "a server's key")
+    .option('--batch <n>', 'rows at once', '64')
+    .option('--limit <n>', 'only so many rows')
+    .option('--json', 'print the summary as JSON'),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb score pairs.jsonl --reward runs/reward-.../model --out scored.jsonl\n  plumb score answers.jsonl --reward numeric.yaml --out scored.jsonl   (numeric.yaml: "verifier: numeric")\n  plumb score answers.jsonl --reward http://localhost:8100 --format openrlhf --out scored.parquet',
+  )
+  .action(async (file, options) => (await import('./commands/score.js')).score(file, options));
 
 plumb
   .command('export')

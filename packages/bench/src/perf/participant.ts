@@ -13,6 +13,9 @@ export type Answer = {
   threads?: number;
   seconds?: number;
   peakBytes?: number;
+  /** What the machine reads and multiplies a second (src/perf/generation.ts). */
+  bytesPerSecond?: number;
+  flops?: { f32: number; bf16: number };
 };
 
 export type Participant = {

@@ -75,7 +75,7 @@ function deferred<T>(): Deferred<T> {
 }
 
 /** Stands in for a tokenizer: nothing here is text. */
-function idsOnly(vocabSize: number): Tokenizer {
+export function idsOnly(vocabSize: number): Tokenizer {
   const none = (): never => {
     throw new Error('there is no text here');
   };

@@ -1,0 +1,71 @@
+/** Our side of `plumb bench generate`, one storage in a process of its own. `generationWorker.js SETTINGS`, as JSON. */
+import { createInterface } from 'node:readline';
+import { initBackend, linear, rng } from '@plumbline/core';
+import { createDecoder, type DecoderSpec, decoderSpec, generate, loadDecoder } from '@plumbline/models';
+import * as tf from '@tensorflow/tfjs-core';
+import type { GenerationRequest, GenerationSettings } from './generation.js';
+import type { Answer } from './participant.js';
+import { arbitraryIds, idsOnly } from './training.js';
+
+const say = (answer: Answer): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+console.log = console.error; // standard output is for answers
+
+const { shape, model, storage, products, threads } = JSON.parse(process.argv[2]) as GenerationSettings;
+
+async function start() {
+  const { version, simd, threads: used } = await initBackend({ backend: 'native', ...(threads && { threads }) });
+  const decoder = model ? await loadDecoder(model, { storage, products }) : newDecoder(decoderSpec(shape));
+  say({ name: `native ${storage}`, device: simd, version, threads: used });
+  return decoder;
+}
+
+/** Weights of the right sizes; their values do not matter to the time. */
+function newDecoder(spec: DecoderSpec) {
+  return createDecoder(spec, { tokenizer: idsOnly(spec.vocabSize), rng: rng(1), storage, products });
+}
+
+const decoder = await start().catch((error: unknown) => {
+  process.stdout.write(`${JSON.stringify({ error: messageOf(error) } satisfies Answer)}\n`, () => process.exit(1));
+  return undefined;
+});
+
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    say(await answer(JSON.parse(line) as GenerationRequest));
+  } catch (error) {
+    say({ error: messageOf(error) });
+  }
+}
+
+async function answer(request: GenerationRequest): Promise<Answer> {
+  if ('machine' in request) return machine();
+  if (!('generate' in request)) return { peakBytes: process.resourceUsage().maxRSS * 1024 };
+  const { batch, promptTokens, tokens } = request.generate;
+  const prompts = Array.from({ length: batch }, (_, i) => arbitraryIds(promptTokens, 3900).map((id) => 100 + ((id + 31 * i) % 3900)));
+  const begin = performance.now();
+  const samples = await generate(decoder!, prompts, { maxTokens: tokens, temperature: 0, stopIds: [], rng: rng(0) });
+  const seconds = (performance.now() - begin) / 1000;
+  if (samples.some(([sample]) => sample.tokens.length !== tokens)) throw new Error('a sequence ended early');
+  return { seconds };
+}
+
+/** What this machine reads and multiplies a second, at best of several. */
+function machine(): { bytesPerSecond: number; flops: { f32: number; bf16: number } } {
+  const best = (work: number, f: () => tf.Tensor) => {
+    let seconds = Infinity;
+    for (let i = 0; i < 6; i++) {
+      const begin = performance.now();
+      f().dispose();
+      seconds = Math.min(seconds, (performance.now() - begin) / 1000);
+    }
+    return work / seconds;
+  };
+  const n = 1024;
+  return tf.tidy(() => {
+    const large = tf.ones([2 ** 26]);
+    const [x, weight] = [tf.ones([n, n]) as tf.Tensor2D, tf.ones([n, n]) as tf.Tensor2D];
+    const product = (products: 'f32' | 'bf16') => best(2 * n ** 3, () => linear({ x, weight }, { products }).y);
+    return { bytesPerSecond: best(4 * large.size, () => tf.sum(large)), flops: { f32: product('f32'), bf16: product('bf16') } };
+  });
+}
