@@ -146,5 +146,7 @@ export { detectLanguage, languageIs, languageShare } from './verifiers/language.
 export type { LengthUnit } from './verifiers/patterns.js';
 export { keywords, lengthOf, lengthWithin, regexMatch, tagFormat } from './verifiers/patterns.js';
 export { repetitionPenalty } from './verifiers/repetition.js';
+export type { VerifierName } from './verifiers/spec.js';
+export { rewardFromSpec, verifierOf, verifiers } from './verifiers/spec.js';
 export type { Verifier } from './verifiers/verifier.js';
 export { Abstain, verifier } from './verifiers/verifier.js';

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
-import { modelPath } from '@plumbline/models';
+import { modelPath, resolveModel } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration } from '../progress.js';
@@ -29,17 +29,17 @@ export const sftHelp = (): string => `\nSettings, as flags or in the YAML file o
 
 export async function trainSft(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const flags = parseFlags(rest);
-  const before = options.resume === undefined ? undefined : interrupted(options.resume, options.out);
+  const before = options.resume === undefined ? undefined : interrupted<Identity>(options.resume, options.out, 'sft');
   const given = options.config !== undefined || options.set !== undefined || Object.keys(flags).length > 0;
   const settings = before && !given ? before.identity.settings : readSettings(SftSettings, { ...options, flags });
   const seed = options.seed === undefined ? (before?.identity.seed ?? 0) : wholeNumber('--seed', options.seed);
-  const model = nameOf(options.model ?? before?.identity.model, '--model');
-  const source = nameOf(options.dataset ?? before?.identity.dataset, '--dataset');
+  const model = nameOf(options.model ?? before?.identity.model, '--model', 'plumb train sft');
+  const source = nameOf(options.dataset ?? before?.identity.dataset, '--dataset', 'plumb train sft');
   const dataset = existsSync(source) ? resolve(source) : source; // else a hub id
-  modelPath(model); // an error now, not after reading the data
+  // An error now, not after reading the data; a name on the hub is pinned to a commit.
+  const where = model.startsWith('zoo:') && modelPath(model) ? model : await resolveModel(model);
   const backend = await startBackend(options);
   const signal = onInterrupt();
-  const where = model.startsWith('zoo:') ? model : resolve(model);
   const identity: Identity = { command: 'train sft', model: where, dataset, seed, settings, backend: backend.name };
   if (before && JSON.stringify(before.identity) !== JSON.stringify(identity))
     throw new ConfigError(
@@ -70,23 +70,23 @@ export async function trainSft(options: TrainOptions, rest: readonly string[]): 
   console.log(`The ${settings.full ? 'model' : 'adapter, in PEFT’s format,'} is in\n${pc.cyan(resolve(summary.output))}`);
 }
 
-function nameOf(name: string | undefined, flag: string): string {
-  if (name === undefined) throw new ConfigError(`${flag} is missing (plumb train sft --help)`);
+export function nameOf(name: string | undefined, flag: string, command: string): string {
+  if (name === undefined) throw new ConfigError(`${flag} is missing (${command} --help)`);
   return name;
 }
 
 /** The run to go on with: the named one, or the newest that is not finished. */
-function interrupted(which: string | true, out: string): { dir: string; identity: Identity } {
+export function interrupted<I>(which: string | true, out: string, prefix: string): { dir: string; identity: I } {
   const candidates =
     which === true
       ? (existsSync(out) ? readdirSync(out) : [])
-          .filter((name) => name.startsWith('sft-'))
+          .filter((name) => name.startsWith(`${prefix}-`))
           .sort()
           .reverse()
           .map((name) => join(out, name))
       : [which];
   const dir = candidates.find((folder) => existsSync(join(folder, 'identity.json')) && !existsSync(join(folder, 'summary.json')));
-  if (dir) return { dir, identity: JSON.parse(readFileSync(join(dir, 'identity.json'), 'utf8')) as Identity };
+  if (dir) return { dir, identity: JSON.parse(readFileSync(join(dir, 'identity.json'), 'utf8')) as I };
   const finished = which !== true && existsSync(join(which, 'summary.json'));
   throw new ConfigError(
     finished
@@ -95,7 +95,7 @@ function interrupted(which: string | true, out: string): { dir: string; identity
   );
 }
 
-function differences(before: object, now: object, at = ''): string {
+export function differences(before: object, now: object, at = ''): string {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(now)])];
   const record = (x: unknown): x is Record<string, unknown> => typeof x === 'object' && x !== null && !Array.isArray(x);
   return keys

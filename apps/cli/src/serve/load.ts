@@ -1,8 +1,10 @@
 /** Brings up what a server serves: used by the worker, and in this thread where there is none. */
-import { initBackend } from '@plumbline/core';
+import { existsSync, readFileSync } from 'node:fs';
+import { ConfigError, initBackend } from '@plumbline/core';
 import type { RewardFunction } from '@plumbline/data';
 import { loadDecoder, loadScorer, modelPath } from '@plumbline/models';
-import { modelReward } from '@plumbline/rewards';
+import { type HttpRewardOptions, httpReward, modelReward, rewardFromSpec } from '@plumbline/rewards';
+import { parse as parseYaml } from 'yaml';
 import { namedReward } from './rewards.js';
 import { localService, type Service } from './service.js';
 
@@ -24,9 +26,14 @@ export async function loadService({ model, reward, backend, threads, storage, pr
   return localService(decoder, reward === undefined ? undefined : await loadReward(reward), rest);
 }
 
-/** A scorer's folder, or a reward function by name. */
-export async function loadReward(nameOrPath: string): Promise<RewardFunction> {
+/** A scorer's folder, a reward function by name, a verifier specification (`.yaml`, `.json`), or the URL of a reward server. */
+export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {}): Promise<RewardFunction> {
   const named = namedReward(nameOrPath);
   if (named) return named;
+  if (/^https?:\/\//.test(nameOrPath)) return httpReward(nameOrPath, http);
+  if (/\.(ya?ml|json)$/i.test(nameOrPath)) {
+    if (!existsSync(nameOrPath)) throw new ConfigError(`${nameOrPath}: there is no such file`);
+    return rewardFromSpec(parseYaml(readFileSync(nameOrPath, 'utf8')));
+  }
   return modelReward(await loadScorer(modelPath(nameOrPath)));
 }
