@@ -26,7 +26,7 @@ export async function writeCard(
   const card = await measure(decoder, tokens, dictionary, config.measured, rng);
   decoder.dispose();
   const sha256 = await hashFiles(out);
-  await writeFiles(out, modelCard(config, seed, card, sha256, spent), sha256);
+  await writeFiles(out, modelCard(config, seed, card, sha256, spent), sha256, card.measured);
   return { sha256, measured: card.measured };
 }
 

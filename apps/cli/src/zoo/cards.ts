@@ -17,8 +17,15 @@ export async function hashFiles(folder: string): Promise<Record<string, string>>
   return hashes;
 }
 
-export async function writeFiles(folder: string, card: string, sha256: Record<string, string>): Promise<void> {
+/** The card, and beside it the hashes and the measured numbers for machines to read. */
+export async function writeFiles(
+  folder: string,
+  card: string,
+  sha256: Record<string, string>,
+  measured: Record<string, number>,
+): Promise<void> {
   await writeFile(join(folder, 'README.md'), card);
+  await writeFile(join(folder, 'measured.json'), `${JSON.stringify(measured, null, 2)}\n`);
   await writeFile(join(folder, 'sha256.json'), `${JSON.stringify(sha256, null, 2)}\n`);
 }
 

@@ -128,7 +128,7 @@ export async function trainGold(
   if (!models) for (const model of [backbone, sampler]) model.dispose();
   const spent = await time.stop();
   const sha256 = await hashFiles(out);
-  await writeFiles(out, modelCard(config, { seed, spent, measured, examples, sha256, parameters }), sha256);
+  await writeFiles(out, modelCard(config, { seed, spent, measured, examples, sha256, parameters }), sha256, measured);
   onProgress?.({ stage: 'measuring', done: 1, total: 1, unit: 'models' });
   await rm(runDir, { recursive: true, force: true });
   return { sha256, measured, seconds: spent.seconds };

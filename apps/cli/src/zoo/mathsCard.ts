@@ -18,7 +18,7 @@ export async function writeMathsCard(
   const parameters = decoder.parameters.trainable().reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   decoder.dispose();
   const sha256 = await hashFiles(out);
-  await writeFiles(out, modelCard(config, { seed, spent, measured, samples, sha256, parameters }), sha256);
+  await writeFiles(out, modelCard(config, { seed, spent, measured, samples, sha256, parameters }), sha256, measured);
   return { sha256, measured };
 }
 

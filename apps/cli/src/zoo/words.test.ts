@@ -1,46 +1,15 @@
-import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { InterruptedError } from '@plumbline/core';
 import { wordsBed } from '@plumbline/envs';
 import { loadDecoder } from '@plumbline/models';
 import { afterAll, describe, expect, it } from 'vitest';
-import { recipes } from './index.js';
 import { trainWords } from './words.js';
 import { words1mSettings } from './wordsConfig.js';
 
-const zoo = dirname(createRequire(import.meta.url).resolve('@plumbline/zoo/package.json'));
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-zoo-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-describe.each(Object.keys(recipes))('zoo:%s', (name) => {
-  const files = JSON.parse(readFileSync(join(zoo, name, 'sha256.json'), 'utf8')) as Record<string, string>;
-  const card = readFileSync(join(zoo, name, 'README.md'), 'utf8');
-
-  it.each(Object.entries(files))('has the %s that its card names', (file, hash) => {
-    expect(
-      createHash('sha256')
-        .update(readFileSync(join(zoo, name, file)))
-        .digest('hex'),
-    ).toBe(hash);
-    expect(card).toContain(`\`${file}\` sha256 \`${hash}\``);
-  });
-
-  it('is all that a decoder needs, in float16', async () => {
-    expect(Object.keys(files).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']);
-    const header = readFileSync(join(zoo, name, 'model.safetensors'))
-      .subarray(8, 4096)
-      .toString('latin1');
-    expect(header).toContain('"dtype":"F16"');
-    const decoder = await loadDecoder(`zoo:${name}`);
-    expect(decoder.tokenizer.decode(decoder.tokenizer.encode('Once there was a girl named Anna.'))).toBe(
-      'Once there was a girl named Anna.',
-    );
-    decoder.dispose();
-  });
-});
 
 describe('the words recipe', () => {
   const tiny = {
