@@ -1,11 +1,12 @@
 /** `plumb generate`: continuations of a prompt, or of a file of them. */
 import { readFileSync } from 'node:fs';
-import { ConfigError, onInterrupt, rng, writeFileAtomic } from '@plumbline/core';
+import { ConfigError, rng, writeFileAtomic } from '@plumbline/core';
 import { encodePrompt, type Prompt } from '@plumbline/data';
 import { generate, loadDecoder, modelPath } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { wholeNumber } from '../settings.js';
+import { stopSignal } from '../stop.js';
 
 export type GenerateFlags = BackendFlags & {
   model: string;
@@ -52,7 +53,7 @@ export async function generateText(flags: GenerateFlags): Promise<void> {
   };
   modelPath(model);
   await startBackend(flags);
-  const signal = onInterrupt();
+  const signal = stopSignal('stopping: what there is by now is kept; once more to stop at once');
   const decoder = await loadDecoder(model, { storage, products });
   try {
     const prompts = rows.map(({ prompt }) => encodePrompt(decoder.tokenizer, prompt));

@@ -1,5 +1,5 @@
 /** `plumb serve`: a local model, a reward, or both, behind HTTP. */
-import { ConfigError, onInterrupt } from '@plumbline/core';
+import { ConfigError } from '@plumbline/core';
 import { modelPath } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, backendOf } from '../backend.js';
@@ -7,6 +7,7 @@ import { namedReward, rewardNames } from '../serve/rewards.js';
 import { listen } from '../serve/server.js';
 import { startService } from '../serve/thread.js';
 import { wholeNumber } from '../settings.js';
+import { stopSignal } from '../stop.js';
 
 export type ServeOptions = BackendFlags & {
   model?: string;
@@ -43,7 +44,7 @@ export async function serveModel({
       throw new ConfigError(`--reward ${reward}: ${(error as Error).message}; or a reward by name: ${rewardNames.join(', ')}`);
     }
   }
-  const signal = onInterrupt();
+  const signal = stopSignal('leaving: requests under way may end first; once more to leave at once');
   const service = await startService({
     model,
     reward,
@@ -67,6 +68,5 @@ export async function serveModel({
   ];
   console.error(`${pc.bold([info.model, info.reward].filter(Boolean).join(' and '))} at ${pc.cyan(running.url)} (${paths.join(', ')})`);
   if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  console.error(pc.dim('Leaving: requests under way may end'));
   await running.close();
 }
