@@ -50,12 +50,22 @@ export function memoryRun({ seed, saveEvery = Infinity, signal }: { seed: number
   };
 }
 
-/** Where the run was asked to stop: saves `parts`, in which `step` steps are done, and throws an InterruptedError. */
+/**
+ * Where the run was asked to stop: saves `parts`, in which `step` steps are done, and throws an InterruptedError. It lets the event loop turn once: a step whose reads are all
+ * answered at once would otherwise never see a signal, nor draw its progress.
+ */
 export async function saveIfAborted(run: Run, step: number, parts: Record<string, Checkpointable>): Promise<void> {
+  await eventLoopTurn();
   if (!run.signal.aborted) return;
   await run.save(step, parts);
   throw new InterruptedError(`stopped after step ${step}; the state is saved in ${run.dir}, and the same command goes on from there`);
 }
+
+const eventLoopTurn = (): Promise<void> =>
+  new Promise((resolve) => {
+    if (typeof setImmediate === 'function') setImmediate(resolve);
+    else setTimeout(resolve, 0);
+  });
 
 export async function saveParts(parts: Record<string, Checkpointable>): Promise<Record<string, Saved>> {
   const saved = await Promise.all(Object.entries(parts).map(async ([name, part]) => [name, await part.save()] as const));
