@@ -267,20 +267,21 @@ async function* jsonLines(file: SourceFile): AsyncGenerator<SourceRow> {
   }
 }
 
-function parsedRow(text: string, what: string): { row: Row } | { problem: string } {
+function parsedRow(text: string, what: string, texts = false): { row: Row } | { problem: string } {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     return { problem: `not JSON: ${(error as Error).message}; ${what} begins ${show(text.slice(0, 50))}` };
   }
+  if (texts && typeof value === 'string') return { row: { text: value } };
   return isRow(value) ? { row: value } : { problem: `not a JSON object: ${show(value)}` };
 }
 
 // JSON.
 
 /**
- * A list of rows is read element by element; anything else whole: columns (lists, or pandas' objects by index), or a list under one of the usual names. A file that
+ * A list of rows, or of texts, is read element by element; anything else whole: columns (lists, or pandas' objects by index), or a list under one of the usual names. A file that
  * has an object a line is read as JSON Lines.
  */
 async function* jsonRows(file: SourceFile): AsyncGenerator<SourceRow> {
@@ -356,7 +357,7 @@ async function* jsonElements(file: SourceFile): AsyncGenerator<SourceRow> {
     if (bytes.every((byte) => byte <= 32)) return;
     line++;
     const text = isUtf8(bytes) ? bytes.toString('utf8') : undefined;
-    const parsed = text === undefined ? { problem: 'not UTF-8 text' } : parsedRow(text.trim(), 'the element');
+    const parsed = text === undefined ? { problem: 'not UTF-8 text' } : parsedRow(text.trim(), 'the element', true);
     yield { file: file.path, line, ...parsed };
   };
   for await (const chunk of bytesOf(file)) {

@@ -76,7 +76,17 @@ export function messagesIn(list: readonly unknown[], where: string): Message[] {
   });
 }
 
-const roleNames: Record<string, string> = { human: 'user', gpt: 'assistant', chatgpt: 'assistant', bot: 'assistant', observation: 'tool' };
+const roleNames: Record<string, string> = {
+  human: 'user',
+  gpt: 'assistant',
+  chatgpt: 'assistant',
+  bot: 'assistant',
+  agent: 'assistant',
+  model: 'assistant',
+  observation: 'tool',
+  tool_response: 'tool',
+  function_response: 'tool',
+};
 
 function message(value: unknown, where: string): Message {
   if (!isRow(value)) throw new FormatError(`"${where}" must be a message { role, content }, got ${show(value)}`);
@@ -104,6 +114,7 @@ function contentOf(value: unknown, where: string): string {
       })
       .join('');
   }
+  if (isRow(value)) for (const text of [value.text, value.answer]) if (typeof text === 'string') return text;
   throw new FormatError(`the content of "${where}" must be text, got ${show(value)}`);
 }
 

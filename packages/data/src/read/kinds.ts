@@ -137,6 +137,8 @@ function promptAndCompletions(row: Row, options: RowOptions): { parts: { prompt:
     return { parts: [{ prompt: all.slice(0, start), completion: all.slice(start, end) }], used: [messages, 'system'] };
   }
   if (promptColumn === undefined) throw missing(row, 'a prompt', promptColumns);
+  const nothing = completionColumns.find((column) => row[column] === null);
+  if (completionColumn === undefined && nothing) throw new RowSkipped(`"${nothing}" is empty`);
   if (completionColumn === undefined) throw missing(row, 'a completion', completionColumns);
   const used = [promptColumn, completionColumn, ...(promptColumn === 'instruction' ? ['input'] : [])];
   const prompt = promptIn(row, promptColumn, options);
@@ -349,8 +351,8 @@ function place(value: unknown, steps: number, base: 0 | 1, column: string): numb
 
 function texts(row: Row, column: string): string[] {
   return (row[column] as unknown[]).map((step, i) => {
-    const text = Array.isArray(step) && step.length === 1 ? step[0] : step;
-    if (typeof text === 'string') return text;
+    if (typeof step === 'string') return step;
+    if (isTextList(step)) return step.join('\n');
     throw new FormatError(`"${column}[${i}]" must be text, got ${show(step)}`);
   });
 }
@@ -395,6 +397,7 @@ function readPrm800k(row: Row): Steps {
     const { completions, human_completion: human, chosen_completion: chosen } = isRow(step) ? step : {};
     const list = Array.isArray(completions) ? completions : [];
     const one = typeof chosen === 'number' ? list[chosen] : isRow(human) ? human : list[0];
+    if (one === undefined && i > 0) break; // given up
     if (!isRow(one) || typeof one.text !== 'string') throw new FormatError(`"label.steps[${i}]" has no completion`);
     steps.push(one.text);
     labels.push(one === human || one.rating === null || Number(one.rating) >= 0);
@@ -416,7 +419,9 @@ function messagesColumn(row: Row): string | undefined {
 
 function hasAnswer(list: readonly unknown[]): boolean {
   return list.some(
-    (m) => isRow(m) && (['assistant', 'gpt', 'chatgpt', 'bot'].includes(String(m.role ?? m.from)) || typeof m.response === 'string'),
+    (m) =>
+      isRow(m) &&
+      (['assistant', 'gpt', 'chatgpt', 'bot', 'agent', 'model'].includes(String(m.role ?? m.from)) || typeof m.response === 'string'),
   );
 }
 

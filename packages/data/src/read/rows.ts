@@ -225,6 +225,9 @@ function chosenAndRejected(row: Row, options: RowOptions): PreferenceRecord[] {
   return [join(promptIn(row, promptColumn, options), good, bad)];
 }
 
+/** Roles that a policy speaks in. */
+const answers = new Set(['assistant', 'tool_call', 'function_call']);
+
 /** Answers that begin with a user's or a system's message are whole conversations. */
 function repeatsThePrompt(chosen: Completion, rejected: Completion): boolean {
   return [chosen, rejected].every((x) => isMessages(x) && x.length > 1 && (x[0].role === 'user' || x[0].role === 'system'));
@@ -237,7 +240,7 @@ function sharedBeginning(chosen: Completion, rejected: Completion): PreferenceRe
     while (shared < Math.min(chosen.length, rejected.length) && sameMessage(chosen[shared], rejected[shared])) shared++;
     if (shared === chosen.length && shared === rejected.length) throw new RowSkipped('chosen and rejected are the same');
     // A conversation that parts at a user's turn parted at the answer before it, since an answer is what a policy writes.
-    while (shared > 0 && [chosen, rejected].some((side) => side[shared]?.role !== 'assistant')) shared--;
+    while (shared > 0 && [chosen, rejected].some((side) => !side[shared] || !answers.has(side[shared].role))) shared--;
     if (shared === 0) throw new FormatError('chosen and rejected share no messages that could be the prompt');
     return { prompt: chosen.slice(0, shared), chosen: chosen.slice(shared), rejected: rejected.slice(shared) };
   }
