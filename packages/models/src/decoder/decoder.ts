@@ -45,6 +45,13 @@ export interface LocalDecoder extends Decoder {
 export type NextTokens = { tokens: Int32Array; positions: Int32Array; rows: Int32Array; wanted: Int32Array };
 
 export type DecoderWeights = Record<string, { shape: readonly number[]; data: Float32Array }>;
+/** A weight whose numbers are made each time that they are read. */
+export const whenRead = (shape: readonly number[], read: () => Float32Array): DecoderWeights[string] => ({
+  shape,
+  get data() {
+    return read();
+  },
+});
 export type DecoderSource = {
   tokenizer: Tokenizer;
   name?: string;
@@ -73,7 +80,7 @@ export function createDecoder(spec: DecoderSpec, source: DecoderSource): LocalDe
     );
   }
   if ('parameters' in source) return decoderOf(spec, source.parameters, source);
-  const weights = 'rng' in source ? newWeights(spec, source.rng) : fitted(spec, source.weights, name);
+  const weights = 'rng' in source ? newWeights(spec, source.rng, source.storage !== undefined) : fitted(spec, source.weights, name);
   const { storage } = source;
   const parameters = storage ? frozenParameters(weights, storage, transposedIn(spec)) : createParameters(weights);
   return decoderOf(spec, parameters, source);
@@ -239,7 +246,8 @@ function checkBatch({ tokens, positions, cuSeqlens, completionMask }: PackedBatc
   }
 }
 
-function newWeights(spec: DecoderSpec, rng: Rng): DecoderWeights {
+/** `late` where the numbers are to be packed one matrix after the other. */
+function newWeights(spec: DecoderSpec, rng: Rng, late: boolean): DecoderWeights {
   const deviation = spec.initializerRange ?? 0.02;
   return Object.fromEntries(
     Object.entries(parameterShapes(spec)).map(([name, shape]) => {
@@ -248,16 +256,12 @@ function newWeights(spec: DecoderSpec, rng: Rng): DecoderWeights {
         return [name, { shape, data: new Float32Array(size).fill(name.endsWith('bias') || spec.family === 'gemma2' ? 0 : 1) }];
       const residual = /(o_proj|down_proj|c_proj)\.weight$/.test(name);
       const scale = residual ? deviation / Math.sqrt(2 * spec.layers) : deviation;
-      return [
-        name,
-        {
-          shape,
-          data: rng
-            .fork('weights', name)
-            .normal(size)
-            .map((z) => z * scale),
-        },
-      ];
+      const draw = () =>
+        rng
+          .fork('weights', name)
+          .normal(size)
+          .map((z) => z * scale);
+      return [name, late ? whenRead(shape, draw) : { shape, data: draw() }];
     }),
   );
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { ConfigError, FormatError, type Products, readSafetensors, type Safetensors } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
-import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
+import { createDecoder, type DecoderWeights, type LocalDecoder, whenRead } from '../decoder/decoder.js';
 import type { Storage } from '../decoder/frozen.js';
 import { parameterShapes } from '../decoder/layout.js';
 import { type DecoderSpec, specFromConfig } from '../decoder/spec.js';
@@ -37,7 +37,7 @@ export async function loadDecoder(nameOrPath: string, options: LoadOptions = {})
   const config = readConfig(path);
   const spec = specFromConfig(config, join(path, 'config.json'));
   const tokenizer = options.tokenizer ?? loadTokenizer(path, config);
-  const weights = readWeights(await readSafetensors(path), spec);
+  const weights = readWeights(await readSafetensors(path), spec, options.storage !== undefined);
   return createDecoder(spec, { ...options, name, tokenizer, weights });
 }
 
@@ -108,11 +108,14 @@ export function loadTokenizer(nameOrPath: string, config: Record<string, unknown
   return tokenizerFromJson(json, named);
 }
 
-function readWeights(file: Safetensors, spec: DecoderSpec): DecoderWeights {
+/** `late` where the numbers are to be packed one matrix after the other. */
+function readWeights(file: Safetensors, spec: DecoderSpec, late = false): DecoderWeights {
   const wanted = parameterShapes(spec);
   // GPT-2's oldest files lack the prefix. What is there beyond the wanted is named if it looks like a part of the backbone.
   const prefix = spec.family === 'gpt2' ? 'transformer.' : 'model.';
   const parameterOf = (name: string) => (`${prefix}${name}` in wanted ? `${prefix}${name}` : name);
   const used = file.names.filter((name) => parameterOf(name) in wanted || name.startsWith(prefix));
-  return Object.fromEntries(used.map((name) => [parameterOf(name), { shape: file.entry(name).shape, data: file.floats(name) }]));
+  const read = (name: string) =>
+    late ? whenRead(file.entry(name).shape, () => file.floats(name)) : { shape: file.entry(name).shape, data: file.floats(name) };
+  return Object.fromEntries(used.map((name) => [parameterOf(name), read(name)]));
 }
