@@ -3,7 +3,6 @@ import { ConfigError } from '@plumbline/core';
 import { modelPath } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, backendOf } from '../backend.js';
-import { namedReward, rewardNames } from '../serve/rewards.js';
 import { listen } from '../serve/server.js';
 import { startService } from '../serve/thread.js';
 import { wholeNumber } from '../settings.js';
@@ -37,13 +36,6 @@ export async function serveModel({
 }: ServeOptions): Promise<void> {
   if (model === undefined && reward === undefined) throw new ConfigError('give --model, --reward, or both: there is nothing to serve');
   if (model !== undefined) modelPath(model); // an error now, not from the worker
-  if (reward !== undefined && !namedReward(reward)) {
-    try {
-      modelPath(reward);
-    } catch (error) {
-      throw new ConfigError(`--reward ${reward}: ${(error as Error).message}; or a reward by name: ${rewardNames.join(', ')}`);
-    }
-  }
   const signal = stopSignal('leaving: requests under way may end first; once more to leave at once');
   const service = await startService({
     model,

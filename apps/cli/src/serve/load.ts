@@ -5,7 +5,7 @@ import type { RewardFunction } from '@plumbline/data';
 import { loadDecoder, loadScorer, modelPath } from '@plumbline/models';
 import { type HttpRewardOptions, httpReward, modelReward, rewardFromSpec } from '@plumbline/rewards';
 import { parse as parseYaml } from 'yaml';
-import { namedReward } from './rewards.js';
+import { namedReward, rewardNames } from './rewards.js';
 import { localService, type Service } from './service.js';
 
 export type ServeSettings = {
@@ -35,5 +35,11 @@ export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {
     if (!existsSync(nameOrPath)) throw new ConfigError(`${nameOrPath}: there is no such file`);
     return rewardFromSpec(parseYaml(readFileSync(nameOrPath, 'utf8')));
   }
-  return modelReward(await loadScorer(modelPath(nameOrPath)));
+  let path: string;
+  try {
+    path = modelPath(nameOrPath);
+  } catch (error) {
+    throw new ConfigError(`${nameOrPath} is no reward: ${(error as Error).message}; or a name: ${rewardNames.join(', ')}`);
+  }
+  return modelReward(await loadScorer(path));
 }
