@@ -89,7 +89,7 @@ export type MathsMix = {
 
 /** What `zoo:maths-1m` was pretrained on: mostly levels 2 to 4, some countdown with three or four numbers. */
 export const pretrainingMix: MathsMix = {
-  levels: { 1: 0.1, 2: 0.25, 3: 0.35, 4: 0.15, 0: 0.15 },
+  levels: { 1: 0.08, 2: 0.22, 3: 0.3, 4: 0.15, 0: 0.25 },
   redundant: 0.05,
   countdown: { numbers: [3, 4], largest: 12, target: [10, 99] },
 };
