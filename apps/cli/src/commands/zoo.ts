@@ -21,11 +21,9 @@ export async function list(): Promise<void> {
 
 /** Prints a model's card as it is in its folder. */
 export async function card(name: string): Promise<void> {
-  const folder = join(zooFolder(), name.replace(/^zoo:/, ''));
-  const file = join(folder, 'README.md');
-  if (!existsSync(join(folder, 'config.json')) || !existsSync(file))
-    throw new ConfigError(`there is no zoo:${name}; there are ${shipped().join(', ')}`);
-  console.log(readFileSync(file, 'utf8').trimEnd());
+  const known = name.replace(/^zoo:/, '');
+  if (!shipped().includes(known)) throw new ConfigError(`there is no zoo:${known}; there are ${shipped().join(', ')}`);
+  console.log(readFileSync(join(zooFolder(), known, 'README.md'), 'utf8').trimEnd());
 }
 
 export async function train(name: string, options: BackendFlags & { seed?: string; out?: string }): Promise<void> {
