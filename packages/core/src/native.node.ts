@@ -154,18 +154,25 @@ export function registerNativeKernels(): void {
       return [y.info];
     },
   );
+  const prepared = new WeakMap<object, raw.StepWeights>(); // by list: a list is never changed, and tensors do not move
   put({
     kernelName: 'DecoderStep',
     backendName: 'native',
     kernelFunc: ({ attrs, backend }) => {
       const { shape, weights, x, rotary, rows, lengths, tables, slots, wanted, logits } = attrs as unknown as DecoderStepCall;
       const native = backend as unknown as NativeBackend;
-      const arrays = weights.map((one) => {
-        if (one === null || one instanceof Float32Array) return one;
-        return 'storage' in one ? packed(one) : (native.values(one) as Float32Array);
-      });
+      let ready = prepared.get(weights);
+      if (!ready) {
+        ready = raw.stepWeights(
+          weights.map((one) => {
+            if (one === null || one instanceof Float32Array) return one;
+            return 'storage' in one ? packed(one) : (native.values(one) as Float32Array);
+          }),
+        );
+        prepared.set(weights, ready);
+      }
       const o = { ...shape, bf16: shape.products === 'bf16' };
-      raw.decoderStep(o, arrays, native.values(x) as Float32Array, rotary, { rows, lengths, tables, slots, wanted }, logits);
+      raw.decoderStep(o, ready, native.values(x) as Float32Array, rotary, { rows, lengths, tables, slots, wanted }, logits);
       return [];
     },
   });
@@ -262,6 +269,12 @@ export function registerNativeKernels(): void {
         raw.segmentReduceGrad(of(inputs['dy:y']), cuSeqlens, size(inputs['dy:y'].shape.slice(1)), { mean, mask }, wanted.values('x')!),
     );
   }
+
+  register('PlainCopy', ({ inputs: { x }, make, of }) => {
+    const y = make(x.shape);
+    raw.plainCopy(of(x), y.values);
+    return [y.info];
+  });
 
   put({
     kernelName: 'SampleTokens',

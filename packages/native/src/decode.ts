@@ -80,18 +80,26 @@ export type DecoderStepShape = PagedShape & {
 const perLayer = 24;
 const afterLayers = 4;
 
+/** Weights ready to be handed over; good for as long as none of the arrays changes its place. */
+export type StepWeights = { arrays: readonly (F32 | Uint8Array | null)[]; kinds: Int32Array };
 /**
- * One step of a decoder: `x` [n, width], embedded tokens, which is overwritten; their keys and values go to `slots` of the caches; `logits` [wanted,
- * vocabulary] after the tokens that `wanted` names.
- *
- * `weights`, with null for what there is not: of each layer attention norm and bias; q, k, v, each with its bias (or one matrix and its bias, and
+ * With null for what there is not: of each layer attention norm and bias; q, k, v, each with its bias (or one matrix and its bias, and
  * four nulls); q norm; k norm; o and bias; norm after attention; mlp norm and bias; gate, up, each with its bias (or one, and two nulls); down
  * and bias; norm after the mlp; keys; values. Then final norm and bias, head and null. A matrix is [out, in], or one of `packMatrix`. Their
  * lengths are trusted.
  */
+export function stepWeights(weights: readonly (F32 | PackedMatrix | null)[]): StepWeights {
+  const kinds = Int32Array.from(weights, (one) => (one && 'storage' in one ? storages[one.storage] : -1));
+  return { kinds, arrays: weights.map((one) => (one && 'storage' in one ? one.bytes : one)) };
+}
+
+/**
+ * One step of a decoder: `x` [n, width], embedded tokens, which is overwritten; their keys and values go to `slots` of the caches; `logits` [wanted,
+ * vocabulary] after the tokens that `wanted` names.
+ */
 export function decoderStep(
   o: DecoderStepShape,
-  weights: readonly (F32 | PackedMatrix | null)[],
+  { arrays, kinds }: StepWeights,
   x: F32,
   rotary: { cos: F32; sin: F32 } | null,
   at: { rows: Int32Array; lengths: Int32Array; tables: Int32Array; slots: Int32Array; wanted: Int32Array },
@@ -101,8 +109,8 @@ export function decoderStep(
   const n = rows.length;
   const table = (n * o.headDim) / 2;
   const numbers = pagedNumbers('decoderStep', n, o);
-  if (weights.length !== o.layers * perLayer + afterLayers)
-    throw new RangeError(`decoderStep: ${weights.length} weights for ${o.layers} layers`);
+  if (arrays.length !== o.layers * perLayer + afterLayers)
+    throw new RangeError(`decoderStep: ${arrays.length} weights for ${o.layers} layers`);
   expect('decoderStep', {
     x: [x, n * o.width],
     cos: [rotary?.cos, table],
@@ -111,17 +119,11 @@ export function decoderStep(
     logits: [logits, wanted.length * o.vocabulary],
     windows: [o.windows, o.layers],
   });
-  const cacheSize = (weights[perLayer - 1] as F32 | null)?.length ?? 0;
+  const cacheSize = (arrays[perLayer - 1] as F32 | null)?.length ?? 0;
   expectPages('decoderStep', o, cacheSize, rows, lengths, tables);
   const places = cacheSize / (o.kvHeads * o.headDim);
   for (const slot of slots) if (!(slot >= 0 && slot < places)) throw new RangeError(`decoderStep: slot ${slot} among ${places}`);
   for (const token of wanted) if (!(token >= 0 && token < n)) throw new RangeError(`decoderStep: token ${token} is wanted of ${n}`);
-  const kinds = new Int32Array(weights.length).fill(-1);
-  const arrays = weights.map((one, i) => {
-    if (!one || !('storage' in one)) return one;
-    kinds[i] = storages[one.storage];
-    return one.bytes;
-  });
   const flags = [o.gemma, o.gelu, o.qkvParts, o.upParts, o.fusedUp, o.transposed, o.bf16].map(Number);
   const all = Float64Array.of(...numbers, o.layers, o.width, o.mlpWidth, o.vocabulary, o.eps, o.logitSoftcap ?? 0, ...flags, ...o.windows);
   need().decoderStep(all, arrays, x, rotary?.cos ?? null, rotary?.sin ?? null, rows, lengths, tables, slots, wanted, logits, kinds);

@@ -5,7 +5,7 @@
 import { type Addon, need } from './addon.js';
 import { binaryIndex, unaryIndex } from './kernels.js';
 
-export { type DecoderStepShape, decoderStep, type PagedShape, pagedAttention } from './decode.js';
+export { type DecoderStepShape, decoderStep, type PagedShape, pagedAttention, type StepWeights, stepWeights } from './decode.js';
 
 type F32 = Float32Array;
 
@@ -404,6 +404,12 @@ export function adamW(
 ): void {
   const decays = Float64Array.from(o.decays, (d) => d * o.learningRate);
   need().adamW(p, grads, m, v, decays, o.beta1, o.beta2, o.eps, o.learningRate, o.gradScale, 1 - o.beta1 ** o.step, 1 - o.beta2 ** o.step);
+}
+
+/** `y = x` by ordinary loads and stores, on all threads: what the bandwidth of other kernels is measured against. */
+export function plainCopy(x: F32, y: F32): void {
+  expect('plainCopy', { y: [y, x.length] });
+  need().plainCopy(x, y);
 }
 
 /** The addon's functions as they are, unchecked. */

@@ -36,6 +36,7 @@ export type DecoderStepShape = {
 export type DecoderStepCall = {
   shape: DecoderStepShape;
   /**
+   * A list that stays as it is, so that a backend may remember it; another one where a tensor is another.
    * Of each layer: attention norm, bias; q, bias; k, bias; v, bias; q norm; k norm; o, bias; norm after attention; mlp norm, bias; gate, bias; up, bias;
    * down, bias; norm after the mlp; keys and values of the cache. Then final norm, bias, head, null. What there is not is null.
    */

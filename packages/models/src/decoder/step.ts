@@ -1,4 +1,5 @@
 import {
+  type DecoderStepCall,
   type DecoderStepShape,
   decoderStep,
   type FrozenMatrix,
@@ -10,8 +11,7 @@ import {
 } from '@plumbline/core';
 import type { KvCache } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
-import type { HostCache } from './cache.js';
-import { isHostCache } from './cache.js';
+import { type HostCache, isHostCache } from './cache.js';
 import type { NextTokens } from './decoder.js';
 import { layoutOf } from './layout.js';
 import { isFrozen, rowsOf } from './matrix.js';
@@ -74,17 +74,28 @@ export function fusedStep(
   const live = (one: Parameter | FrozenMatrix | null) => (one === null || 'storage' in one ? one : one.value);
   let room = new Float32Array(0);
 
-  return ({ tokens, positions, rows, wanted }, cache) => {
-    if (!isHostCache(cache) || !hasDecoderStep()) return null;
-    const { slots: places, lengths } = (cache as HostCache).advance(rows);
-    const { blockTokens, blocksPerRow, tables } = cache.paged(0);
-    const weights = [
+  /** The same list for as long as no parameter has another tensor. */
+  const parts = [...slots.flat(), ...rest].filter((one): one is Parameter => one !== null && !('storage' in one));
+  const known = new WeakMap<KvCache, { values: tf.Tensor[]; list: DecoderStepCall['weights'] }>();
+  const listed = (cache: HostCache) => {
+    const before = known.get(cache);
+    if (before && parts.every(({ value }, i) => value === before.values[i])) return before.list;
+    const list = [
       ...slots.flatMap((layer, i) => {
         const { keys, values } = cache.paged(i);
         return [...layer.map(live), keys, values];
       }),
       ...rest.map(live),
     ];
+    known.set(cache, { values: parts.map(({ value }) => value), list });
+    return list;
+  };
+
+  return ({ tokens, positions, rows, wanted }, cache) => {
+    if (!isHostCache(cache) || !hasDecoderStep()) return null;
+    const { slots: places, lengths } = cache.advance(rows);
+    const { blockTokens, blocksPerRow, tables } = cache.paged(0);
+    const weights = listed(cache);
     if (room.length < wanted.length * spec.vocabSize) room = new Float32Array(wanted.length * spec.vocabSize);
     const logits = room.subarray(0, wanted.length * spec.vocabSize);
     const x = tf.tidy(() => {
