@@ -26,7 +26,7 @@ export interface Addon {
   ): void;
   frozenRows(bytes: Uint8Array, storage: number, out: number, inputs: number, ids: Int32Array, y: F32): void;
   gemmBatch(
-    a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, transA: boolean, transB: boolean, relu: boolean, batch: number, offsets: Float64Array,
+    a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, transA: boolean, transB: boolean, relu: boolean, batch: number, offsets: Float64Array, bf16?: boolean,
   ): void;
   unary(op: number, x: F32, y: F32, n: number, p0: number, p1: number): void;
   binary(op: number, a: F32, b: F32, y: F32, walk: Float64Array): void;
@@ -41,6 +41,7 @@ export interface Addon {
   copyStrided(x: Any, offsetX: number, y: Any, offsetY: number, walk: Float64Array): void;
   gather(x: Any, ids: Int32Array, y: Any, outer: number, n: number, count: number, inner: number): void;
   segmentScatter(x: F32, ids: Int32Array, y: F32, rows: number, segments: number, inner: number): void;
+  plainCopy(x: F32, y: F32): void;
   axpy(alpha: number, x: F32, y: F32, n: number): void;
   convolve(which: number, a: F32, b: F32 | null, bias: F32 | null, y: F32, relu: boolean, shape: Float64Array): void;
   sumSquares(arrays: readonly F32[]): number;

@@ -135,8 +135,8 @@ function argReduce(backend: NativeBackend, max: boolean, x: Info, axis: number):
   return y;
 }
 
-type MatMul = { a: Info; b: Info; transposeA: boolean; transposeB: boolean; bias?: Info; relu?: boolean };
-function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, relu }: MatMul): Info | undefined {
+type MatMul = { a: Info; b: Info; transposeA: boolean; transposeB: boolean; bias?: Info; relu?: boolean; bf16?: boolean };
+function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, relu, bf16 = false }: MatMul): Info | undefined {
   if (!isFloat(a, b) || (bias && !isFloat(bias))) return undefined;
   const [ar, br] = [a.shape.length, b.shape.length];
   const m = a.shape[transposeA ? ar - 1 : ar - 2];
@@ -174,6 +174,7 @@ function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, re
       n,
       relu ?? false,
       false,
+      bf16,
     );
     return y;
   }
@@ -190,7 +191,7 @@ function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, re
     offsets[batch + i] = ob * k * n;
     for (let d = lead.length - 1; d >= 0 && ++at[d] === lead[d]; d--) at[d] = 0;
   }
-  need().gemmBatch(A, B, C, biasValues, m, n, k, transposeA, transposeB, relu ?? false, batch, offsets);
+  need().gemmBatch(A, B, C, biasValues, m, n, k, transposeA, transposeB, relu ?? false, batch, offsets, bf16);
   return y;
 }
 function batchStrides(shape: readonly number[], lead: readonly number[]): number[] {
@@ -261,7 +262,13 @@ export const kernels: Record<string, Kernel> = {
   ...convolutionKernels(activate, (backend, y, bias) => binary(backend, binaryIndex('Add'), y, bias)),
   Identity: ({ inputs: { x }, backend }) => (x.dtype === 'complex64' ? undefined : backend.view(x, x.shape)),
   BatchMatMul: ({ inputs, attrs, backend }) =>
-    matMul(backend, { a: inputs.a, b: inputs.b, transposeA: attrs.transposeA as boolean, transposeB: attrs.transposeB as boolean }),
+    matMul(backend, {
+      a: inputs.a,
+      b: inputs.b,
+      transposeA: attrs.transposeA as boolean,
+      transposeB: attrs.transposeB as boolean,
+      bf16: attrs.products === 'bf16', // ours: tfjs passes no such attribute
+    }),
   _FusedMatMul: ({ inputs: { a, b, bias, preluActivationWeights }, attrs, backend }) => {
     const activation = attrs.activation as string | undefined;
     const y = matMul(backend, {

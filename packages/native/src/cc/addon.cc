@@ -163,13 +163,14 @@ FN(gemm) {  // A, B, C, bias, M, N, K, lda, transA, ldb, transB, ldc, relu, accu
   K.gemm(g);
   return nullptr;
 }
-FN(gemmBatch) {  // A, B, C, bias, M, N, K, transA, transB, relu, batch, offsets Float64Array [2, batch]
+FN(gemmBatch) {  // A, B, C, bias, M, N, K, transA, transB, relu, batch, offsets Float64Array [2, batch], bf16
   Args a(env, info);
   int64_t M = a.i64(4), N = a.i64(5), Kd = a.i64(6), batch = a.i64(10);
   bool tA = a.flag(7), tB = a.flag(8);
   Gemm g{M, N, Kd, a.f32(0), tA ? M : Kd, tA, a.f32(1), tB ? Kd : N, tB, a.f32(2), N};
   g.bias = a.f32OrNull(3);
   g.relu = a.flag(9);
+  g.bf16 = a.flag(12);
   double* o = a.f64(11);
   READY;
   std::vector<int64_t> offsets(2 * batch);
@@ -354,6 +355,15 @@ FN(segmentScatter) {  // x, ids, y, rows, segments, inner
   K.segmentScatter(x, ids, y, rows, segments, inner);
   return nullptr;
 }
+FN(plainCopy) {  // x, y: the yardstick of bandwidth; ordinary loads and stores, so that y is read too
+  Args a(env, info);
+  size_t n = 0, m = 0;
+  float *x = a.f32(0, &n), *y = a.f32(1, &m);
+  if (a.ok && n != m) a.fail(1, "as long as the first");
+  READY;
+  plumb::plainCopy(x, y, (int64_t)n);
+  return nullptr;
+}
 FN(axpy) {  // alpha, x, y, n
   Args a(env, info);
   float *x = a.f32(1), *y = a.f32(2);
@@ -523,7 +533,7 @@ NAPI_MODULE_INIT() {
 #define ENTRY(f) {#f, f}
       ENTRY(gemm), ENTRY(gemmBatch), ENTRY(unary), ENTRY(binary), ENTRY(compare), ENTRY(select), ENTRY(reduce), ENTRY(argReduce),
       ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
-      ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Instructions),
+      ENTRY(plainCopy), ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Instructions),
       ENTRY(axpy), ENTRY(convolve), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
       FUSED_ENTRIES DECODE_ENTRIES
   };

@@ -1,4 +1,4 @@
-// Frozen matrices: into panels and back. Products are in gemm.cc.
+// Frozen matrices: into panels and back; products are in gemm.cc. And the copy that bandwidth is measured against.
 #include <string.h>
 
 #include "kernels.h"
@@ -47,5 +47,19 @@ void frozenRows(const Frozen& f, const int32_t* ids, int64_t count, float* y) {
     }
   };
   parallelIf(count > 1 && count * f.in >= 16384, count, row);
+}
+
+void plainCopy(const float* x, float* y, int64_t n) {
+  typedef float vector __attribute__((vector_size(32), aligned(4), may_alias));  // not memcpy, which bypasses the cache where arrays are large
+  const int64_t size = 1 << 16;
+  parallel(cdiv(n, size), [&](int64_t t) {
+    int64_t i = t * size;
+    const int64_t end = imin(n, i + size);
+    for (; i + 8 <= end; i += 8) {
+      *(vector*)(y + i) = *(const vector*)(x + i);
+      __asm__ volatile("" ::: "memory");
+    }
+    for (; i < end; i++) y[i] = x[i];
+  });
 }
 }  // namespace plumb

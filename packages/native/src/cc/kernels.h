@@ -211,6 +211,8 @@ void depthwiseFilterGrad(const Conv& c, const float* x, const float* dy, float* 
 void pool2d(const Conv& c, const float* x, float* y, int kind);
 void pool2dGrad(const Conv& c, const float* dy, const float* x, float* dx, int kind);
 
+void plainCopy(const float* x, float* y, int64_t n);
+
 #define PLUMB_DECLARE(isa)            \
   void fillGemm_##isa(Kernels& k);    \
   void fillOps_##isa(Kernels& k);     \
