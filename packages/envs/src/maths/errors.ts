@@ -132,13 +132,16 @@ function withCheck(problem: MathsProblem, steps: readonly string[], rng: Rng): s
   return [...steps.slice(0, at), checkLine(node.op, equationOf(node, problem.values)), ...steps.slice(at)];
 }
 
-/** Values from `start` on, or null where one is not a whole number from 0. */
+/** What a solver on a wrong path writes: a division that does not come out even loses its rest. */
+const result = (op: Op, a: number, b: number): number => Math.floor(compute[op](a, b));
+
+/** Values from `start` on, or null where one is below 0. */
 function run(start: number, parts: readonly { op: Op; n: number }[]): number[] | null {
   const values: number[] = [];
   let value = start;
   for (const { op, n } of parts) {
-    value = compute[op](value, n);
-    if (!Number.isInteger(value) || value < 0) return null;
+    value = result(op, value, n);
+    if (value < 0) return null;
     values.push(value);
   }
   return values;
@@ -151,7 +154,7 @@ const range = (from: number, to: number): number[] => Array.from({ length: Math.
 
 /** Another number near `n`, at least 2. */
 function other(n: number, rng: Rng): number {
-  const by = 1 + rng.below(5);
+  const by = 1 + rng.below(9);
   return rng.below(2) === 0 && n - by >= 2 ? n - by : n + by;
 }
 
@@ -173,8 +176,8 @@ function derail(
   const deductions = [...p.deductions.slice(0, k), line, ...lines(value, rest, after)];
   const final = after.at(-1) ?? value;
   const process = [...head, ...deductions, ...p.check, conclusion(p.problem, final), answerLine(final)];
-  const check = p.check.map((_, i) => p.first + deductions.length + i);
-  return { process, wrong: [...also, ...range(from, process.length)].filter((step) => !check.includes(step)), reason };
+  const check = p.check.map((_, i) => p.first + deductions.length + i); // it is still true
+  return { process, wrong: [...also, ...range(from, process.length)].filter((number) => !check.includes(number)), reason };
 }
 
 const step = (thought: string, expression: string) => `${thought} ${expressionMark} ${expression}`;
@@ -220,8 +223,8 @@ const injectors: Record<SocraticClass, (p: Parts, rng: Rng) => Changed> = {
     const { op, n } = p.parts[k];
     const ops = (['+', '-', '*', '/'] as const).filter((o) => o !== op);
     const changed = ops[rng.below(3)];
-    const value = compute[changed](leftOf(p, k), n);
-    if (!Number.isInteger(value) || value < 0) return null;
+    const value = result(changed, leftOf(p, k), n);
+    if (value < 0) return null;
     const plan = planLine(p.parts.map((part, i) => (i === k ? { op: changed, n } : part)));
     return derail(p, k, deduction(changed, leftOf(p, k), n, value), value, `Part ${k + 1} of the plan is "${thoughts[op][0](n)}".`, {
       head: [p.head[0], plan, p.head[2]],
@@ -291,8 +294,8 @@ const injectors: Record<SocraticClass, (p: Parts, rng: Rng) => Changed> = {
     const k = rng.below(p.parts.length);
     const { op, n } = p.parts[k];
     const a = other(leftOf(p, k), rng);
-    const value = compute[op](a, n);
-    if (!Number.isInteger(value) || value < 0) return null;
+    const value = result(op, a, n);
+    if (value < 0) return null;
     return derail(p, k, deduction(op, a, n, value), value, `There are ${leftOf(p, k)}, not ${a}.`);
   },
   premise_incompleteness(p, rng) {
@@ -304,8 +307,8 @@ const injectors: Record<SocraticClass, (p: Parts, rng: Rng) => Changed> = {
     const k = rng.below(p.parts.length);
     const { op, n } = p.parts[k];
     const extra = 1 + rng.below(4);
-    const value = compute[op](leftOf(p, k), n + extra);
-    if (!Number.isInteger(value) || value < 0) return null;
+    const value = result(op, leftOf(p, k), n + extra);
+    if (value < 0) return null;
     return derail(
       p,
       k,
@@ -325,8 +328,8 @@ const injectors: Record<SocraticClass, (p: Parts, rng: Rng) => Changed> = {
     const { op, n } = p.parts[k];
     const ops = (['+', '-', '*', '/'] as const).filter((o) => o !== op);
     const done = ops[rng.below(3)];
-    const value = compute[done](leftOf(p, k), n);
-    if (!Number.isInteger(value) || value < 0) return null;
+    const value = result(done, leftOf(p, k), n);
+    if (value < 0) return null;
     return derail(
       p,
       k,
@@ -339,8 +342,8 @@ const injectors: Record<SocraticClass, (p: Parts, rng: Rng) => Changed> = {
     const k = rng.below(p.parts.length);
     const { op, n } = p.parts[k];
     const wrong = other(n, rng);
-    const value = compute[op](leftOf(p, k), wrong);
-    if (!Number.isInteger(value) || value < 0) return null;
+    const value = result(op, leftOf(p, k), wrong);
+    if (value < 0) return null;
     return derail(
       p,
       k,
@@ -396,8 +399,8 @@ function guessed(p: Parts, rng: Rng, facts: (numbers: number[], at: number, gues
   const k = rng.below(p.parts.length);
   const { op, n } = p.parts[k];
   const guess = other(n, rng);
-  const value = compute[op](leftOf(p, k), guess);
-  if (!Number.isInteger(value) || value < 0) return null;
+  const value = result(op, leftOf(p, k), guess);
+  if (value < 0) return null;
   const numbers = literals(p.problem.nodes); // the start, then each right operand
   return derail(p, k, deduction(op, leftOf(p, k), guess, value), value, `${reason}: ${n}.`, {
     head: [p.head[0], p.head[1], factsLine(facts(numbers, k + 1, guess))],
