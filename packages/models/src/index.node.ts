@@ -66,14 +66,19 @@ export { type GenerateOptions, generate, type TokenSample } from './generation/g
 export { createSampler, type Sampler, type SamplingRule, samplingRule } from './generation/sampling.js';
 // GGUF
 export { dequantise } from './gguf/dequantise.js';
-export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
+export { specFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
+export { tokenizerFromGguf } from './gguf/tokenizer.js';
 export { type GgufStorage, ggufChunks } from './gguf/write.js';
 export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
 export { LoraConfig, type Target, targetsOf } from './lora/config.js';
 export { type AdaptedDecoder, type AdaptedScorer, type Adapter, addLora, isAdapted, type LoraSource } from './lora/lora.js';
 export { type MergedDecoder, mergeAdapter } from './lora/merge.js';
 export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
+// Servers
+export { diskCache } from './remote/diskCache.node.js';
+export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
+export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';
 // Reward heads
 export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 // Supervised training
@@ -84,7 +89,3 @@ export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from '
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
-// Servers
-export { diskCache } from './remote/diskCache.node.js';
-export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
-export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';

@@ -45,22 +45,22 @@ export { createEngine, type Engine, type EngineOptions, type EngineRequest, type
 export { type GenerateOptions, generate, type TokenSample } from './generation/generate.js';
 export { createSampler, type Sampler, type SamplingRule, samplingRule } from './generation/sampling.js';
 export { dequantise } from './gguf/dequantise.js';
-export { specFromGguf, tokenizerFromGguf } from './gguf/model.js';
+export { specFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
+export { tokenizerFromGguf } from './gguf/tokenizer.js';
 export { type GgufStorage, ggufChunks } from './gguf/write.js';
 export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
 export { LoraConfig, type Target, targetsOf } from './lora/config.js';
 export { type AdaptedDecoder, type AdaptedScorer, type Adapter, addLora, isAdapted, type LoraSource } from './lora/lora.js';
 export { type MergedDecoder, mergeAdapter } from './lora/merge.js';
 export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
+// Servers
+export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
+export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';
 export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
-
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
 export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from './sft/trainSft.js';
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
-// Servers
-export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
-export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';

@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { reportPage } from '@plumbline/bench';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
 import { readPreferences } from '@plumbline/data';
-import { modelPath } from '@plumbline/models';
+import { resolveModel } from '@plumbline/models';
 import pc from 'picocolors';
 import { AlignConfig } from '../align/config.js';
 import { runAlign } from '../align/job.js';
@@ -19,8 +19,8 @@ export async function align(
 ): Promise<void> {
   const seed = wholeNumber('--seed', options.seed);
   const config = readSettings(AlignConfig, options);
-  const model = ggufIn(options.model);
-  modelPath(model); // an error now, not after reading the data
+  // An error now, not after reading the data; a name on the hub is pinned to a commit.
+  const model = await resolveModel(ggufIn(options.model));
   const { records, skipped } = await readPreferences(options.dataset);
   if (records.length < 10)
     throw new ConfigError(

@@ -113,7 +113,7 @@ describe('specFromConfig', () => {
     expect(() => specFromConfig({ ...llama, model_type: 'mamba' })).toThrow(/model_type is "mamba"; supported are/);
     expect(() => specFromConfig({ ...llama, hidden_act: 'relu' })).toThrow(/hidden_act is "relu"/);
     expect(() => specFromConfig({ ...llama, rope_scaling: { rope_type: 'yarn' } })).toThrow(
-      /rope_type is "yarn"; supported are "default" and "llama3"/,
+      /rope_type is "yarn"; supported are "default", "linear", "llama3" and "longrope"/,
     );
     expect(() => specFromConfig({ ...llama, vocab_size: undefined })).toThrow(/vocab_size must be a number, found nothing/);
   });

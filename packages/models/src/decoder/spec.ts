@@ -22,6 +22,8 @@ export type DecoderSpec = {
   /** Rotary embeddings' base; 0 for learned positions (GPT-2). */
   ropeTheta: number;
   ropeScaling?: Llama3Rope;
+  /** Rotary frequencies are divided by these, [headDim / 2]: other scalings, and what GGUF files carry. */
+  ropeFactors?: readonly number[];
   /** Of RMSNorm, or of GPT-2's LayerNorm. */
   rmsNormEps: number;
   tiedEmbeddings: boolean;
@@ -149,6 +151,7 @@ function llamaSpec(
     contextLength: number('max_position_embeddings', 2048),
     ropeTheta: typeof rope.rope_theta === 'number' ? rope.rope_theta : 10_000,
     ropeScaling: ropeScaling(rope, name),
+    ropeFactors: ropeFactors(rope, number('head_dim', gemma ? 256 : width / heads), name),
     rmsNormEps: number('rms_norm_eps', 1e-6),
     tiedEmbeddings: (config.tie_word_embeddings ?? gemma) === true,
     attentionBias: family === 'qwen2' ? 'qkv' : bias,
@@ -207,13 +210,22 @@ export function configFromSpec(spec: DecoderSpec, ids: { bosId?: number; eosId?:
 function llamaConfig(spec: DecoderSpec): Record<string, unknown> {
   const { ropeScaling } = spec;
   const gemma = spec.family === 'gemma2';
-  const scaling = ropeScaling && {
-    rope_type: 'llama3',
-    factor: ropeScaling.factor,
-    low_freq_factor: ropeScaling.lowFreqFactor,
-    high_freq_factor: ropeScaling.highFreqFactor,
-    original_max_position_embeddings: ropeScaling.originalContextLength,
+  const factors = spec.ropeFactors && {
+    rope_type: 'longrope',
+    short_factor: [...spec.ropeFactors],
+    long_factor: [...spec.ropeFactors],
+    original_max_position_embeddings: spec.contextLength,
+    attention_factor: 1,
   };
+  const scaling =
+    (ropeScaling && {
+      rope_type: 'llama3',
+      factor: ropeScaling.factor,
+      low_freq_factor: ropeScaling.lowFreqFactor,
+      high_freq_factor: ropeScaling.highFreqFactor,
+      original_max_position_embeddings: ropeScaling.originalContextLength,
+    }) ??
+    factors;
   const window = spec.windows?.find((w) => w > 0);
   return {
     hidden_size: spec.width,
@@ -260,9 +272,11 @@ export function inverseFrequencies({
   headDim,
   ropeTheta,
   ropeScaling,
-}: Pick<DecoderSpec, 'headDim' | 'ropeTheta' | 'ropeScaling'>): Float32Array {
+  ropeFactors,
+}: Pick<DecoderSpec, 'headDim' | 'ropeTheta' | 'ropeScaling' | 'ropeFactors'>): Float32Array {
   return Float32Array.from({ length: headDim / 2 }, (_, i) => {
     const frequency = Math.fround(1 / ropeTheta ** ((2 * i) / headDim));
+    if (ropeFactors) return frequency / ropeFactors[i];
     if (!ropeScaling) return frequency;
     const { factor, lowFreqFactor, highFreqFactor, originalContextLength } = ropeScaling;
     const wavelength = (2 * Math.PI) / frequency;
@@ -275,8 +289,9 @@ export function inverseFrequencies({
 
 function ropeScaling(rope: Record<string, unknown>, name: string): Llama3Rope | undefined {
   const type = rope.rope_type ?? rope.type ?? 'default';
-  if (type === 'default') return undefined;
-  if (type !== 'llama3') throw new ConfigError(`${name}: rope_type is ${JSON.stringify(type)}; supported are "default" and "llama3"`);
+  if (type === 'default' || type === 'linear' || type === 'longrope') return undefined;
+  if (type !== 'llama3')
+    throw new ConfigError(`${name}: rope_type is ${JSON.stringify(type)}; supported are "default", "linear", "llama3" and "longrope"`);
   const value = (key: string) => {
     if (typeof rope[key] !== 'number') throw new ConfigError(`${name}: rope_type "llama3" needs a number ${key}`);
     return rope[key];
@@ -287,6 +302,24 @@ function ropeScaling(rope: Record<string, unknown>, name: string): Llama3Rope | 
     highFreqFactor: value('high_freq_factor'),
     originalContextLength: value('original_max_position_embeddings'),
   };
+}
+
+/** Scalings that divide each frequency by a number. Of `longrope` only the kind that does not depend on the length of the text. */
+function ropeFactors(rope: Record<string, unknown>, headDim: number, name: string): number[] | undefined {
+  const type = rope.rope_type ?? rope.type ?? 'default';
+  if (type === 'linear') {
+    if (typeof rope.factor !== 'number' || !(rope.factor > 0))
+      throw new ConfigError(`${name}: rope_type "linear" needs a factor above 0, found ${JSON.stringify(rope.factor ?? null)}`);
+    return new Array<number>(headDim / 2).fill(rope.factor);
+  }
+  if (type !== 'longrope') return undefined;
+  const { short_factor: short, long_factor: long } = rope as { short_factor?: number[]; long_factor?: number[] };
+  if (!Array.isArray(short) || short.length !== headDim / 2 || short.join() !== long?.join() || rope.attention_factor !== 1)
+    throw new ConfigError(
+      `${name}: rope_type "longrope" is supported where short_factor and long_factor are the same ${headDim / 2} numbers and attention_factor is 1; ` +
+        'factors that change with the length of the text are not',
+    );
+  return short;
 }
 
 function windows(config: Record<string, unknown>, family: string, layers: number): number[] | undefined {

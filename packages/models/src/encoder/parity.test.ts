@@ -3,19 +3,21 @@ import { gatherRows, gradients, readCopy } from '@plumbline/core';
 import { largestError } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { readJson, readTensors, sharedFixture, sharedFolder, whySkipped } from '../testing/fixtures.node.js';
+import { ownFixture, readJson, readTensors, sharedFixture, sharedFolder } from '../testing/fixtures.node.js';
 import { plainTokenizer } from '../testing/plainTokenizer.js';
 import { createEncoder, packTexts } from './encoder.js';
 import { encoderConfig, encoderSpecFromConfig } from './spec.js';
 import { createVit, vitConfig, vitSpecFromConfig } from './vit.js';
 
-const folders = (name: string): [string, (file: string) => string][] => [
-  ...(sharedFolder
-    ? [[`${name}, shared`, (file: string) => sharedFixture(`models/${name}/${file}`)] as [string, (file: string) => string]]
-    : []),
+type At = (file: string) => string;
+/** The small one that is always here, and the shared one of odd sizes. */
+const folders = (name: string): [string, At][] => [
+  [`a small ${name}`, (file) => ownFixture(`models/${name}/${file}`)],
+  ...(sharedFolder ? [[`${name}, shared`, (file: string) => sharedFixture(`models/${name}/${file}`)] as [string, At]] : []),
 ];
+const own = (name: string): [string, At] => [`a small ${name}`, (file) => ownFixture(`models/${name}/${file}`)];
 
-describe.each(folders('bert'))(`%s against transformers${whySkipped}`, (_, at) => {
+describe.each([...folders('bert'), own('roberta'), own('distilbert')])('%s against transformers', (_, at) => {
   type Io = { input_ids: number[][]; attention_mask: number[][]; token_type_ids: number[][]; mlm_labels: number[][]; mlm_loss: number };
   const io = readJson<Io>(at('io.json'));
   const config = readJson(at('config.json'));
@@ -37,13 +39,17 @@ describe.each(folders('bert'))(`%s against transformers${whySkipped}`, (_, at) =
     const expected = readTensors(at('io.safetensors'));
     const before = tf.memory().numTensors;
     const hidden = encoder.hidden(batch);
-    const pooled = encoder.pooled(hidden, batch.cuSeqlens);
-    const [masked, next] = [encoder.maskedLogits(hidden), encoder.nextSentence(pooled)];
+    const masked = encoder.maskedLogits(hidden);
     expect(largestError(await readCopy(hidden), unpadded(expected.last_hidden))).toBeLessThan(1e-4);
     expect(largestError(await readCopy(masked), unpadded(expected.logits))).toBeLessThan(1e-4);
-    expect(largestError(await readCopy(pooled), expected.pooled.data)).toBeLessThan(1e-4);
-    expect(largestError(await readCopy(next), expected.seq_relationship.data)).toBeLessThan(1e-4);
-    tf.dispose([hidden, pooled, masked, next]);
+    if (spec.outputs.pooler) {
+      const pooled = encoder.pooled(hidden, batch.cuSeqlens);
+      const next = encoder.nextSentence(pooled);
+      expect(largestError(await readCopy(pooled), expected.pooled.data)).toBeLessThan(1e-4);
+      expect(largestError(await readCopy(next), expected.seq_relationship.data)).toBeLessThan(1e-4);
+      tf.dispose([pooled, next]);
+    }
+    tf.dispose([hidden, masked]);
     expect(tf.memory().numTensors).toBe(before);
     encoder.dispose();
   });
@@ -99,7 +105,31 @@ describe.each(folders('bert'))(`%s against transformers${whySkipped}`, (_, at) =
   });
 });
 
-describe.each(folders('vit'))(`%s against transformers${whySkipped}`, (_, at) => {
+describe.each([own('bert_labels'), own('roberta_labels'), own('distilbert_labels')])('%s against transformers', (_, at) => {
+  type Io = { input_ids: number[][]; attention_mask: number[][]; token_type_ids: number[][]; labels: number[]; loss: number };
+  const io = readJson<Io>(at('io.json'));
+  const weights = readTensors(at('model.safetensors'));
+  const spec = encoderSpecFromConfig(readJson(at('config.json')), (name) => Object.keys(weights).some((key) => key.endsWith(name)));
+  const kept = (rows: number[][]) => rows.map((row, i) => Int32Array.from(row.filter((__, t) => io.attention_mask[i][t])));
+
+  it('gives class logits, the loss and its gradient for every parameter', async () => {
+    const encoder = createEncoder(spec, { tokenizer: plainTokenizer(spec.vocabSize), weights });
+    const batch = packTexts(kept(io.input_ids), kept(io.token_type_ids));
+    const logits = encoder.classLogits(batch);
+    expect(largestError(await readCopy(logits), readTensors(at('io.safetensors')).logits.data)).toBeLessThan(1e-4);
+    const targets = tf.oneHot(tf.tensor1d(io.labels, 'int32'), spec.outputs.labels!);
+    const { loss, grads } = gradients(
+      () => ({ loss: tf.tidy(() => tf.neg(tf.mean(tf.sum(tf.mul(tf.logSoftmax(encoder.classLogits(batch)), targets), 1))) as tf.Scalar) }),
+      encoder.parameters.trainable(),
+    );
+    expect(Math.abs((await readCopy(loss))[0] - io.loss)).toBeLessThan(1e-5 * (1 + io.loss));
+    await compareGradients(grads, readTensors(at('grads.safetensors')));
+    tf.dispose([logits, loss, targets, ...grads.values()]);
+    encoder.dispose();
+  });
+});
+
+describe.each(folders('vit'))('%s against transformers', (_, at) => {
   const io = readJson<{ labels: number[]; loss: number }>(at('io.json'));
   const expected = readTensors(at('io.safetensors'));
   const weights = readTensors(at('model.safetensors'));

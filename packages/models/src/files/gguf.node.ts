@@ -2,11 +2,12 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { FormatError, type Products } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
-import { createDecoder, type DecoderWeights, type LocalDecoder } from '../decoder/decoder.js';
+import { createDecoder, type DecoderWeights, type LocalDecoder, whenRead } from '../decoder/decoder.js';
 import type { Storage } from '../decoder/frozen.js';
 import { dequantise } from '../gguf/dequantise.js';
-import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from '../gguf/model.js';
+import { architectureOf, asParameter, parameterName, shapeAsParameter, specFromGguf } from '../gguf/model.js';
 import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';
+import { tokenizerFromGguf } from '../gguf/tokenizer.js';
 import type { LocalTokenizer } from '../tokenizers/tokenizer.js';
 
 /** A decoder from a GGUF file: configuration and tokenizer from its metadata, weights unpacked to float32, one tensor at a time. */
@@ -17,19 +18,24 @@ export async function loadGguf(
   const file = openGguf(path);
   try {
     const name = basename(path, '.gguf');
-    const spec = specFromGguf(file.header, path);
+    const architecture = architectureOf(file.header.metadata, path);
+    const scaled = file.header.tensors.some((tensor) => tensor.name === ropeFactors);
+    const spec = specFromGguf(file.header, path, scaled ? file.read(ropeFactors) : undefined);
     const weights: DecoderWeights = {};
     for (const tensor of file.header.tensors) {
-      const parameter = parameterName(tensor.name);
-      const data = file.read(tensor.name);
-      const turned = spec.family === 'llama' && /self_attn\.[qk]_proj/.test(parameter);
-      weights[parameter] = { shape: tensor.shape, data: turned ? unInterleave(data, spec.headDim, tensor.shape[0]) : data };
+      if (tensor.name === ropeFactors) continue;
+      const parameter = parameterName(tensor.name, architecture);
+      const unpacked = () => asParameter(parameter, tensor.shape, file.read(tensor.name), spec);
+      // What is to be packed again is unpacked when its turn comes, so that there is never more than one matrix in float32.
+      weights[parameter] = options.storage ? whenRead(shapeAsParameter(parameter, tensor.shape, spec), () => unpacked().data) : unpacked();
     }
     return createDecoder(spec, { ...options, name, tokenizer: options.tokenizer ?? tokenizerFromGguf(file.header, name), weights });
   } finally {
     file.close();
   }
 }
+
+const ropeFactors = 'rope_freqs.weight';
 
 /** The tokenizer of a GGUF file. */
 export function tokenizerOfGguf(path: string): LocalTokenizer {

@@ -1,13 +1,18 @@
 import { FormatError } from '@plumbline/core';
-import { type DecoderSpec, decoderSpec } from '../decoder/spec.js';
-import { type LocalTokenizer, type TokenizerConfig, tokenizerFromJson } from '../tokenizers/tokenizer.js';
+import { type DecoderSpec, decoderSpec, inverseFrequencies, type Llama3Rope } from '../decoder/spec.js';
 import type { Gguf, GgufValue } from './parse.js';
 
-/** What a GGUF file says of its decoder. @throws FormatError naming the metadata entry that is missing or not supported */
-export function specFromGguf({ metadata, tensors }: Gguf, name: string): DecoderSpec {
-  const architecture = metadata['general.architecture'];
-  if (architecture !== 'llama' && architecture !== 'qwen2' && architecture !== 'qwen3')
-    throw new FormatError(`${name}: general.architecture is ${show(architecture)}; supported are llama, qwen2, qwen3`);
+const families = { llama: 'llama', qwen2: 'qwen2', qwen3: 'qwen3', gemma2: 'gemma2', phi3: 'phi3', gpt2: 'gpt2' } as const;
+export type GgufArchitecture = keyof typeof families;
+
+/**
+ * What a GGUF file says of its decoder. Mistral's files are of the architecture llama.
+ * @param ropeFactors the tensor `rope_freqs.weight`, where the file has it: what rotary frequencies are divided by
+ * @throws FormatError naming the metadata entry that is missing or not supported
+ */
+export function specFromGguf({ metadata, tensors }: Gguf, name: string, ropeFactors?: Float32Array): DecoderSpec {
+  const architecture = architectureOf(metadata, name);
+  const gemma = architecture === 'gemma2';
   const number = (key: string, fallback?: number): number => {
     const value = metadata[`${architecture}.${key}`] ?? fallback;
     if (typeof value !== 'number')
@@ -17,29 +22,83 @@ export function specFromGguf({ metadata, tensors }: Gguf, name: string): Decoder
   const find = (tensor: string) => tensors.find((t) => t.name === tensor);
   const embeddings = find('token_embd.weight');
   if (!embeddings) throw new FormatError(`${name}: there is no tensor "token_embd.weight" among ${tensors.length}`);
-  if (find('rope_freqs.weight'))
-    throw new FormatError(`${name}: scaled rotary frequencies ("rope_freqs.weight") are not supported from GGUF; load the safetensors`);
+  if (find('rope_factors_long.weight') || find('rope_factors_short.weight'))
+    throw new FormatError(`${name}: rotary factors that change with the length of the text ("rope_factors_long.weight") are not supported`);
   const heads = number('attention.head_count');
   const width = number('embedding_length');
+  const layers = number('block_count');
+  const headDim = number('attention.key_length', width / heads);
+  const window = number('attention.sliding_window', 0);
+  const ropeTheta = architecture === 'gpt2' ? 0 : number('rope.freq_base', 10_000);
+  const scaling = architecture === 'gpt2' ? {} : scalingOf(metadata, architecture, { headDim, ropeTheta }, ropeFactors, name);
+  const softcap = (key: string) => {
+    const value = number(key, 0);
+    return value > 0 ? value : undefined;
+  };
   return decoderSpec({
-    family: architecture,
+    family: families[architecture],
     vocabSize: embeddings.shape[0],
     width,
-    layers: number('block_count'),
+    layers,
     heads,
     kvHeads: number('attention.head_count_kv', heads),
-    headDim: number('attention.key_length', width / heads),
+    headDim,
     mlpWidth: number('feed_forward_length'),
     contextLength: number('context_length'),
-    ropeTheta: number('rope.freq_base', 10_000),
-    rmsNormEps: number('attention.layer_norm_rms_epsilon', 1e-6),
+    ropeTheta,
+    ...scaling,
+    rmsNormEps: architecture === 'gpt2' ? number('attention.layer_norm_epsilon', 1e-5) : number('attention.layer_norm_rms_epsilon', 1e-6),
     tiedEmbeddings: !find('output.weight'),
-    attentionBias: find('blk.0.attn_q.bias') ? (find('blk.0.attn_output.bias') ? 'all' : 'qkv') : undefined,
+    attentionBias: architecture !== 'gpt2' && find('blk.0.attn_q.bias') ? (find('blk.0.attn_output.bias') ? 'all' : 'qkv') : undefined,
     qkNorm: find('blk.0.attn_q_norm.weight') !== undefined,
+    ...(window > 0 && { windows: Array.from({ length: layers }, (_, layer) => (gemma && layer % 2 === 1 ? 0 : window)) }),
+    ...(gemma && {
+      // Files do not say it: all Gemma 2 scale by the head's width but the 27B, which has 46 layers.
+      attentionScale: (layers === 46 ? width / heads : headDim) ** -0.5,
+      attentionSoftcap: softcap('attn_logit_softcapping'),
+      logitSoftcap: softcap('final_logit_softcapping'),
+    }),
   });
 }
 
-const modules: Record<string, string> = {
+export function architectureOf(metadata: Gguf['metadata'], name: string): GgufArchitecture {
+  const architecture = metadata['general.architecture'];
+  if (typeof architecture !== 'string' || !Object.hasOwn(families, architecture))
+    throw new FormatError(`${name}: general.architecture is ${show(architecture)}; supported are ${Object.keys(families).join(', ')}`);
+  return architecture as GgufArchitecture;
+}
+
+/** Llama 3's scaling where the factors are its own, so that the model can be written again; else the factors as they are. */
+function scalingOf(
+  metadata: Gguf['metadata'],
+  architecture: string,
+  rope: { headDim: number; ropeTheta: number },
+  factors: Float32Array | undefined,
+  name: string,
+): { ropeScaling?: Llama3Rope; ropeFactors?: number[] } {
+  const half = rope.headDim / 2;
+  const type = metadata[`${architecture}.rope.scaling.type`] ?? 'none';
+  if (type === 'linear') {
+    const factor = metadata[`${architecture}.rope.scaling.factor`];
+    if (typeof factor !== 'number' || !(factor > 0))
+      throw new FormatError(`${name}: metadata "${architecture}.rope.scaling.factor" must be a number above 0, found ${show(factor)}`);
+    if (factor !== 1) return { ropeFactors: new Array<number>(half).fill(factor) };
+  } else if (type !== 'none') {
+    throw new FormatError(`${name}: metadata "${architecture}.rope.scaling.type" is ${show(type)}; supported are "none" and "linear"`);
+  }
+  if (!factors) return {};
+  if (factors.length !== half)
+    throw new FormatError(`${name}: "rope_freqs.weight" has ${factors.length} factors for ${half} rotary frequencies`);
+  const plain = inverseFrequencies(rope);
+  for (const originalContextLength of [8192, 32]) {
+    const ropeScaling = { factor: Math.max(...factors), lowFreqFactor: 1, highFreqFactor: 4, originalContextLength };
+    const scaled = inverseFrequencies({ ...rope, ropeScaling });
+    if (factors.every((factor, i) => Math.abs(plain[i] / scaled[i] / factor - 1) < 1e-4)) return { ropeScaling };
+  }
+  return { ropeFactors: Array.from(factors) };
+}
+
+const llamaModules: Record<string, string> = {
   attn_norm: 'input_layernorm',
   attn_q: 'self_attn.q_proj',
   attn_k: 'self_attn.k_proj',
@@ -52,16 +111,70 @@ const modules: Record<string, string> = {
   ffn_up: 'mlp.up_proj',
   ffn_down: 'mlp.down_proj',
 };
+const modules: Partial<Record<GgufArchitecture, Record<string, string>>> = {
+  gemma2: {
+    ...llamaModules,
+    post_attention_norm: 'post_attention_layernorm',
+    ffn_norm: 'pre_feedforward_layernorm',
+    post_ffw_norm: 'post_feedforward_layernorm',
+  },
+  phi3: { ...llamaModules, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' },
+  gpt2: {
+    attn_norm: 'ln_1',
+    attn_qkv: 'attn.c_attn',
+    attn_output: 'attn.c_proj',
+    ffn_norm: 'ln_2',
+    ffn_up: 'mlp.c_fc',
+    ffn_down: 'mlp.c_proj',
+  },
+};
 const outer: Record<string, string> = {
   'token_embd.weight': 'model.embed_tokens.weight',
   'output_norm.weight': 'model.norm.weight',
   'output.weight': 'lm_head.weight',
 };
+const outerGpt2: Record<string, string> = {
+  'token_embd.weight': 'transformer.wte.weight',
+  'position_embd.weight': 'transformer.wpe.weight',
+  'output_norm.weight': 'transformer.ln_f.weight',
+  'output_norm.bias': 'transformer.ln_f.bias',
+  'output.weight': 'lm_head.weight',
+};
 
 /** Hugging Face's name of a GGUF tensor; its own where there is none. */
-export function parameterName(tensor: string): string {
+export function parameterName(tensor: string, architecture: GgufArchitecture = 'llama'): string {
   const [, layer, module, kind] = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(tensor) ?? [];
-  return modules[module] ? `model.layers.${layer}.${modules[module]}.${kind}` : (outer[tensor] ?? tensor);
+  const renamed = (modules[architecture] ?? llamaModules)[module];
+  const gpt2 = architecture === 'gpt2';
+  if (renamed) return `${gpt2 ? 'transformer.h' : 'model.layers'}.${layer}.${renamed}.${kind}`;
+  return (gpt2 ? outerGpt2 : outer)[tensor] ?? tensor;
+}
+
+/** The shape that `asParameter` gives. */
+export function shapeAsParameter(parameter: string, shape: readonly number[], spec: DecoderSpec): number[] {
+  return spec.family === 'gpt2' && /\.c_\w+\.weight$/.test(parameter) ? [...shape].reverse() : [...shape];
+}
+
+/**
+ * A tensor of a GGUF file as Hugging Face has it: llama.cpp keeps llama's q and k rows in interleaved order, Gemma's norms with the 1 that they
+ * are added to, and GPT-2's matrices the other way round.
+ */
+export function asParameter(
+  parameter: string,
+  shape: readonly number[],
+  data: Float32Array,
+  spec: DecoderSpec,
+): { shape: number[]; data: Float32Array } {
+  if (spec.family === 'llama' && /self_attn\.[qk]_proj/.test(parameter))
+    return { shape: [...shape], data: unInterleave(data, spec.headDim, shape[0]) };
+  if (spec.family === 'gemma2' && /norm\.weight$/.test(parameter)) return { shape: [...shape], data: data.map((x) => x - 1) };
+  if (spec.family === 'gpt2' && /\.c_\w+\.weight$/.test(parameter)) {
+    const [rows, columns] = shape;
+    const turned = new Float32Array(data.length);
+    for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) turned[j * rows + i] = data[i * columns + j];
+    return { shape: [columns, rows], data: turned };
+  }
+  return { shape: [...shape], data };
 }
 
 /**
@@ -79,89 +192,7 @@ export function unInterleave(data: Float32Array, headDim: number, rows: number):
   return out;
 }
 
-const byteLevel = (useRegex: boolean) => ({ type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: useRegex });
-const split = (Regex: string) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false });
-const sequence = (...pretokenizers: object[]) => ({ type: 'Sequence', pretokenizers });
-/** llama.cpp's `tokenizer.ggml.pre`: how text is cut before merging. */
-const preTokenizers: Record<string, object> = {
-  'gpt-2': byteLevel(true),
-  default: byteLevel(true),
-  smollm: sequence({ type: 'Digits', individual_digits: true }, byteLevel(true)), // digits first, then GPT-2's split
-  'llama-bpe': sequence(
-    split(
-      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    ),
-    byteLevel(false),
-  ),
-  qwen2: sequence(
-    split(
-      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    ),
-    byteLevel(false),
-  ),
-};
-
-/**
- * The byte-level BPE tokenizer in a GGUF file's metadata, with its special tokens and chat template.
- * @throws FormatError where it is of another kind, or cuts text in a way that is not known
- */
-export function tokenizerFromGguf({ metadata }: Gguf, name: string): LocalTokenizer {
-  const kind = metadata['tokenizer.ggml.model'];
-  if (kind !== 'gpt2') throw new FormatError(`${name}: tokenizer.ggml.model is ${show(kind)}; supported is "gpt2" (byte-level BPE)`);
-  const pre = String(metadata['tokenizer.ggml.pre'] ?? 'default');
-  if (!preTokenizers[pre])
-    throw new FormatError(`${name}: tokenizer.ggml.pre is "${pre}"; supported are ${Object.keys(preTokenizers).join(', ')}`);
-  const list = (key: string): GgufValue[] => {
-    const value = metadata[key];
-    if (!Array.isArray(value)) throw new FormatError(`${name}: metadata "${key}" must be a list, found ${show(value)}`);
-    return value;
-  };
-  const tokens = list('tokenizer.ggml.tokens') as string[];
-  const types = (metadata['tokenizer.ggml.token_type'] ?? []) as number[];
-  const added = tokens.flatMap((content, id) => {
-    const special = types[id] === tokenTypes.control || types[id] === tokenTypes.unknown;
-    if (!special && types[id] !== tokenTypes.userDefined) return [];
-    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
-  });
-  const json = {
-    version: '1.0',
-    truncation: null,
-    padding: null,
-    added_tokens: added,
-    normalizer: null,
-    pre_tokenizer: preTokenizers[pre],
-    post_processor: null,
-    decoder: byteLevel(true),
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: pre === 'llama-bpe',
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: (list('tokenizer.ggml.merges') as string[]).map((merge) => merge.split(' ')),
-    },
-  };
-  const named = (key: string) => {
-    const id = metadata[`tokenizer.ggml.${key}_token_id`];
-    return typeof id === 'number' ? tokens[id] : undefined;
-  };
-  const config: TokenizerConfig = {
-    name,
-    bos_token: named('bos'),
-    eos_token: named('eos'),
-    pad_token: named('padding') ?? named('eos'),
-    chat_template: metadata['tokenizer.chat_template'] as string | undefined,
-  };
-  return tokenizerFromJson(json, config);
-}
-
-const tokenTypes = { unknown: 2, control: 3, userDefined: 4 };
-
-function show(value: GgufValue | undefined): string {
+export function show(value: GgufValue | undefined): string {
   if (value === undefined) return 'nothing';
   return typeof value === 'string' ? JSON.stringify(value) : String(value).slice(0, 40);
 }

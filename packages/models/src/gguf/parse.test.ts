@@ -137,7 +137,7 @@ describe('loadDecoder on GGUF', () => {
       return loadDecoder(path);
     };
     await expect(write({ 'general.architecture': 'mamba' })).rejects.toThrow(
-      /general.architecture is "mamba"; supported are llama, qwen2, qwen3/,
+      /general.architecture is "mamba"; supported are llama, qwen2, qwen3, gemma2, phi3, gpt2/,
     );
     await expect(write({ 'general.architecture': 'llama' })).rejects.toThrow(
       /"llama.attention.head_count" must be a number, found nothing/,

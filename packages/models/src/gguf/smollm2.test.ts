@@ -9,7 +9,8 @@ import { loadDecoder } from '../files/load.node.js';
 import { generate } from '../generation/generate.js';
 import { completionLogpsOf } from '../languageModel.js';
 import { readJson, readSomeTensors, sharedFixture, smolGguf } from '../testing/fixtures.node.js';
-import { parameterName, specFromGguf, tokenizerFromGguf, unInterleave } from './model.js';
+import { parameterName, specFromGguf, unInterleave } from './model.js';
+import { tokenizerFromGguf } from './tokenizer.js';
 
 type Prompt = {
   messages: { role: string; content: string }[];
