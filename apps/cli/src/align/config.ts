@@ -1,30 +1,38 @@
 /** The settings of `plumb align`: sized so that a model of a few hundred million parameters shows something on a laptop. */
+import { LoraConfig } from '@plumbline/models';
 import { z } from 'zod';
 
-const training = (learningRate: number) => ({
+/** The rate where the settings name none. */
+export const learningRates = { reward: { adapter: 5e-4, whole: 1e-4 }, dpo: { adapter: 2e-4, whole: 5e-5 } } as const;
+
+const training = (adapter: number, whole: number) => ({
   steps: z.int().positive().default(40).describe('Optimizer updates'),
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
-  learningRate: z.number().positive().default(learningRate).describe('Peak rate, after warm-up'),
+  learningRate: z.number().positive().optional().describe(`Peak rate, after warm-up; ${adapter} for an adapter, ${whole} for all weights`),
 });
 
 export const AlignConfig = z.strictObject({
   pairs: z.int().min(10).default(300).describe('Preference pairs that are used, of those that fit'),
   heldOut: z.number().gt(0).lt(1).default(0.25).describe('Share of them, by prompt, that is kept for measuring'),
   maxTokens: z.int().positive().default(256).describe('Longer pairs are left out, never cut'),
-  trainLayers: z
-    .int()
-    .positive()
+  full: z
+    .boolean()
     .optional()
-    .describe('Only the last so many layers and the head are trained; all by default up to 50 million parameters, else 8'),
+    .describe('Train all weights instead of adapters; so by default up to 50 million parameters, where that is cheap and learns more'),
+  lora: LoraConfig.prefault({}),
+  storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of the adapters is kept in memory'),
   pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
   reward: z
     .strictObject({
-      ...training(1e-4),
+      ...training(learningRates.reward.adapter, learningRates.reward.whole),
       pooling: z.enum(['mean', 'last']).default('mean').describe('What the head reads: the mean over the completion, or its last token'),
     })
     .prefault({}),
   dpo: z
-    .strictObject({ ...training(5e-5), beta: z.number().positive().default(0.1).describe('Pull towards the model as it was') })
+    .strictObject({
+      ...training(learningRates.dpo.adapter, learningRates.dpo.whole),
+      beta: z.number().positive().default(0.1).describe('Pull towards the model as it was'),
+    })
     .prefault({}),
   samples: z
     .strictObject({

@@ -1,5 +1,5 @@
 /** The main job on a user's model and preference pairs: a reward model, DPO, and what both changed on pairs that were held out. */
-import { rng as newRng, type ParameterTree, parameterCount } from '@plumbline/core';
+import { rng as newRng, parameterCount } from '@plumbline/core';
 import {
   type EncodedPair,
   encodePairs,
@@ -13,23 +13,29 @@ import {
 } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import {
+  addLora,
   completionLogpsOf,
   createScorer,
   generate,
+  isAdapted,
   type LocalDecoder,
+  type LocalScorer,
+  loadAdapter,
   loadDecoder,
   loadScorer,
+  mergeAdapter,
+  saveAdapter,
   saveDecoder,
   saveScorer,
 } from '@plumbline/models';
 import { modelReward, rewardAccuracy, trainReward } from '@plumbline/rewards';
 import { progress } from '../progress.js';
 import { stages } from '../runs.js';
-import type { AlignConfig } from './config.js';
+import { type AlignConfig, learningRates } from './config.js';
 
 export type AlignOutcome = {
   seconds: number;
-  model: { name: string; parameters: number; trainedLayers: number; layers: number };
+  model: { name: string; parameters: number /** Of the policy. */; trained: number; full: boolean };
   data: { read: number; skipped: number; tooLong: number; train: number; heldOut: number };
   /** For each held-out pair: score of the chosen minus that of the rejected answer. */
   reward: { before: number[]; after: number[] };
@@ -50,11 +56,10 @@ export type AlignJob = {
 export async function runAlign({ config, model, records, skipped, seed, dir, signal }: AlignJob): Promise<AlignOutcome> {
   const rng = newRng(seed);
   const stage = stages({ dir, seed, config, signal });
-  const base = await loadDecoder(model);
+  const { base, full } = await loadBase(model, config);
   const { tokenizer } = base;
   const parameters = parameterCount(base.parameters).total;
-  const trainedLayers = Math.min(base.spec.layers, config.trainLayers ?? (parameters <= 50e6 ? base.spec.layers : 8));
-  const frozen = base.spec.layers - trainedLayers;
+  const kind = full ? 'whole' : 'adapter';
 
   const maxTokens = Math.min(config.maxTokens, base.contextLength);
   const shuffled = Array.from(rng.fork('records').permutation(records.length), (i) => records[i]);
@@ -65,11 +70,10 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
   const encode = (some: readonly PreferenceRecord[]) => encodePairs(tokenizer, some, { maxTokens }).pairs;
   const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
 
-  const newScorer = () => createScorer(base, { pooling: config.reward.pooling, rng: rng.fork('head') });
+  // The base is shared by the scorer, the policy and the reference: each adapter is a few million numbers of its own.
+  const untrainedScorer = createScorer(base, { pooling: config.reward.pooling, rng: rng.fork('head'), shareBackbone: !full });
   const scoresBefore = await stage.run('reward/before', async () => {
-    const untrained = newScorer();
-    const { margins } = await rewardAccuracy(untrained, heldOut, { signal });
-    untrained.dispose();
+    const { margins } = await rewardAccuracy(untrainedScorer, heldOut, { signal });
     return margins;
   });
   const scorer = await stage.train({
@@ -77,9 +81,8 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     label: 'Training the reward model',
     steps: config.reward.steps,
     train: async (run) => {
-      const made = newScorer();
-      freezeBelow(made.parameters, frozen);
-      const { steps, pairsPerStep, learningRate } = config.reward;
+      const made: LocalScorer = full ? untrainedScorer : await addLora(untrainedScorer, config.lora, { rng: rng.fork('reward adapter') });
+      const { steps, pairsPerStep, learningRate = learningRates.reward[kind] } = config.reward;
       const batches = rewardBatches(train, { groupsPerStep: pairsPerStep, steps, rng: rng.fork('reward') });
       await trainReward(
         { steps, groupsPerMicroBatch: config.pairsPerMicroBatch, learningRate, schedule: warmUp(steps) },
@@ -87,8 +90,8 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
       );
       return made;
     },
-    save: saveScorer,
-    load: (folder) => loadScorer(folder, { tokenizer }),
+    save: (folder, made) => (isAdapted(made) ? saveAdapter(folder, made, { base: model }) : saveScorer(folder, made)),
+    load: (folder): Promise<LocalScorer> => (full ? loadScorer(folder, { tokenizer }) : loadAdapter(untrainedScorer, folder)),
   });
   const scoresAfter = await stage.run('reward/after', async () => (await rewardAccuracy(scorer.model, heldOut, { signal })).margins);
 
@@ -98,9 +101,8 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     label: 'Aligning by DPO',
     steps: config.dpo.steps,
     train: async (run) => {
-      const made = base.snapshot();
-      freezeBelow(made.parameters, frozen);
-      const { steps, pairsPerStep, learningRate, beta } = config.dpo;
+      const made: LocalDecoder = full ? base.snapshot() : await addLora(base, config.lora, { rng: rng.fork('policy adapter') });
+      const { steps, pairsPerStep, learningRate = learningRates.dpo[kind], beta } = config.dpo;
       const batches = pairBatches(train, { pairsPerStep, steps, rng: rng.fork('dpo') });
       const settings = {
         steps,
@@ -112,8 +114,8 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
       await trainPairs(settings, { policy: made, reference: base, batches, loss: withOptions(dpo, { beta }), run });
       return made;
     },
-    save: saveDecoder,
-    load: (folder) => loadDecoder(folder, { tokenizer }),
+    save: (folder, made) => (isAdapted(made) ? saveAdapter(folder, made, { base: model }) : saveDecoder(folder, made)),
+    load: (folder): Promise<LocalDecoder> => (full ? loadDecoder(folder, { tokenizer }) : loadAdapter(base, folder)),
   });
   const logpsAfter = await stage.run('dpo/after', () => logpMargins(policy.model, heldOut, 'Reading them once more'));
 
@@ -135,7 +137,9 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
       bar.stop();
       return answers.map(([{ text }]) => text);
     };
-    const [before, after] = [await answer(base, 'Answers before'), await answer(policy.model, 'Answers after')];
+    const answering = isAdapted(policy.model) ? await mergeAdapter(policy.model, { storage: config.storage }) : policy.model; // faster, to rounding
+    const [before, after] = [await answer(base, 'Answers before'), await answer(answering, 'Answers after')];
+    if (answering !== policy.model) answering.dispose();
     const judged = (texts: string[]) =>
       modelReward(scorer.model).score(
         asked.map(({ prompt }, i) => ({
@@ -157,7 +161,7 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
   const parts = [scoresBefore, scorer, scoresAfter, logpsBefore, policy, logpsAfter, samples];
   return {
     seconds: parts.reduce((sum, part) => sum + part.seconds, 0),
-    model: { name: base.name, parameters, trainedLayers, layers: base.spec.layers },
+    model: { name: base.name, parameters, trained: parameterCount(policy.model.parameters).trainable, full },
     data: { read: records.length, skipped, tooLong: dropped.length, train: train.length, heldOut: heldOut.length },
     reward: { before: scoresBefore.value, after: scoresAfter.value },
     dpo: { before: logpsBefore.value, after: logpsAfter.value },
@@ -187,11 +191,13 @@ const shown = (prompt: Prompt): string =>
 const pairsAtOnce = 16;
 const warmUp = (steps: number) => ({ kind: 'cosine', warmupSteps: Math.min(4, steps - 1) }) as const;
 
-/** Freezes the embeddings and the first `layers` layers; nothing below the first trained layer is then walked back through. */
-function freezeBelow(parameters: ParameterTree, layers: number): void {
-  if (layers === 0) return;
-  parameters.freeze(/embed_tokens/);
-  for (let layer = 0; layer < layers; layer++) parameters.freeze(new RegExp(`\\.layers\\.${layer}\\.`));
+/** All weights of a small model are trained; a larger one is kept frozen, for adapters. */
+async function loadBase(model: string, { full, storage }: AlignConfig): Promise<{ base: LocalDecoder; full: boolean }> {
+  const base = await loadDecoder(model, full === false ? { storage } : {});
+  if (full !== undefined) return { base, full };
+  if (parameterCount(base.parameters).total <= 50e6) return { base, full: true };
+  base.dispose();
+  return { base: await loadDecoder(model, { storage }), full: false };
 }
 
 /** The largest divisor of `n` that is at most `most`. */

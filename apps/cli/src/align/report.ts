@@ -89,7 +89,7 @@ export function alignStory({ outcome: { data, model } }: AlignFacts, { reward, d
         ? 'towards the rejected answers'
         : 'in no direction that these pairs could tell';
   return [
-    `${model.name} (${(model.parameters / 1e6).toFixed(0)} million parameters; ${model.trainedLayers} of ${model.layers} layers trained) learned from ${data.train} preference pairs and was measured on ${data.heldOut} pairs with other prompts.${data.tooLong ? ` ${data.tooLong} pairs were too long and left out.` : ''}${data.skipped ? ` ${data.skipped} rows held no preference.` : ''}`,
+    `${model.name} (${(model.parameters / 1e6).toFixed(0)} million parameters; ${model.full ? 'all of them trained' : `adapters of ${(model.trained / 1e6).toFixed(1)} million trained`}) learned from ${data.train} preference pairs and was measured on ${data.heldOut} pairs with other prompts.${data.tooLong ? ` ${data.tooLong} pairs were too long and left out.` : ''}${data.skipped ? ` ${data.skipped} rows held no preference.` : ''}`,
     `The reward model orders ${percent(reward.accuracy.after.mean)} of the held-out pairs as people did, which is ${against(reward.accuracy.after, 0.5)} (95% interval ${reward.accuracy.after.ci95.map(percent).join(' to ')}). DPO moved the policy ${moved}: the margin between chosen and rejected changed by ${signed(dpo.margin.change.mean)} nats (${dpo.margin.change.ci95.map(signed).join(' to ')}), and its implicit reward orders ${percent(dpo.implicitAccuracy.mean)} of the pairs as people did, ${against(dpo.implicitAccuracy, 0.5)}.`,
   ];
 }
