@@ -45,6 +45,8 @@ export type GoldConfig = {
   readonly epochs: number;
   readonly learningRate: number;
   readonly warmupSteps: number;
+  /** Held-out openings, with 4 samples each, that the unit and the card are measured on. */
+  readonly measuredPrompts: number;
 };
 
 export const goldSettings: GoldConfig = {
@@ -62,6 +64,7 @@ export const goldSettings: GoldConfig = {
   epochs: 2,
   learningRate: 3e-4,
   warmupSteps: 20,
+  measuredPrompts: 128,
 };
 
 export const goldWords: Recipe = {
@@ -113,7 +116,12 @@ export async function trainGold(
     await time.stop();
   }
   onProgress?.({ stage: 'measuring', done: 0, total: 1, unit: 'models' });
-  const unseen = await bed.sampleGroups({ prompts: bed.heldOutPrompts.slice(0, 128), n: 4, rng: rng.fork('unseen'), signal });
+  const unseen = await bed.sampleGroups({
+    prompts: bed.heldOutPrompts.slice(0, config.measuredPrompts),
+    n: 4,
+    rng: rng.fork('unseen'),
+    signal,
+  });
   const flat = unseen.flatMap(({ prompt, completions }) => completions.map((completion) => ({ prompt, completion })));
   const { scores } = await goldModel(scorer).score(flat, { rng });
   await scaleHead(scorer, 1 / deviationOf(scores));

@@ -46,7 +46,7 @@ export const maths1mSettings: MathsConfig = {
   shape: { vocabSize: 1024, width: 128, layers: 4, heads: 4, mlpWidth: 384, contextLength: 256 },
   mix: pretrainingMix,
   tokenizerExamples: 6000,
-  steps: 3500,
+  steps: 2200,
   problemsPerStep: 24,
   learningRate: 3e-3,
   warmupSteps: 100,
