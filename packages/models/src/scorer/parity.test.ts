@@ -9,7 +9,7 @@ import { ownFixture, readJson, readTensors, sharedFixture, sharedFolder } from '
 import { plainTokenizer } from '../testing/plainTokenizer.js';
 
 type Batch = { input_ids: number[][]; attention_mask: number[][]; scores: number[] };
-type Io = Batch & { scores_left_padded?: number[]; last_real_token_of_row_0_is_the_pad_id?: Batch; bradley_terry_loss: number };
+type Io = Batch & { scores_left_padded?: number[]; last_real_token_of_row_0_is_the_pad_id?: Omit<Batch, 'attention_mask'>; bradley_terry_loss: number };
 const names = ['llama_score', 'qwen2_score'];
 const folders = [
   ...names.map((name) => [`a small ${name}`, ownFixture(`models/${name}`)]),
@@ -31,7 +31,7 @@ describe.each(folders)('%s', (_, folder) => {
     expect(largestError(scores, io.scores)).toBeLessThan(1e-4);
     if (io.scores_left_padded) expect(largestError(scores, io.scores_left_padded)).toBeLessThan(1e-4);
     const trap = io.last_real_token_of_row_0_is_the_pad_id;
-    if (trap) expect(largestError(await readCopy(scorer.scores(pack(trap))), trap.scores)).toBeLessThan(1e-4);
+    if (trap) expect(largestError(await readCopy(scorer.scores(pack({ ...io, ...trap }))), trap.scores)).toBeLessThan(1e-4);
     scorer.dispose();
   });
 

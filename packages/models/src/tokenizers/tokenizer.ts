@@ -121,6 +121,7 @@ function parse(json: object, name: string): HuggingFaceTokenizer {
     throw new FormatError(
       `${name}: not a tokenizer.json, it has no "model" with a "vocab" (keys: ${Object.keys(json).slice(0, 8).join(', ') || 'none'})`,
     );
+  checkIds(json, model.vocab, name);
   try {
     return new HuggingFaceTokenizer(
       { ...json, pre_tokenizer: withUnicodeDigits((json as { pre_tokenizer?: unknown }).pre_tokenizer) },
@@ -128,6 +129,28 @@ function parse(json: object, name: string): HuggingFaceTokenizer {
     );
   } catch (error) {
     throw new FormatError(`${name}: this tokenizer.json cannot be used: ${(error as Error).message}`);
+  }
+}
+
+/** A vocabulary is laid out by its ids: one that is far out would take all memory. */
+function checkIds(json: object, vocab: object, name: string): void {
+  const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 24;
+  if (!Array.isArray(vocab)) {
+    for (const [token, id] of Object.entries(vocab)) {
+      if (!isId(id))
+        throw new FormatError(
+          `${name}: the token ${JSON.stringify(token)} has the id ${JSON.stringify(id)}; ids are whole numbers from 0 to ${2 ** 24 - 1}`,
+        );
+    }
+  }
+  const { added_tokens: added } = json as { added_tokens?: unknown };
+  if (added === undefined || added === null) return;
+  if (!Array.isArray(added)) throw new FormatError(`${name}: added_tokens must be a list, found ${JSON.stringify(added).slice(0, 60)}`);
+  for (const token of added as { id?: unknown; content?: unknown }[]) {
+    if (!isId(token?.id) || typeof token.content !== 'string')
+      throw new FormatError(
+        `${name}: added_tokens holds ${JSON.stringify(token)?.slice(0, 60)}; each needs a content and an id below ${2 ** 24}`,
+      );
   }
 }
 
