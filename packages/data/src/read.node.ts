@@ -16,6 +16,8 @@ export type RecordOptions<K extends RecordKind = RecordKind> = SourceOptions &
     columns?: Readonly<Record<string, string>>;
     /** Stop after this many records. */
     limit?: number;
+    /** Ids of records: the row's own with the place where it stands, `file:line` (the default), or its own alone. */
+    ids?: 'place' | 'own';
     /** Rows that cannot be understood: an error that names the first (the default), left out, or left out and told. */
     onBadRow?: 'throw' | 'skip' | ((row: SkippedRow) => void);
     /** Hears of well-formed rows that hold nothing to use: ties, equal or empty answers. They are left out. */
@@ -102,11 +104,12 @@ export async function openRecords<K extends RecordKind>(
 const looksAt = 20;
 const empty = (cell: unknown): boolean => cell === undefined || cell === null || cell === '' || (Array.isArray(cell) && cell.length === 0);
 
-function parse<K extends RecordKind>(source: SourceRow, kind: K, options: RowOptions): RecordRow<K> {
+function parse<K extends RecordKind>(source: SourceRow, kind: K, options: RecordOptions<K>): RecordRow<K> {
   const { file, line, row } = source;
   if (row === undefined) return { file, line, problem: source.problem!, bad: true };
   try {
     const found = recordsOfRow(row, kind, options);
+    if (options.ids === 'own') return { file, line, row, records: found };
     return { file, line, row, records: found.map((record, i) => withPlace(record, source, found.length > 1 ? i : undefined)) };
   } catch (error) {
     if (error instanceof RowSkipped) return { file, line, row, problem: error.message, bad: false };

@@ -194,7 +194,7 @@ async function readable(
   skipBad: boolean,
 ): Promise<{ kind: RecordKind; stream: AsyncGenerator<Records[RecordKind]>; told: Told }> {
   const { limit = Infinity, ...options } = sourceOptions(flags);
-  const { kind, rows } = await openRecords(file, options);
+  const { kind, rows } = await openRecords(file, { ...options, ids: 'own' });
   const told: Told = {
     records: 0,
     bad: 0,

@@ -160,7 +160,13 @@ export function numberIn(row: Row, column: string): number {
 /** True or false, in any of the ways that files have them; `undefined` for anything else. */
 export function booleanOf(value: unknown): boolean | undefined {
   if (typeof value === 'boolean') return value;
-  const word = typeof value === 'number' || typeof value === 'string' ? String(value).trim().toLowerCase() : '';
+  const word =
+    typeof value === 'number' || typeof value === 'string'
+      ? String(value)
+          .trim()
+          .toLowerCase()
+          .replace(/(?<=\p{L})\.$/u, '')
+      : '';
   if (['true', 'yes', '1', '1.0', '+', '+1'].includes(word)) return true;
   if (['false', 'no', '0', '0.0', '-', '-1', '-1.0'].includes(word)) return false;
   return undefined;
