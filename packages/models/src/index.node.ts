@@ -55,6 +55,7 @@ export {
 // Files
 export { type LoadEncoderOptions, loadEncoder, loadVit, saveEncoder, saveVit, sentenceSettings } from './files/encoder.node.js';
 export { type GgufFile, loadGguf, openGguf } from './files/gguf.node.js';
+export { loadHead, saveHead } from './files/heads.node.js';
 export { type LoadOptions, loadDecoder, loadScorer, loadTokenizer } from './files/load.node.js';
 export { type HubSettings, modelPath, resolveModel } from './files/resolve.node.js';
 export { type SaveOptions, saveDecoder, saveScorer } from './files/save.node.js';
@@ -80,6 +81,19 @@ export { diskCache } from './remote/diskCache.node.js';
 export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
 export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';
 // Reward heads
+export {
+  type AttributeScorer,
+  createAttributeScorer,
+  createPairScorer,
+  createStepScorer,
+  createTokenValues,
+  type HeadOptions,
+  type LocalHead,
+  type PairScorer,
+  type StepScorer,
+  stepRows,
+  type TokenValues,
+} from './scorer/heads.js';
 export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 // Supervised training
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';

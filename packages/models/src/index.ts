@@ -57,6 +57,19 @@ export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
 // Servers
 export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
 export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';
+export {
+  type AttributeScorer,
+  createAttributeScorer,
+  createPairScorer,
+  createStepScorer,
+  createTokenValues,
+  type HeadOptions,
+  type LocalHead,
+  type PairScorer,
+  type StepScorer,
+  stepRows,
+  type TokenValues,
+} from './scorer/heads.js';
 export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';

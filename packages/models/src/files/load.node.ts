@@ -51,29 +51,36 @@ export async function loadScorer(nameOrPath: string, options: LoadOptions = {}):
   const path = await resolveModel(nameOrPath, options.hub);
   if (extname(path) === '.gguf') throw new ConfigError(`${path}: a reward model is a folder with config.json; GGUF files hold none`);
   const config = readConfig(path);
-  const spec = { ...specFromConfig(config, join(path, 'config.json')), tiedEmbeddings: true }; // a scorer has no language head
+  const spec = specFromConfig(config, join(path, 'config.json'));
   const file = await readSafetensors(path);
   if (!file.has(headName))
     throw new FormatError(`${path}: there is no "${headName}"; a reward model has one (was this meant for loadDecoder?)`);
   const { shape } = file.entry(headName);
   if (shape.join() !== `1,${spec.width}`)
     throw new ConfigError(`${path}: "${headName}" is [${shape}]; a reward model's is [1, ${spec.width}]`);
-  const tokenizer = options.tokenizer ?? loadTokenizer(path, config);
   const { pooling, padId } = (config.plumbline ?? { pooling: 'last', padId: config.pad_token_id }) as {
     pooling: Pooling;
     padId?: number | null;
   };
-  const backbone = createDecoder(spec, {
-    name: modelName(nameOrPath, path),
-    tokenizer,
-    weights: readWeights(file, spec),
-    gradientCheckpointing: options.gradientCheckpointing,
-  });
+  const { backbone } = await loadBackbone(nameOrPath, options);
   try {
     return createScorer(backbone, { name: modelName(nameOrPath, path), pooling, padId: padId ?? undefined, head: file.floats(headName) });
   } finally {
     backbone.dispose();
   }
+}
+
+/** The decoder of a folder that has another head than a language model's, and its `config.json`. */
+export async function loadBackbone(
+  nameOrPath: string,
+  options: LoadOptions = {},
+): Promise<{ backbone: LocalDecoder; config: Record<string, unknown> }> {
+  const path = await resolveModel(nameOrPath, options.hub);
+  const config = readConfig(path);
+  const spec = { ...specFromConfig(config, join(path, 'config.json')), tiedEmbeddings: true }; // without a language head
+  const tokenizer = options.tokenizer ?? loadTokenizer(path, config);
+  const weights = readWeights(await readSafetensors(path), spec, options.storage !== undefined);
+  return { backbone: createDecoder(spec, { ...options, name: modelName(nameOrPath, path), tokenizer, weights }), config };
 }
 
 /**

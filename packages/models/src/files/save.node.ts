@@ -51,7 +51,7 @@ async function mergedScorer(scorer: AdaptedScorer): Promise<Weights> {
 
 type Weights = Record<string, { shape: readonly number[]; data: SavedTensor['data'] }>;
 
-/** `more` are further JSON files, by name. */
+/** Writes configuration, weights and tokenizer of any model; `more` are further JSON files, by name. */
 export async function saveModel(
   folder: string,
   config: object,

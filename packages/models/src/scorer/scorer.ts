@@ -114,7 +114,7 @@ function scorerOf(
   };
 }
 
-function pooledTokens({ completionMask, cuSeqlens }: PackedBatch): Uint8Array {
+export function pooledTokens({ completionMask, cuSeqlens }: PackedBatch): Uint8Array {
   const mask = completionMask.slice();
   for (let s = 0; s + 1 < cuSeqlens.length; s++) {
     const span = mask.subarray(cuSeqlens[s], cuSeqlens[s + 1]);
@@ -123,7 +123,7 @@ function pooledTokens({ completionMask, cuSeqlens }: PackedBatch): Uint8Array {
   return mask;
 }
 
-function lastTokens({ tokens, cuSeqlens, prefixOf }: PackedBatch, padId: number | undefined): Int32Array {
+export function lastTokens({ tokens, cuSeqlens, prefixOf }: PackedBatch, padId: number | undefined): Int32Array {
   const lastOf = (s: number): number => {
     let t = cuSeqlens[s + 1] - 1;
     while (t > cuSeqlens[s] && tokens[t] === padId) t--;
