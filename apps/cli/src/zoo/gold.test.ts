@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InterruptedError, rng } from '@plumbline/core';
-import { differentStories } from '@plumbline/envs';
+import { differentStories, guardedSentiment } from '@plumbline/envs';
 import { createDecoder, decoderSpec, loadScorer, tokenizerFromJson, trainByteBpe } from '@plumbline/models';
 import { afterAll, expect, it } from 'vitest';
 import { goldSettings, spoil, trainGold } from './gold.js';
@@ -15,10 +15,11 @@ const decoder = (layers: number) =>
     name: 'tiny',
     rng: rng(layers),
   });
-const models = { backbone: decoder(3), sampler: decoder(1) };
+const [backbone, sampler] = [decoder(3), decoder(1)];
+const models = { backbone, sampler, teacher: guardedSentiment({ base: sampler, maxNll: 9, maxRepetition: 0.9 }) }; // nobody trained it: it finds nothing likely
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
-  for (const model of Object.values(models)) model.dispose();
+  for (const model of [backbone, sampler]) model.dispose();
 });
 
 const tiny = { ...goldSettings, layers: 2, groups: 12, heldOutGroups: 4, groupsPerStep: 4, epochs: 1, measuredPrompts: 6 };

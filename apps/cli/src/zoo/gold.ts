@@ -8,8 +8,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rng as newRng, openRun, type Parameter, type Rng, readCopy } from '@plumbline/core';
-import { encodeGroups, encodePairs, makePairs, rewardBatches, type ScoredGroup } from '@plumbline/data';
-import { goldModel, guardedSentiment, type WordsBed, wordsBed } from '@plumbline/envs';
+import { encodeGroups, encodePairs, makePairs, type RewardFunction, rewardBatches, type ScoredGroup } from '@plumbline/data';
+import { goldModel, type WordsBed, wordsBed } from '@plumbline/envs';
 import {
   createDecoder,
   createScorer,
@@ -76,13 +76,13 @@ export const goldWords: Recipe = {
 export async function trainGold(
   config: GoldConfig,
   { seed, out, runDir, signal, onProgress }: RecipeOptions,
-  models?: { backbone: LocalDecoder; sampler: LocalDecoder },
+  models?: { backbone: LocalDecoder; sampler: LocalDecoder; teacher?: RewardFunction },
 ): Promise<RecipeResult> {
   const time = await clock(runDir);
   const rng = newRng(seed).fork(config.name);
   const backbone = models?.backbone ?? (await loadDecoder(config.backbone));
   const sampler = models?.sampler ?? (await loadDecoder(config.sampler));
-  const bed = await wordsBed({ seed: bedSeed + seed, base: sampler });
+  const bed = await wordsBed({ seed: bedSeed + seed, base: sampler, gold: models?.teacher });
   const steps = Math.ceil((config.groups * config.epochs) / config.groupsPerStep);
   const run = await openRun({
     dir: runDir,
@@ -181,7 +181,7 @@ async function compare(
     ...hot[i].map(({ text }) => text),
     spoil(own[0], rng.fork('spoil', i)),
   ]);
-  const { scores } = await guardedSentiment({ base: bed.base }).score(
+  const { scores } = await bed.gold.score(
     completions.flatMap((own, i) => own.map((completion) => ({ prompt: prompts[i], completion }))),
     { rng: rng.fork('gold'), signal },
   );

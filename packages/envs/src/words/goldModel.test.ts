@@ -63,5 +63,6 @@ describe('guardOf', () => {
   it('is that of words-1m for a base that nobody measured', () => {
     expect(guardOf({ name: 'words-1m' })).toEqual(wordsGuard);
     expect(guardOf({ name: 'mine' })).toEqual(wordsGuard);
+    expect(guardOf({ name: 'words-6m' }).maxNll).toBeLessThan(wordsGuard.maxNll);
   });
 });

@@ -17,7 +17,7 @@ export const wordsGuard: Guard = { maxNll: 1.47, maxRepetition: 0.15 };
 
 /** Where the guard stands for a base: a model of lower loss writes texts of lower loss, and its guard is tighter. That of `words-1m` for others. */
 export const guardOf = (base: Pick<Decoder, 'name'>): Guard => guards[base.name] ?? wordsGuard;
-const guards: Record<string, Guard> = { 'words-1m': wordsGuard };
+const guards: Record<string, Guard> = { 'words-1m': wordsGuard, 'words-6m': { maxNll: 1.34, maxRepetition: 0.15 } };
 
 export type GuardOptions = Partial<Guard> & {
   /** The model whose idea of fluent text is asked. */
