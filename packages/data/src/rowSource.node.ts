@@ -409,7 +409,8 @@ async function* csvRows(file: SourceFile, header?: readonly string[]): AsyncGene
       } catch {
         throw new FormatError(`${file.path}: not UTF-8 text`);
       }
-      if (!parser.write(chunk)) await new Promise<void>((resolve) => void parser.once('drain', resolve).once('close', resolve));
+      if (!parser.write(chunk) && !parser.destroyed)
+        await new Promise<void>((resolve) => void parser.once('drain', resolve).once('close', resolve));
       if (parser.destroyed) return;
     }
     parser.end();
@@ -420,14 +421,16 @@ async function* csvRows(file: SourceFile, header?: readonly string[]): AsyncGene
   });
   let names = header;
   let line = 1;
+  let twice = 0; // a CRLF in a cell counts as two lines in the parser
   try {
     for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number } }>) {
       const at = line;
-      line = info.lines + 1;
+      for (const cell of record) twice += cell.split('\r\n').length - 1;
+      line = info.lines + 1 - twice;
       if (!names) {
         names = record;
-        const twice = record.find((name, i) => record.indexOf(name) !== i);
-        if (twice !== undefined) throw new FormatError(`${file.path}: two columns are called ${show(twice)}`);
+        const same = record.find((name, i) => record.indexOf(name) !== i);
+        if (same !== undefined) throw new FormatError(`${file.path}: two columns are called ${show(same)}`);
         continue;
       }
       if (record.length !== names.length)
@@ -494,6 +497,9 @@ async function* parquetRows({ path }: SourceFile): AsyncGenerator<SourceRow> {
     let begin = 0;
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows);
+      // A damaged count would be read for ever: every column has a value, or a null, for each row.
+      if (!(rows >= 0) || group.columns.some(({ meta_data }) => !meta_data || Number(meta_data.num_values) < rows))
+        throw wrong(new Error(`a group claims ${rows} rows, and its columns have fewer values`));
       const parts = Math.max(1, Math.ceil(Number(group.total_byte_size) / maxGroupBytes));
       const size = Math.max(1, Math.ceil(rows / parts));
       for (let from = 0; from < rows; from += size) {

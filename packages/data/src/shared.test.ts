@@ -114,7 +114,7 @@ const files: [string, RecordKind, number, number?, number?, RecordOptions?][] = 
   ['tiny-corpora/seed_tasks.jsonl', 'prompt', 175],
   ['tulu-human-eval/annotations.jsonl', 'preference', 773, 377],
   ['verilog-eval/v2_spec_to_rtl_prompts.jsonl', 'prompt', 156, 0, 0, { columns: { prompt: 'spec_to_rtl_prompt' } }],
-  ['videgothink/final_rm_critique.jsonl', 'unpaired', 600, 0, 0, { columns: { completion: 'question', label: 'answer' } }],
+  ['videgothink/final_rm_critique.jsonl', 'completion', 600],
   ['video-prompts/vbench_full_info.jsonl', 'prompt', 946, 0, 0, { columns: { prompt: 'prompt_en' } }],
   ['vlrmbench/location_error.jsonl', 'stepwise', 126],
   ['writing-quality/lamp_r_test.jsonl', 'messages', 130],

@@ -67,7 +67,8 @@ export function detectKind(row: Row): RecordKind | undefined {
   const completion = find(row, completionColumns);
   const asked = find(row, promptColumns);
   if ((answered || (completion && asked)) && booleanOf(row.label) !== undefined) return 'unpaired';
-  if (completion && asked && attributesOf(row).length > 0) return 'multiscore';
+  const scored = isRow(row.scores) && Object.values(row.scores).some((score) => typeof score === 'number' || typeof score === 'string');
+  if (completion && asked && (scored || attributesOf(row).length > 0)) return 'multiscore';
   if (answered) return 'messages';
   if (completion && asked) return 'completion';
   if (asked) return 'prompt';
@@ -181,7 +182,9 @@ const attributeColumns = [
 function attributesOf(row: Row): string[] {
   const own = attributeColumns.filter((column) => {
     const value = row[column];
-    return typeof value === 'number' || (typeof value === 'string' && value.trim() !== '' && Number.isFinite(Number(value)));
+    return (
+      typeof value === 'number' || (typeof value === 'string' && value.trim() !== '' && Number.isFinite(Number(value.replaceAll(',', ''))))
+    );
   });
   return own.length > 0 || !isRow(row.scores) || Object.keys(row.scores).length === 0 ? own : [];
 }
