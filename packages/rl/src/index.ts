@@ -48,6 +48,22 @@ export { missingEosPenalty, repetitionPenalty, softOverlongPenalty, tokenRewards
 export { distillationWeights, generalizedJsd, miniLlmAdvantages } from './losses/distillation.js';
 export { awrWeights, cqlPenalty, effectiveSampleSize, expectileLoss, optimalAdvantageLoss, optimalValue } from './losses/offline.js';
 
+// Policies held near a base policy, by actions or by occupancy
+
+export {
+  chiSquared,
+  discriminatorLoss,
+  gaussianChiSquared,
+  hackingLowerBound,
+  klDivergence,
+  type OccupancyPenalty,
+  occupancyReward,
+  proxyCorrelation,
+  sequenceChi2Penalty,
+  sqrtChi2,
+} from './occupancy/divergence.js';
+export { chiSquaredChoice, type Regularisation, solveRegularised } from './occupancy/solve.js';
+
 // Rollouts and trainer
 
 export { AdvantageConfig, PolicyTrainConfig } from './config.js';
