@@ -89,7 +89,7 @@ export type MathsMix = {
 
 /** What `zoo:maths-1m` was pretrained on: mostly levels 2 to 4, some countdown with three or four numbers. */
 export const pretrainingMix: MathsMix = {
-  levels: { 1: 0.08, 2: 0.22, 3: 0.3, 4: 0.15, 0: 0.25 },
+  levels: { 1: 0.1, 2: 0.25, 3: 0.35, 4: 0.15, 0: 0.15 },
   redundant: 0.05,
   countdown: { numbers: [3, 4], largest: 12, target: [10, 99] },
 };
@@ -181,12 +181,12 @@ export const solutionTokens = 112;
  * `seed` decides the problems; which of them may be trained on is a property of the problem (`splitOf`), so no seed can leak one. `base` is
  * `zoo:maths-1m` unless said otherwise; the caller disposes it.
  *
- * @param levels 3 by default; 0 is countdown
+ * @param levels 4 by default, of which `zoo:maths-1m` solves about half; 0 is countdown
  */
 export async function mathsBed({
   seed,
   base: given = 'zoo:maths-1m',
-  levels = [3],
+  levels = [4],
   count = 2000,
   heldOut = 500,
   knobs,
