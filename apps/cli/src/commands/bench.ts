@@ -39,11 +39,12 @@ function table({ suite, machine, participants, cases }: BenchResult): string {
   const { cpu, cores, node, load } = machine;
   const heads = participants.map(({ name, version, device, threads }) => {
     const parts = [device, threads && `${threads} thread${threads === 1 ? '' : 's'}`].filter(Boolean).join(', ');
-    return `  ${name.padEnd(11)} ${version ?? ''}${parts ? ` (${parts})` : ''}`;
+    return `  ${name.padEnd(16)} ${version ?? ''}${parts ? ` (${parts})` : ''}`;
   });
   const names = participants.map(({ name }) => name);
-  const rows = cases.map(({ name, unit, results }) => [name, unit, ...names.map((who) => cell(results[who]))]);
-  const training = suite === 'train' ? cases.flatMap(({ results }) => names.map((who) => details(who, results[who]))) : [];
+  const rows = cases.map(({ name, unit, results }) => [name, unit, ...names.map((who) => (results[who] ? cell(results[who]) : ''))]);
+  const training =
+    suite === 'train' ? cases.flatMap(({ results }) => names.filter((who) => results[who]).map((who) => details(who, results[who]))) : [];
   return [
     `${cpu}, ${cores} cores, Node ${node}; load ${load.before.toFixed(1)} before, ${load.after.toFixed(1)} after`,
     ...heads,
@@ -54,21 +55,26 @@ function table({ suite, machine, participants, cases }: BenchResult): string {
     ...(machine.busy
       ? ["The machine was busy, PyTorch's threads waited asleep (OMP_WAIT_POLICY=PASSIVE): measure again when it is idle."]
       : []),
-    `Medians over rounds in turns, ± half of what lies between the slowest and the fastest${names.includes(peerName) ? "; x: times PyTorch's speed" : ''}.`,
+    `Medians over rounds in turns, ± half of what lies between the slowest and the fastest${names.includes(peerName) ? "; x: times PyTorch's speed in the same precision" : ''}${cases.some(({ bandwidth }) => bandwidth) ? "; c: of a plain copy's bandwidth, what a store reads being counted" : ''}.`,
   ].join('\n');
 }
 
 function cell(one: Measured | { error: string } | undefined): string {
   if (!one || !('seconds' in one)) return 'failed';
-  return `${around(one.rate)}${one.ratio ? ` ${one.ratio.median.toFixed(2)}x` : ''}`;
+  const ratio = Object.values(one.ratios ?? {})[0];
+  return `${around(one.rate)}${one.ofCopy ? ` ${one.ofCopy.median.toFixed(2)}c` : ''}${ratio ? ` ${ratio.median.toFixed(2)}x` : ''}`;
 }
 
 function details(who: string, one: Measured | { error: string }): string {
-  if (!('seconds' in one)) return `  ${who.padEnd(11)} ${one.error}`;
+  if (!('seconds' in one)) return `  ${who.padEnd(16)} ${one.error}`;
   const peak = one.peakBytes ? `, at most ${(one.peakBytes / 1e6).toFixed(0)} MB resident` : '';
-  return `  ${who.padEnd(11)} ${around(one.seconds)} s a step, ${one.rounds} of them${peak}`;
+  const ratios = Object.entries(one.ratios ?? {}).map(
+    ([peer, ratio]) => `${ratio.median.toFixed(2)} ±${half(ratio)} times as fast as ${peer}`,
+  );
+  return `  ${who.padEnd(16)} ${[`${around(one.seconds)} s a step, ${one.rounds} of them${peak}`, ...ratios].join('; ')}`;
 }
 
+const half = ({ low, high }: Spread): string => ((high - low) / 2).toFixed(2);
 const around = ({ median, low, high }: Spread): string => `${short(median)} ±${((50 * (high - low)) / median).toFixed(0)}%`;
 const short = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 

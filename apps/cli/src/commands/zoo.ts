@@ -12,9 +12,8 @@ export async function list(): Promise<void> {
   const folder = zooFolder();
   for (const name of shipped()) {
     const megabytes = statSync(join(folder, name, 'model.safetensors')).size / 1e6;
-    const about = readFileSync(join(folder, name, 'README.md'), 'utf8')
-      .split('\n')
-      .find((line) => line && !/^(#|---)/.test(line));
+    const paragraph = readFileSync(join(folder, name, 'README.md'), 'utf8').split(/\n\s*\n/)[1] ?? '';
+    const about = /^.*?[.!?](?=\s[A-Z]|$)/s.exec(paragraph)?.[0].replaceAll(/\s+/g, ' '); // its first sentence
     console.log(`zoo:${name.padEnd(16)} ${megabytes.toFixed(1)} MB  ${about ?? ''}`);
   }
 }

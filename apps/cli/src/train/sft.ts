@@ -1,7 +1,7 @@
 /** Supervised finetuning of a user's model on conversations: an adapter by default, all weights on request. */
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { ConfigError, rng as newRng, openRun, parameterCount, type Rng, writeFileAtomic } from '@plumbline/core';
+import { ConfigError, makeFolder, rng as newRng, openRun, parameterCount, type Rng, writeFileAtomic } from '@plumbline/core';
 import {
   addLora,
   isAdapted,
@@ -39,6 +39,7 @@ export type SftJob = { settings: SftSettings; model: string; dataset: string; se
 
 export async function runSft({ settings, model, dataset, seed, dir, signal }: SftJob): Promise<SftSummary> {
   const started = Date.now();
+  await makeFolder(dir);
   const rng = newRng(seed);
   const { products, gradientCheckpointing, full, maxTokens } = settings;
   const base = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage: settings.storage }) });

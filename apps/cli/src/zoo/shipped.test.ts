@@ -56,9 +56,7 @@ describe.each(shipped)('zoo:%s', (name) => {
 // Millions of parameters are too many for the plain cpu backend.
 describe.skipIf(backendInfo().name === 'cpu')('the cards', () => {
   it.each(shipped.filter((name) => name.startsWith('words')))('of %s: bits per byte of stories', async (name) => {
-    const said = existsSync(join(zoo, name, 'measured.json'))
-      ? measured(name).storiesBitsPerByte
-      : Number(/held-out stories +\| ([\d.]+)/.exec(read(name, 'README.md'))![1]);
+    const said = measured(name).storiesBitsPerByte;
     const decoder = await loadDecoder(`zoo:${name}`);
     const stories = differentStories(rng(0).fork('stories'), 40); // the held-out ones are the recipe's first
     const found = await bitsPerByte(
