@@ -1,9 +1,10 @@
 /** `plumb export`: models and adapters in the forms that other tools read. */
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { ConfigError, initBackend } from '@plumbline/core';
+import { ConfigError, initBackend, readSafetensors } from '@plumbline/core';
 import {
   adapterConfig,
+  type BaseRecord,
   type GgufStorage,
   isAdapterFolder,
   type LocalDecoder,
@@ -12,6 +13,7 @@ import {
   loadDecoder,
   loadScorer,
   modelPath,
+  type Storage,
   saveAdapter,
   saveDecoder,
   saveGguf,
@@ -35,7 +37,9 @@ export async function exportModel(name: string, options: { to: Form; out: string
     throw new ConfigError(`${name} is a whole model; --to peft writes an adapter (--adapter FOLDER, or the run folder of plumb train sft)`);
   await initBackend();
   const scorer = isScorer(model);
-  const base = scorer ? await loadScorer(model) : await loadDecoder(model);
+  // By itself an adapter stays on the base that it was trained on; merged, it goes into the weights as they are on disk.
+  const storage = to === 'peft' ? await storageOfBase(adapter!) : undefined;
+  const base = scorer ? await loadScorer(model, { storage }) : await loadDecoder(model, { storage });
   const loaded = adapter === undefined ? base : 'backbone' in base ? await loadAdapter(base, adapter) : await loadAdapter(base, adapter);
   const written = await write(loaded, { to, out, type, model });
   console.log(`${to === 'peft' ? 'The adapter is' : 'The model is'} in\n${pc.cyan(resolve(written))}`);
@@ -84,6 +88,13 @@ function parts(name: string, given: string | undefined): { model: string; adapte
     return { model: resolved(base), adapter: name };
   }
   return { model: resolved(name) };
+}
+
+/** How the weights were kept on which an adapter of ours was trained. */
+async function storageOfBase(adapter: string): Promise<Storage | undefined> {
+  const { metadata } = await readSafetensors(join(adapterConfig(adapter).path, 'adapter_model.safetensors'));
+  const { storage } = JSON.parse(metadata['plumbline.base'] ?? '{}') as Partial<BaseRecord>;
+  return storage === 'float32' ? undefined : storage;
 }
 
 function resolved(name: string): string {
