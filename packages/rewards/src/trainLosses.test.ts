@@ -126,7 +126,7 @@ async function run(name: keyof typeof cases, more: Partial<RewardTrainConfig> = 
   const result = await trainReward(config({ ...(options && { lossOptions: options }), ...more }), {
     ...training(scorer),
     run: memory,
-  } as RewardTraining);
+  } as unknown as RewardTraining);
   return { scorer, history: memory.history, result };
 }
 
@@ -213,7 +213,7 @@ describe('trainReward under every loss', () => {
     await expect(run('odin', { lossOptions: { lambda: 1 } })).rejects.toThrow(/lossOptions.*lambda/s);
     await expect(run('regression', { labelSmoothing: 0.1 })).rejects.toThrow('labelSmoothing belong to Bradley-Terry');
     const scorer = model(3);
-    const wrong = { ...cases.regression.training(scorer), run: memoryRun({ seed: 1 }) } as RewardTraining;
+    const wrong = { ...cases.regression.training(scorer), run: memoryRun({ seed: 1 }) } as unknown as RewardTraining;
     await expect(trainReward(config(), wrong)).rejects.toThrow('gives 3 numbers, but this loss needs 2');
     const unlabelled = {
       scorer: model(1),

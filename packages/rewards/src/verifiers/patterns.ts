@@ -113,7 +113,7 @@ export function lengthWithin({
   if (!(min <= max)) throw new ConfigError(`lengthWithin: min is ${min} and max ${max}`);
   checkRange('lengthWithin', 'slack', slack, 0);
   return verifier(
-    `${unit} ${min > 0 ? `from ${min}` : ''}${max < Infinity ? ` to ${max}` : ''}`.trim(),
+    [unit, ...(min > 0 ? [`from ${min}`] : []), ...(max < Infinity ? [`to ${max}`] : [])].join(' '),
     slack > 0 ? 'score' : 'binary',
     (text) => {
       const n = lengthOf(text, unit);
