@@ -21,6 +21,7 @@ export { averageRegret, normalisedRegret, returnRange, worstCaseRegret } from '.
 export type { Canonicalisation, RewardNorm, StarcOptions } from './comparison/starc.js';
 export { canonicalise, distanceMatrix, rewardNorm, standardise, starcDistance } from './comparison/starc.js';
 // Diagnostics
+export { chooseRidge, gatedScore, gateWeights, ridgeProbe, verbosityPenalties, withoutVerbosity } from './diagnostics/attributes.js';
 export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
 export { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/length.js';
 export { partitionByStrength, preferenceStrength } from './diagnostics/strength.js';

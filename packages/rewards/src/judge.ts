@@ -35,6 +35,7 @@ export {
 export type { EnsembleRule } from './aggregate.js';
 export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js';
 // Diagnostics
+export { chooseRidge, gatedScore, gateWeights, ridgeProbe, verbosityPenalties, withoutVerbosity } from './diagnostics/attributes.js';
 export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
 export { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/length.js';
 export { partitionByStrength, preferenceStrength } from './diagnostics/strength.js';
