@@ -48,7 +48,8 @@ export type EngineOptions = {
   blockTokens?: number;
   /** Tokens of prompts that one step computes at most, beside the sequences under way; longer prompts take several steps. */
   stepTokens?: number;
-  onStep?(step: { tokens: number }): void;
+  /** Told after each step of the tokens that it ran, and of those generated and the sequences ended so far. */
+  onStep?(step: { tokens: number; generated: number; ended: number }): void;
 };
 
 export interface Engine {
@@ -111,6 +112,8 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
   let freeBlocks = blocks;
   let running: Promise<void> | undefined;
   let disposed = false;
+  let generated = 0;
+  let ended = 0;
   const failed = new WeakSet<Job>();
 
   const takeRow = (): number => {
@@ -240,6 +243,8 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
     if (job.stopIds.has(token)) sequence.finish = 'stop';
     else if (job.stop.length > 0 && holdsStop(decoder, tokens, job.stop)) sequence.finish = 'stop';
     else if (tokens.length === job.room) sequence.finish = 'length';
+    generated++;
+    if (sequence.finish) ended++;
     if (job.onToken) {
       sequence.stream ??= textStream(decoder.tokenizer, job.stop);
       let text = sequence.stream.push(tokens);
@@ -373,7 +378,7 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
       youngest.first = undefined;
       waiting.unshift(youngest);
     }
-    onStep?.({ tokens: tokens.length });
+    onStep?.({ tokens: tokens.length, generated, ended });
   };
   const busy = () => waiting.length > 0 || prompts.length > 0 || active.length > 0;
 

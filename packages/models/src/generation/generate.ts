@@ -59,13 +59,12 @@ export async function generate(decoder: LocalDecoder, prompts: readonly Int32Arr
   const stopIds = new Set(options.stopIds ?? (decoder.tokenizer.eosId === undefined ? [] : [decoder.tokenizer.eosId]));
   const longest = Math.max(...fit.map((prompt) => Math.min(prompt.length + maxTokens, decoder.contextLength)));
   const total = fit.length * n;
-  const progress = { tokens: 0, finished: 0, total };
   const engine = createEngine(decoder, {
     maxRows: Math.min(total, options.maxRows ?? 256),
     maxTokens: longest,
     ...(options.blockTokens !== undefined && { blockTokens: options.blockTokens }),
     ...(options.stepTokens !== undefined && { stepTokens: options.stepTokens }),
-    onStep: () => onProgress?.({ ...progress }),
+    onStep: ({ generated, ended }) => onProgress?.({ tokens: generated, finished: ended, total }),
   });
   try {
     return await Promise.all(
@@ -81,13 +80,7 @@ export async function generate(decoder: LocalDecoder, prompts: readonly Int32Arr
           mask,
           signal,
           rngOf: (j) => rng.fork(i, j),
-          ...((onToken || onProgress) && {
-            onToken: (piece: TokenPiece) => {
-              progress.tokens++;
-              if (piece.finish) progress.finished++;
-              onToken?.({ ...piece, prompt: i });
-            },
-          }),
+          ...(onToken && { onToken: (piece: TokenPiece) => onToken({ ...piece, prompt: i }) }),
         }),
       ),
     );
