@@ -25,7 +25,12 @@ for await (const line of createInterface({ input: process.stdin })) {
       continue;
     }
     const { batch, promptTokens, tokens } = request.generate;
-    const context = await model.createContext({ contextSize: promptTokens + tokens + 8, sequences: batch, batchSize: Math.max(512, batch), threads });
+    const context = await model.createContext({
+      contextSize: promptTokens + tokens + 8,
+      sequences: batch,
+      batchSize: Math.max(512, batch),
+      threads,
+    });
     const start = performance.now();
     await Promise.all(
       Array.from({ length: batch }, async (_, i) => {

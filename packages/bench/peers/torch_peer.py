@@ -1,6 +1,7 @@
 """PyTorch's side of `plumb bench`: answers each line of standard input (a request of src/perf/participant.ts) by one line of JSON.
 
-torch_peer.py [THREADS]; float32 on the CPU, and the fused or built-in form of everything that has one.
+torch_peer.py f32|bf16|compile [THREADS]: on the CPU, and the fused or built-in form of everything that has one. bf16 has tensors in
+bfloat16, and trains by autocast; compile trains by torch.compile.
 """
 
 import json
@@ -12,8 +13,10 @@ import torch.nn.functional as F
 
 from decoder import Decoder
 
-if len(sys.argv) > 1:
-    torch.set_num_threads(int(sys.argv[1]))
+mode = sys.argv[1]
+dtype = torch.bfloat16 if mode == "bf16" else torch.float32
+if len(sys.argv) > 2:
+    torch.set_num_threads(int(sys.argv[2]))
 torch.manual_seed(1)
 
 
@@ -40,17 +43,52 @@ def differentiated(backward, inputs, weights, f):
     return both
 
 
+def autocast(f):
+    """Under bfloat16 autocast, if that is what is measured."""
+    if mode != "bf16":
+        return f
+
+    def cast(*x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return f(*x)
+
+    return cast
+
+
 def prepare(kernel, o):
     normal = torch.randn
     if kernel == "product":
-        a, b = normal(o["m"], o["k"]), normal(o["k"], o["n"])
+        lead = [o["batch"]] if "batch" in o else []
+        a = normal(*lead, *((o["k"], o["m"]) if o.get("transposeA") else (o["m"], o["k"]))).to(dtype)
+        b = normal(*lead, *((o["n"], o["k"]) if o.get("transposeB") else (o["k"], o["n"]))).to(dtype)
+        a, b = a.mT if o.get("transposeA") else a, b.mT if o.get("transposeB") else b
         return lambda: a @ b
-    if kernel == "linear":
-        x, weight = normal(o["m"], o["k"]), normal(o["n"], o["k"])
-        return lambda: F.linear(x, weight)
-    if kernel == "softmax":
+    if kernel == "frozen":
+        # Weights as PyTorch has them: float32 or bfloat16; int8 ones by its product of bfloat16 rows with 8-bit weights.
+        x = normal(o["rows"], o["k"])
+        values = normal(o["n"], o["k"])
+        if o["storage"] in ("tensor", "f32"):
+            weights = [values.clone() for _ in range(o["matrices"])]
+            return lambda: [F.linear(x, w) for w in weights][-1]
+        x = x.to(torch.bfloat16)
+        if o["storage"] == "bf16":
+            weights = [values.to(torch.bfloat16) for _ in range(o["matrices"])]
+            return lambda: [F.linear(x, w) for w in weights][-1]
+        scales = (values.abs().amax(1) / 127).to(torch.bfloat16)
+        weights = [(values / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8) for _ in range(o["matrices"])]
+        return lambda: [torch._weight_int8pack_mm(x, w, scales) for w in weights][-1]
+    if kernel == "stream":
         x = normal(o["rows"], o["width"])
-        return lambda: torch.softmax(x, -1)
+        y = normal(o["rows"], o["width"])
+        return {
+            "copy": lambda: y.copy_(x),
+            "add": lambda: x + y,
+            "relu": lambda: torch.relu(x),
+            "exp": lambda: torch.exp(x),
+            "softmax": lambda: torch.softmax(x, -1),
+            "sum": lambda: x.sum(),
+            "rowMeans": lambda: x.mean(1),
+        }[o["what"]]
     if kernel == "rmsNorm":
         shape = (o["tokens"], o["width"])
         f = lambda x, weight: F.rms_norm(x, shape[1:], weight, 1e-5)
@@ -62,7 +100,8 @@ def prepare(kernel, o):
     if kernel == "tokenLogps":
         targets = torch.randint(o["vocabSize"], (o["tokens"],))
         f = lambda hidden, weight: -F.cross_entropy(F.linear(hidden, weight), targets, reduction="none")
-        return differentiated(o["gradients"], [normal(o["tokens"], o["width"]), normal(o["vocabSize"], o["width"])], normal(o["tokens"]), f)
+        inputs = [normal(o["tokens"], o["width"]), normal(o["vocabSize"], o["width"])]
+        return differentiated(o["gradients"], inputs, normal(o["tokens"]), autocast(f))
     if kernel == "adamW":
         parameters = [torch.nn.Parameter(normal(o["rows"], o["columns"])) for _ in range(o["tensors"])]
         for parameter in parameters:
@@ -74,10 +113,14 @@ def prepare(kernel, o):
         text = torch.randint(o["model"]["vocabSize"], (64, o["sequences"], o["tokens"]))
         steps = iter(range(1_000_000))
 
-        def step():
-            ids = text[next(steps) % len(text)]
+        def loss_of(ids):
             logits = model.logits(model.hidden(ids)[:, :-1])  # every token but the first is predicted
-            loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+            return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+        loss_of = torch.compile(loss_of) if mode == "compile" else autocast(loss_of)
+
+        def step():
+            loss = loss_of(text[next(steps) % len(text)])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
