@@ -166,7 +166,21 @@ void tileOf(const Paged& p, const int32_t* table, int head, Query* t) {
   mixOf<Q>(p, table, head, t, inverse, begin, first, end);
 }
 
-void pagedAttention(const Paged& p, const float* q, float* y) {
+// New keys and values of tokens that are to go to the cache, [n, kvHeads, headDim].
+struct Fresh {
+  const int32_t* slots = nullptr;
+  const float *k = nullptr, *v = nullptr;
+  float *keys = nullptr, *values = nullptr;
+};
+INLINE void append(const Paged& p, const Fresh& f, int64_t i, int head) {
+  const int64_t b = p.blockTokens, d = p.headDim, part = f.slots[i] / b * p.kvHeads + head, inside = f.slots[i] % b;
+  const float* from = f.k + (i * p.kvHeads + head) * d;
+  float* to = f.keys + part * d * b + inside;
+  for (int64_t j = 0; j < d; j++) to[j * b] = from[j];
+  memcpy(f.values + (part * b + inside) * d, f.v + (i * p.kvHeads + head) * d, (size_t)d * 4);
+}
+
+void attend(const Paged& p, const Fresh* fresh, const float* q, float* y) {
   const int group = p.heads / p.kvHeads, d = p.headDim;
   const int most = group >= kTile ? 1 : kTile / group;  // tokens of a tile
   // Tiles of tokens that follow one another in one row.
@@ -179,10 +193,23 @@ void pagedAttention(const Paged& p, const float* q, float* y) {
     for (; i < e; i++) work += (int64_t)p.lengths[i] * p.heads * d;
   }
   starts[tiles] = (int32_t)p.n;
+  // A token's keys go to the cache in the task that reads them next, unless tokens of other tasks read them too.
+  bool apart = fresh != nullptr;
+  for (int64_t t = 0; apart && t < tiles; t++)
+    for (int64_t u = 0; apart && u < t && tiles <= 64; u++) apart = p.rows[starts[t]] != p.rows[starts[u]];
+  if (tiles > 64) apart = false;
+  if (fresh && !apart)
+    parallelIf(p.n * p.kvHeads * d >= 4 * kSmall, cdiv(p.n, 16), [&](int64_t task) {
+      // Sixteen tokens together: neighbours share the lines of the cache that their keys go to.
+      for (int h = 0; h < p.kvHeads; h++)
+        for (int64_t i = task * 16; i < imin(p.n, task * 16 + 16); i++) append(p, *fresh, i, h);
+    });
   parallelIf(work >= 4 * kSmall, tiles * p.kvHeads, [&](int64_t task) {
     const int64_t a = starts[task / p.kvHeads], e = starts[task / p.kvHeads + 1];
     const int head = (int)(task % p.kvHeads);
     const int32_t* table = p.tables + p.rows[a] * p.blocksPerRow;
+    if (apart)
+      for (int64_t i = a; i < e; i++) append(p, *fresh, i, head);
     Query t[kTile];
     int count = 0;
     auto flush = [&] {
@@ -205,21 +232,7 @@ void pagedAttention(const Paged& p, const float* q, float* y) {
     flush();
   });
 }
-
-void pagedAppend(const Paged& p, const int32_t* slots, const float* k, const float* v, float* keys, float* values) {
-  const int64_t b = p.blockTokens, d = p.headDim;
-  parallelIf(p.n * p.kvHeads * d >= 4 * kSmall, cdiv(p.n, 16), [&](int64_t task) {
-    // Sixteen tokens together: neighbours share the lines of the cache that their keys go to.
-    for (int h = 0; h < p.kvHeads; h++)
-      for (int64_t i = task * 16; i < imin(p.n, task * 16 + 16); i++) {
-        const int64_t block = slots[i] / b, inside = slots[i] % b;
-        const float* from = k + (i * p.kvHeads + h) * d;
-        float* to = keys + (block * p.kvHeads + h) * d * b + inside;
-        for (int64_t j = 0; j < d; j++) to[j * b] = from[j];
-        memcpy(values + ((block * p.kvHeads + h) * b + inside) * d, v + (i * p.kvHeads + h) * d, (size_t)d * 4);
-      }
-  });
-}
+void pagedAttention(const Paged& p, const float* q, float* y) { attend(p, nullptr, q, y); }
 
 // --- a step -----------------------------------------------------------------------------------------------------------------------
 // Several products of the same input, in one go: each task takes a share of the columns of all of them, and then `after(task's share)`.
@@ -233,7 +246,7 @@ void products(const Kernels& K, const Gemm* g, int count, const F& after) {
   }
   const int threads = threadCount();
   const int64_t panels = cdiv(g[0].N, kPanel);
-  if (!sliced || g[0].M > 48 || threads == 1 || work < 1e5) {
+  if (!sliced || g[0].M > 12 || threads == 1 || work < 1e5) {
     for (int i = 0; i < count; i++) K.gemm(g[i]);
     after(0, g[0].N);
     return;
@@ -324,8 +337,8 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
     p.k = l.keys;
     p.v = l.values;
     p.window = l.window;
-    pagedAppend(p, s.slots, ks, vs, l.keys, l.values);
-    pagedAttention(p, qs, mixed);
+    const Fresh fresh{s.slots, ks, vs, l.keys, l.values};
+    attend(p, &fresh, qs, mixed);
     const Gemm out = gemmOf(l.o, mixed, o, n);
     products(K, &out, 1, nothing);
     if (l.afterAttention.weight) norm(l.afterAttention, o, o, n, width);

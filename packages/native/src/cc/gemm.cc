@@ -99,6 +99,7 @@ struct Tile {
   int columns;  // 1..NV·W
   const float *scale, *bias;
   bool load, relu;
+  const char* ahead;  // what the next tiles read, fetched meanwhile; or null
 };
 
 template <int M, int NV>
@@ -154,7 +155,13 @@ void tile(const Tile& t) {
   }
   const float *a = t.a, *b = t.b;
   const int64_t sa = t.sa, sb = t.sb;
+  const char* ahead = t.ahead;
   for (int64_t k = t.units; k > 0; k--) {
+    if (ahead) {
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + 64);
+      ahead += kPanel * 4;
+    }
     vf bv[NV];
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) bv[j] = load(b + j * W);
@@ -405,7 +412,7 @@ INLINE bool inPlace(const Gemm& g) { return g.frozen && g.transB && !rounds(g) &
 INLINE Panel placed(const Gemm& g, int64_t n0, int64_t k0) { return {(const float*)frozenAt(*g.frozen, n0, k0), kPanel}; }
 
 // Rows [0, panels) of packed or plain A against one panel of B.
-INLINE void againstPanel(const Gemm& g, const Cut& rows, int64_t p0, int64_t p1, const float* packedA, int64_t packedBase, int64_t k0, int64_t kc, Panel panel, int64_t n0, int columns) {
+INLINE void againstPanel(const Gemm& g, const Cut& rows, int64_t p0, int64_t p1, const float* packedA, int64_t packedBase, int64_t k0, int64_t kc, Panel panel, int64_t n0, int columns, const char* ahead = nullptr) {
   const int64_t units = cdiv(kc, U);
   Tile t;
   t.units = units;
@@ -434,6 +441,7 @@ INLINE void againstPanel(const Gemm& g, const Cut& rows, int64_t p0, int64_t p1,
       t.sa = g.lda;
     }
     t.c = g.C + m0 * g.ldc + n0;
+    t.ahead = p == p1 - 1 ? ahead : nullptr;
     f[m](t);
   }
 }
@@ -460,6 +468,7 @@ struct Thin {
   bool relu, load;
 };
 // M rows against P tiles of NR columns.
+constexpr int64_t kAhead = 2048;
 template <int M, int P, int S>
 void thin(const Thin& t) {
   constexpr int V = 2;
@@ -491,6 +500,9 @@ void thin(const Thin& t) {
   for (; k + each <= t.K; k += each) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; p++) {
+      // The machine's own prefetching stops at each page.
+      __builtin_prefetch(b[p] + kAhead);
+      if (each * row > 64) __builtin_prefetch(b[p] + kAhead + 64);
 #pragma GCC unroll 2
       for (int j = 0; j < V; j++) {
         const char* q = b[p] + j * W * (S == kInt8 ? 1 : 4);
@@ -625,7 +637,8 @@ void gemm(const Gemm& g) {
           if (direct) panel = placed(g, n0, k0);
           else if (plainA && !g.frozen && !g.transB && columns == width && rows.parts <= 2 && (g.ldb & 255) != 0) panel = {g.B + k0 * g.ldb + n0, g.ldb};
           else packB(g, n0, columns, width, k0, kc, local);
-          againstPanel(g, rows, 0, rows.parts, packed ? blockOfA(kb) : nullptr, 0, k0, kc, panel, n0, columns);
+          const char* next = direct && p + 1 < end ? (const char*)placed(g, n0 + NR, k0).b : nullptr;
+          againstPanel(g, rows, 0, rows.parts, packed ? blockOfA(kb) : nullptr, 0, k0, kc, panel, n0, columns, next);
         }
       }
     };
