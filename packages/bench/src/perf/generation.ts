@@ -12,6 +12,7 @@ import { peerEnvironment, torchPython } from './peer.js';
 
 const transformersVersion = '5.24.0';
 const ggufVersion = '0.19.0';
+const accelerateVersion = '1.15.0'; // with which transformers reads GGUF files
 const llamaVersion = '3.22.1';
 
 /** SmolLM2-135M's. */
@@ -258,8 +259,8 @@ async function startTransformers(
 ): Promise<Participant | { why: string }> {
   const found = await torchPython(folder, say);
   if ('why' in found) return found;
-  const wanted = [`transformers==${transformersVersion}`, `gguf==${ggufVersion}`];
-  const complete = join(dirname(dirname(found.python)), `complete-transformers-${transformersVersion}`);
+  const wanted = [`transformers==${transformersVersion}`, `gguf==${ggufVersion}`, `accelerate==${accelerateVersion}`];
+  const complete = join(dirname(dirname(found.python)), `complete-${wanted.join('-').replaceAll('==', '-')}`);
   if (!existsSync(complete)) {
     say(`Installing transformers ${transformersVersion} beside PyTorch (once; --no-peer goes without)`);
     const { code, last } = await run(found.python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...wanted]);
