@@ -86,17 +86,18 @@ describe('the maths recipe', () => {
 // A million parameters are too many for the plain cpu backend.
 describe.skipIf(backendInfo().name === 'cpu')('zoo:maths-1m under GRPO', () => {
   it('solves problems that it practises more often after a few steps on verified answers', async () => {
-    const bed = await mathsBed({ seed: 0, levels: [3, 4], count: 16, heldOut: 1 });
+    const bed = await mathsBed({ seed: 0, count: 8, heldOut: 1 });
     const policy = bed.policy();
-    const steps = 10;
-    const settings = { steps, promptsPerStep: 16, samplesPerPrompt: 8, learningRate: 5e-4, klCoef: 0, ...bed.sampling };
-    const prompts = promptBatches(bed.prompts, { promptsPerStep: 16, steps, rng: rng(1) });
+    const steps = 8;
+    const settings = { steps, promptsPerStep: 8, samplesPerPrompt: 8, learningRate: 1e-3, klCoef: 0, ...bed.sampling };
+    const prompts = promptBatches(bed.prompts, { promptsPerStep: 8, steps, rng: rng(1) });
     await trainPolicy(settings, { policy, prompts, reward: bed.gold, run: memoryRun({ seed: 0 }) });
     const accuracy = async (decoder: typeof policy) => {
       const { accuracy: shares } = await bed.evaluate(decoder, { rng: rng(2), problems: bed.problems, samplesPerProblem: 16 });
       return shares.reduce((a, b) => a + b, 0) / shares.length;
     };
-    expect(await accuracy(policy)).toBeGreaterThan((await accuracy(bed.base)) + 0.1); // 256 samples each: three standard errors are 0.13 at most, and the gain is larger
+    const [before, after] = [await accuracy(bed.base), await accuracy(policy)];
+    expect(after).toBeGreaterThan(before + 0.1);
     policy.dispose();
     bed.base.dispose();
   });
