@@ -1,15 +1,16 @@
 // llama.cpp's side of `plumb bench generate`, through node-llama-cpp: answers each line of standard input by one line of JSON.
 // llama_peer.mjs FOLDER MODEL.gguf, where FOLDER/node_modules has node-llama-cpp.
-import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
 const [folder, path] = process.argv.slice(2);
-const require = createRequire(join(folder, 'package.json'));
-const { getLlama } = await import(pathToFileURL(require.resolve('node-llama-cpp')).href);
-const { version } = require('node-llama-cpp/package.json');
+const home = join(folder, 'node_modules', 'node-llama-cpp');
+const { version, exports } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8'));
+const entry = exports['.'].import?.default ?? exports['.'].import;
+const { getLlama } = await import(pathToFileURL(join(home, entry)).href);
 const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
 
 const threads = availableParallelism();
