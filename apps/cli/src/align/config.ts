@@ -19,7 +19,7 @@ export const AlignConfig = z.strictObject({
     .boolean()
     .optional()
     .describe('Train all weights instead of adapters; so by default up to 50 million parameters, where that is cheap and learns more'),
-  lora: LoraConfig.prefault({}),
+  lora: LoraConfig.prefault({}).describe('Adapters of the upper half of the layers, unless lora.layers says which'),
   storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of the adapters is kept in memory'),
   pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
   reward: z

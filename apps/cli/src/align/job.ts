@@ -70,6 +70,8 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
   const encode = (some: readonly PreferenceRecord[]) => encodePairs(tokenizer, some, { maxTokens }).pairs;
   const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
 
+  // Nothing is walked back through below the first layer with an adapter: the upper half costs two thirds of all layers.
+  const lora = { ...config.lora, layers: config.lora.layers ?? upperHalf(base.spec.layers) };
   // The base is shared by the scorer, the policy and the reference: each adapter is a few million numbers of its own.
   const untrainedScorer = createScorer(base, { pooling: config.reward.pooling, rng: rng.fork('head'), shareBackbone: !full });
   const scoresBefore = await stage.run('reward/before', async () => {
@@ -81,7 +83,7 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     label: 'Training the reward model',
     steps: config.reward.steps,
     train: async (run) => {
-      const made: LocalScorer = full ? untrainedScorer : await addLora(untrainedScorer, config.lora, { rng: rng.fork('reward adapter') });
+      const made: LocalScorer = full ? untrainedScorer : await addLora(untrainedScorer, lora, { rng: rng.fork('reward adapter') });
       const { steps, pairsPerStep, learningRate = learningRates.reward[kind] } = config.reward;
       const batches = rewardBatches(train, { groupsPerStep: pairsPerStep, steps, rng: rng.fork('reward') });
       await trainReward(
@@ -101,7 +103,7 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     label: 'Aligning by DPO',
     steps: config.dpo.steps,
     train: async (run) => {
-      const made: LocalDecoder = full ? base.snapshot() : await addLora(base, config.lora, { rng: rng.fork('policy adapter') });
+      const made: LocalDecoder = full ? base.snapshot() : await addLora(base, lora, { rng: rng.fork('policy adapter') });
       const { steps, pairsPerStep, learningRate = learningRates.dpo[kind], beta } = config.dpo;
       const batches = pairBatches(train, { pairsPerStep, steps, rng: rng.fork('dpo') });
       const settings = {
@@ -199,6 +201,8 @@ async function loadBase(model: string, { full, storage }: AlignConfig): Promise<
   base.dispose();
   return { base: await loadDecoder(model, { storage }), full: false };
 }
+
+const upperHalf = (layers: number): number[] => Array.from({ length: Math.ceil(layers / 2) }, (_, i) => Math.floor(layers / 2) + i);
 
 /** The largest divisor of `n` that is at most `most`. */
 function largestDivisor(n: number, most: number): number {
