@@ -286,6 +286,16 @@ INLINE vf unitsAt(const float* p, int64_t left, bool round) {
   return round ? rounded(x) : x;
 }
 
+// One unit of `rows` rows that lie side by side at s.
+INLINE void packAcross(const Gemm& g, const float* s, int rows, bool two, bool round, float* dst) {
+  for (int r = 0; r < rows; r += W) {
+    const int n = rows - r < W ? rows - r : W;
+    vf x = loadn(s + r, n);
+    if (kPairs) x = zipped(x, two ? loadn(s + g.lda + r, n) : (vf){});
+    else if (round) x = rounded(x);
+    storen(dst + r, x, n);
+  }
+}
 // A panel of `rows` rows from row m0: dst[u·rows + r].
 void packA(const Gemm& g, int64_t m0, int rows, int64_t k0, int64_t kc, float* dst) {
   const bool round = rounds(g);
@@ -294,24 +304,14 @@ void packA(const Gemm& g, int64_t m0, int rows, int64_t k0, int64_t kc, float* d
     for (int r = 0; r < rows; r += W) {
       const int n = rows - r < W ? rows - r : W;
       const float* s = g.A + (m0 + r) * g.lda + k0;
-      packRows(n, units, dst + r, rows, rows <= W, [&](int i, int64_t u) { return unitsAt(s + i * g.lda + u * U, kc - u * U, round); });
+      packRows(n, units, dst + r, rows, rows <= W, [&](int i, int64_t u) {
+        return unitsAt(s + i * g.lda + u * U, kc - u * U, round);
+      });
     }
     return;
   }
   const float* s = g.A + k0 * g.lda + m0;
-  if (!kPairs && !round && rows > W) {
-    for (int64_t k = 0; k < kc; k++) memcpy(dst + k * rows, s + k * g.lda, (size_t)rows * 4);
-    return;
-  }
-  for (int64_t u = 0; u < units; u++)
-    for (int r = 0; r < rows; r += W) {
-      const int n = rows - r < W ? rows - r : W;
-      const float* p = s + u * U * g.lda + r;
-      vf x = loadn(p, n);
-      if (kPairs) x = zipped(x, u * U + 1 < kc ? loadn(p + g.lda, n) : (vf){});
-      else if (round) x = rounded(x);
-      storen(dst + u * rows + r, x, n);
-    }
+  for (int64_t u = 0; u < units; u++) packAcross(g, s + u * U * g.lda, rows, u * U + 1 < kc, round, dst + u * rows);
 }
 
 // Of a frozen matrix, used as it is meant (columns are its outputs): where number k of column n lies, and the panel's rows.
@@ -401,6 +401,28 @@ struct Blocks {
   }
   int64_t at(int64_t i) const { return imin(n, i * size); }
 };
+
+// The panels [p0, p1) of A, one after the other, with room for a vector behind each. Where rows lie side by side, along K: a line of
+// memory then serves all the panels that it reaches into.
+void packPanels(const Gemm& g, const Cut& rows, int64_t p0, int64_t p1, int64_t k0, int64_t kc, float* dst) {
+  const int64_t units = cdiv(kc, U), m0 = rows.at(p0), end = rows.at(p1);
+  const bool round = rounds(g);
+  if (!g.transA) {
+    for (int64_t p = p0; p < p1; p++) packA(g, rows.at(p), (int)(rows.at(p + 1) - rows.at(p)), k0, kc, dst + (rows.at(p) - m0) * units + (p - p0) * W);
+    return;
+  }
+  for (int64_t u = 0; u < units; u++) {
+    const float* s = g.A + (k0 + u * U) * g.lda;
+    const int64_t ahead = u * U + 24 < kc ? 24 * g.lda : 0;  // rows of A lie far apart: nothing but this fetches them in time
+    for (int64_t m = m0; m < end; m += 16)
+      for (int i = 0; i < U; i++) __builtin_prefetch(s + m + ahead + i * g.lda);
+    for (int64_t p = p0; p < p1; p++) {
+      const int64_t m = rows.at(p);
+      const int n = (int)(rows.at(p + 1) - m);
+      packAcross(g, s + m, n, u * U + 1 < kc, round, dst + (m - m0) * units + (p - p0) * W + u * n);
+    }
+  }
+}
 
 struct Panel {  // columns of B ready for the tiles
   const float* b;
@@ -673,7 +695,7 @@ void gemm(const Gemm& g) {
         float* local = nullptr;
         if (!useA) {
           local = (float*)scratch(2, (size_t)((rows.at(p1) - m0) * units + (p1 - p0) * W + 64) * 4);
-          for (int64_t p = p0; p < p1; p++) packA(g, rows.at(p), (int)(rows.at(p + 1) - rows.at(p)), k0, kc, local + (rows.at(p) - m0) * units + (p - p0) * W);
+          packPanels(g, rows, p0, p1, k0, kc, local);
         }
         for (int64_t j = 0; j < count; j++) {
           int64_t n0 = (firstPanel + j) * NR;
