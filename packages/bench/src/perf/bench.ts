@@ -10,7 +10,10 @@ import { peerEnvironment, torchPython } from './peer.js';
 
 export type BenchOptions = {
   suite: BenchSuite;
-  /** Those that work here of native, tensorflow and wasm, if left out; one that is named must work. */
+  /**
+   * Those that work here of native, tensorflow and wasm, if left out; one that is named must work. `native-bf16` is native with operands
+   * of products in bfloat16, beside PyTorch in bfloat16.
+   */
   backends?: readonly string[];
   threads?: number;
   /** Where PyTorch is found or put; null goes without. */
@@ -28,8 +31,10 @@ export type Measured = {
   /** Work a second, in the case's unit. */
   rate: Spread;
   rounds: number;
-  /** PyTorch's seconds over these, round by round: above 1 is faster than PyTorch. */
-  ratio?: Spread;
+  /** PyTorch's seconds over these, round by round and by its name: above 1 is faster than it. The one of the same precision comes first. */
+  ratios?: Record<string, Spread>;
+  /** The rate over that of the plain copy on native, where bandwidth is what is measured. */
+  ofCopy?: Spread;
   /** The largest resident memory of the whole process; where there was but one case. */
   peakBytes?: number;
   error?: undefined;
@@ -42,10 +47,21 @@ export type BenchResult = {
   participants: { name: string; version?: string; device?: string; threads?: number }[];
   /** What was not measured, and why. */
   missing: { name: string; why: string }[];
-  cases: { name: string; unit: BenchCase['unit']; work: number; results: Record<string, Measured | { error: string }> }[];
+  cases: (Pick<BenchCase, 'name' | 'operation' | 'unit' | 'work'> & {
+    bandwidth: boolean;
+    results: Record<string, Measured | { error: string }>;
+  })[];
 };
 
 export const peerName = 'pytorch';
+/** PyTorch's processes: its name here, and what it is told. */
+const peers = [
+  { name: peerName, mode: 'f32', suites: ['kernels', 'train'] },
+  { name: `${peerName}-compiled`, mode: 'compile', suites: ['train'] },
+  { name: `${peerName}-bf16`, mode: 'bf16', suites: ['kernels', 'train'] },
+] as const;
+const isBf16 = (name: string): boolean => name.endsWith('-bf16');
+const isPeer = (name: string): boolean => name.startsWith(peerName);
 
 /**
  * Measures every case on every backend and in PyTorch, each in a process of its own, in turns: A B C, B C A, ... A round is at least
@@ -62,7 +78,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   const missing: BenchResult['missing'] = [];
   const participants: Participant[] = [];
   try {
-    for (const backend of options.backends ?? ['native', 'tensorflow', 'wasm']) {
+    for (const backend of options.backends ?? ['native', 'native-bf16', 'tensorflow', 'wasm']) {
       try {
         participants.push({ ...(await startBackend(backend, threads)), name: backend });
       } catch (error) {
@@ -72,17 +88,29 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       }
     }
     if (options.peerFolder !== null) {
-      const peer = await startPeer(options.peerFolder, threads, busy, say).catch((error: unknown) => ({ why: messageOf(error) }));
-      if ('why' in peer) missing.push({ name: peerName, why: peer.why });
-      else participants.push({ ...peer, name: peerName });
+      const found = await torchPython(options.peerFolder, say);
+      for (const { name, mode, suites } of peers) {
+        if (!(suites as readonly string[]).includes(suite) || (isBf16(name) && !participants.some((one) => isBf16(one.name)))) continue;
+        const peer =
+          'why' in found
+            ? found
+            : await startPeer(found.python, mode, threads, busy).catch((error: unknown) => ({ why: messageOf(error) }));
+        if ('why' in peer) missing.push({ name, why: peer.why });
+        else participants.push({ ...peer, name });
+      }
     }
     for (const { name, why } of missing) say(`${name} is not measured: ${why}`);
     if (participants.length === 0) throw new BackendError('None of native, tensorflow and wasm works here; --backend names another.');
     const cases: BenchResult['cases'] = [];
     for (const one of benchCases(suite, quick)) {
       say(one.name);
-      cases.push(await measure(one, participants, suite, quick));
+      const fit = participants.filter(({ name }) => {
+        if (isBf16(name) && !one.bf16) return false;
+        return isPeer(name) || name.startsWith('native') || !(one.large || ('what' in one.operation && one.operation.what === 'copy'));
+      });
+      cases.push(await measure(one, fit, suite, quick));
     }
+    besideCopy(cases);
     return {
       suite,
       quick,
@@ -104,8 +132,19 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   }
 }
 
+/** Sets what is bound by bandwidth beside the copy, by the copy's median. */
+function besideCopy(cases: BenchResult['cases']): void {
+  const copy = cases.find(({ operation }) => 'what' in operation && operation.what === 'copy')?.results.native;
+  if (!copy || !('rate' in copy)) return;
+  const plain = copy.rate.median;
+  for (const { bandwidth, results } of cases)
+    for (const one of Object.values(results))
+      if (bandwidth && 'rate' in one)
+        one.ofCopy = { median: one.rate.median / plain, low: one.rate.low / plain, high: one.rate.high / plain };
+}
+
 async function measure(
-  { name, operation, unit, work }: BenchCase,
+  { name, operation, unit, work, bandwidth = false }: BenchCase,
   participants: readonly Participant[],
   suite: BenchSuite,
   quick: boolean,
@@ -135,23 +174,32 @@ async function measure(
       }
     }
   const results: Record<string, Measured | { error: string }> = {};
-  const peer = turns.find(({ participant }) => participant.name === peerName && !errors[peerName])?.seconds as number[] | undefined;
+  /** Round by round; those of the same precision first. */
+  const ratiosOf = (name: string, seconds: readonly number[]): Measured['ratios'] => {
+    const others = turns.filter(({ participant }) => isPeer(participant.name) && participant.name !== name && !errors[participant.name]);
+    const fitting = others.filter(({ participant }) => isBf16(participant.name) === isBf16(name));
+    const ratios = fitting.map(({ participant, seconds: theirs }) => {
+      const shared = Math.min(theirs.length, seconds.length);
+      return [participant.name, spread(Array.from({ length: shared }, (_, i) => theirs[i]! / seconds[i]))] as const;
+    });
+    return ratios.length > 0 ? Object.fromEntries(ratios) : undefined;
+  };
   for (const turn of turns) {
     const { name } = turn.participant;
     const seconds = turn.seconds as number[];
     if (errors[name]) continue;
     const closed = await turn.participant.ask({ close: true }).catch(() => ({ peakBytes: undefined }));
-    const shared = peer ? Math.min(peer.length, seconds.length) : 0;
+    const ratios = name === peerName ? undefined : ratiosOf(name, seconds);
     results[name] = {
       seconds: spread(seconds),
       rate: spread(seconds.map((s) => work / s)),
       rounds: seconds.length,
-      ...(peer && name !== peerName && { ratio: spread(Array.from({ length: shared }, (_, i) => peer[i] / seconds[i])) }),
+      ...(ratios && { ratios }),
       ...(suite === 'train' && { peakBytes: closed.peakBytes }),
     };
   }
   for (const [name, error] of Object.entries(errors)) results[name] = { error };
-  return { name, unit, work, results };
+  return { name, operation, unit, work, bandwidth, results };
 }
 
 const spread = (values: readonly number[]): Spread => ({
@@ -165,24 +213,18 @@ function ownFile(...path: string[]): string {
   return join(dirname(createRequire(import.meta.url).resolve('@plumbline/bench/package.json')), ...path);
 }
 
-function startBackend(backend: string, threads: number | undefined): Promise<Participant> {
+function startBackend(name: string, threads: number | undefined): Promise<Participant> {
   const count = threads === undefined ? {} : { TF_NUM_INTRAOP_THREADS: String(threads) }; // TensorFlow's own; the rest take the option
-  return startParticipant(process.execPath, [ownFile('dist', 'perf', 'worker.js'), JSON.stringify({ backend, threads })], {
+  const options = isBf16(name) ? { backend: name.replace(/-bf16$/, ''), products: 'bf16' } : { backend: name };
+  return startParticipant(process.execPath, [ownFile('dist', 'perf', 'worker.js'), JSON.stringify({ ...options, threads })], {
     ...process.env,
     ...count,
   });
 }
 
-async function startPeer(
-  folder: string,
-  threads: number | undefined,
-  busy: boolean,
-  say: (line: string) => void,
-): Promise<Participant | { why: string }> {
-  const found = await torchPython(folder, say);
-  if ('why' in found) return found;
-  const args = [ownFile('peers', 'torch_peer.py'), ...(threads === undefined ? [] : [String(threads)])];
-  return startParticipant(found.python, args, peerEnvironment(threads, busy));
+function startPeer(python: string, mode: string, threads: number | undefined, busy: boolean): Promise<Participant> {
+  const args = [ownFile('peers', 'torch_peer.py'), mode, ...(threads === undefined ? [] : [String(threads)])];
+  return startParticipant(python, args, peerEnvironment(threads, busy));
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

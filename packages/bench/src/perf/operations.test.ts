@@ -15,7 +15,7 @@ for (const backend of ['native', 'wasm', 'cpu']) {
 
     for (const suite of ['kernels', 'train'] as const)
       for (const { name, operation, work } of benchCases(suite, true))
-        it(`times ${name} and leaves no tensor behind`, async () => {
+        it.skipIf(backend !== 'native' && name.startsWith('copy'))(`times ${name} and leaves no tensor behind`, async () => {
           const before = tf.memory().numTensors;
           const opened = openOperation(operation);
           const seconds = await opened.time(2);
@@ -26,6 +26,19 @@ for (const backend of ['native', 'wasm', 'cpu']) {
         });
   });
 }
+
+describe('products in bfloat16', () => {
+  it('are timed wherever a case has them', async () => {
+    await initBackend({ backend: 'native' }).catch(() => initBackend({ backend: 'cpu' }));
+    const cases = [...benchCases('kernels', true), ...benchCases('train', true)].filter(({ bf16 }) => bf16);
+    expect(cases.length).toBeGreaterThan(10);
+    for (const { operation } of cases) {
+      const opened = openOperation(operation, 'bf16');
+      expect(await opened.time(1)).toBeGreaterThan(0);
+      await opened.close();
+    }
+  });
+});
 
 describe('a paced training', () => {
   const size = { model: { vocabSize: 64, width: 16, layers: 1, heads: 2, mlpWidth: 24 }, sequences: 2, tokens: 8 };

@@ -1,4 +1,16 @@
-import { adamW, attention, createParameters, gradients, linear, type Parameter, rmsNorm, rng, tokenLogps } from '@plumbline/core';
+import {
+  adamW,
+  attention,
+  createParameters,
+  frozenMatrix,
+  gradients,
+  linear,
+  type Parameter,
+  type Products,
+  rmsNorm,
+  rng,
+  tokenLogps,
+} from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Operation } from './cases.js';
 import { arbitraryIds, pacedTraining } from './training.js';
@@ -11,9 +23,9 @@ export type Opened = {
 };
 
 /** Makes an operation's inputs on the current backend; values are arbitrary. */
-export function openOperation(operation: Operation): Opened {
+export function openOperation(operation: Operation, products: Products = 'f32'): Opened {
   if (operation.kernel === 'train') {
-    const training = pacedTraining(operation);
+    const training = pacedTraining({ ...operation, products });
     return {
       time: async (calls) => {
         let sum = 0;
@@ -23,7 +35,7 @@ export function openOperation(operation: Operation): Opened {
       close: () => training.dispose(),
     };
   }
-  const { call, held } = prepare(operation);
+  const { call, held } = prepare(operation, products);
   return {
     time: async (calls) => {
       const start = performance.now();
@@ -44,24 +56,56 @@ export function openOperation(operation: Operation): Opened {
 
 type Prepared = { call: () => tf.Tensor; held: { dispose(): void }[] };
 
-function prepare(operation: Exclude<Operation, { kernel: 'train' }>): Prepared {
+function prepare(operation: Exclude<Operation, { kernel: 'train' }>, products: Products): Prepared {
   const draws = rng(1);
   const normal = (...shape: number[]) => draws.normal(shape.reduce((a, b) => a * b, 1));
   const tensor = <T extends tf.Tensor = tf.Tensor2D>(...shape: number[]) => tf.tensor(normal(...shape), shape) as T;
   switch (operation.kernel) {
     case 'product': {
-      const { m, n, k } = operation;
-      const [a, b] = [tensor(m, k), tensor(k, n)];
-      return { call: () => tf.matMul(a, b), held: [a, b] };
+      const { m, n, k, transposeA = false, transposeB = false, batch } = operation;
+      const lead = batch === undefined ? [] : [batch];
+      const a = tensor<tf.Tensor>(...lead, ...(transposeA ? [k, m] : [m, k]));
+      const b = tensor<tf.Tensor>(...lead, ...(transposeB ? [n, k] : [k, n]));
+      // `products` is an attribute that our native backend alone knows.
+      const call = () => kernel('BatchMatMul', { a, b }, { transposeA, transposeB, products });
+      return { call: products === 'f32' ? () => tf.matMul(a, b, transposeA, transposeB) : call, held: [a, b] };
     }
-    case 'linear': {
-      const { m, n, k } = operation;
-      const [x, weight] = [tensor(m, k), tensor(n, k)];
-      return { call: () => linear({ x, weight }, {}).y, held: [x, weight] };
+    case 'frozen': {
+      const { rows, n, k, matrices, storage } = operation;
+      const x = tensor(rows, k);
+      const values = normal(n, k);
+      if (storage === 'tensor') {
+        const weights = Array.from({ length: matrices }, () => tf.tensor(values.slice(), [n, k]) as tf.Tensor2D);
+        return { call: () => last(weights.map((weight) => linear({ x, weight }, { products }).y)), held: [x, ...weights] };
+      }
+      const weights = Array.from({ length: matrices }, () => frozenMatrix(values, [n, k], storage));
+      return { call: () => last(weights.map((frozen) => linear({ x }, { frozen, products }).y)), held: [x, ...weights] };
     }
-    case 'softmax': {
-      const x = tensor(operation.rows, operation.width);
-      return { call: () => tf.softmax(x), held: [x] };
+    case 'stream': {
+      const { what, rows, width } = operation;
+      const x = tensor(rows, width);
+      switch (what) {
+        case 'copy': {
+          if (tf.getBackend() !== 'native') throw new Error('the copy that others are set beside is that of native');
+          return { call: () => kernel('PlainCopy', { x }), held: [x] };
+        }
+        case 'add': {
+          const y = tensor(rows, width);
+          return { call: () => tf.add(x, y), held: [x, y] };
+        }
+        case 'relu':
+          return { call: () => tf.relu(x), held: [x] };
+        case 'exp':
+          return { call: () => tf.exp(x), held: [x] };
+        case 'softmax':
+          return { call: () => tf.softmax(x), held: [x] };
+        case 'sum':
+          return { call: () => tf.sum(x), held: [x] };
+        case 'rowMeans':
+          return { call: () => tf.mean(x, 1), held: [x] };
+        default:
+          return what satisfies never;
+      }
     }
     case 'rmsNorm': {
       const { tokens, width } = operation;
@@ -82,7 +126,7 @@ function prepare(operation: Exclude<Operation, { kernel: 'train' }>): Prepared {
       const { tokens, width, vocabSize } = operation;
       const targets = arbitraryIds(tokens, vocabSize);
       return differentiated(operation.gradients, { hidden: [tokens, width], weight: [vocabSize, width] }, [tokens], (inputs) => {
-        return tokenLogps({ hidden: inputs.hidden as tf.Tensor2D, weight: inputs.weight as tf.Tensor2D }, { targets }).logps;
+        return tokenLogps({ hidden: inputs.hidden as tf.Tensor2D, weight: inputs.weight as tf.Tensor2D }, { targets, products }).logps;
       });
     }
     case 'adamW': {
@@ -123,4 +167,13 @@ function prepare(operation: Exclude<Operation, { kernel: 'train' }>): Prepared {
     };
     return { call: backward ? both : forward, held: [tree, w] };
   }
+}
+
+function last(ys: tf.Tensor[]): tf.Tensor {
+  return ys[ys.length - 1];
+}
+
+function kernel(name: string, inputs: tf.NamedTensorMap, attrs: object = {}): tf.Tensor {
+  const made: tf.Tensor | tf.Tensor[] = tf.engine().runKernel(name, inputs, attrs as tf.NamedAttrMap);
+  return Array.isArray(made) ? made[0] : made;
 }

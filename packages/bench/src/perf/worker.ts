@@ -1,6 +1,6 @@
-/** One backend in a process of its own: answers each line of standard input by one line of JSON. `worker.js OPTIONS`, initBackend's as JSON. */
+/** One backend in a process of its own: answers each line of standard input by one line of JSON. `worker.js OPTIONS`, initBackend's and `products`, as JSON. */
 import { createInterface } from 'node:readline';
-import { initBackend } from '@plumbline/core';
+import { type BackendOptions, initBackend, type Products } from '@plumbline/core';
 import { type Opened, openOperation } from './operations.js';
 import type { Answer, Request } from './participant.js';
 
@@ -8,8 +8,9 @@ const say = (answer: Answer): void => void process.stdout.write(`${JSON.stringif
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 console.log = console.error; // standard output is for answers
 
+const { products, ...options } = JSON.parse(process.argv[2] ?? '{}') as BackendOptions & { products?: Products };
 try {
-  const { name, device, version, threads, simd } = await initBackend(JSON.parse(process.argv[2] ?? '{}'));
+  const { name, device, version, threads, simd } = await initBackend(options);
   say({ name, device: [device, simd].filter(Boolean).join(', '), version, threads });
 } catch (error) {
   process.stdout.write(`${JSON.stringify({ error: messageOf(error) } satisfies Answer)}\n`, () => process.exit(1));
@@ -27,7 +28,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 async function answer(request: Request): Promise<Answer> {
   if ('open' in request) {
     await opened?.close();
-    opened = openOperation(request.open);
+    opened = openOperation(request.open, products);
     await opened.time(1); // first calls compile, allocate and fill caches
     return { seconds: await opened.time(1) };
   }
