@@ -1,5 +1,5 @@
-// tfjs-core's own test suite, which its package carries, on one backend: `node tools/conformance.mjs [--backend native|cpu|tensorflow]
-// [--grep WORDS]` runs it by the conformance.mjs of packages/native or packages/tensorflow, which import this. Core, the backend and what it extends are bundled together, so that there is one copy of each.
+// tfjs-core's own test suite, which its package carries, on one backend: `node tools/conformance.mjs
+// [--backend native|cpu|wasm|webgpu|tensorflow] [--grep WORDS]` runs it by the conformance.mjs of packages/native, core or tensorflow, which import this. Core, the backend and what it extends are bundled together, so that there is one copy of each.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,29 +15,34 @@ export const argument = (name, fallback) => {
 /**
  * Runs the suite and ends the process: 1 if a spec failed that `expected` does not cover. The last line is `N passed, N failed`.
  *
- * @param here       the package's folder: where its dependencies are found, and `build/` is made
+ * @param here       the package's folder: where its dependencies are found, and `.results/` is made
  * @param backend    the backend's name in tfjs
  * @param prepare    code that registers it, run in a module after tfjs-core is loaded
  * @param packages   what else is bundled in one copy, besides tfjs-core
+ * @param isDataSync whether tensors can be read without waiting; specs that need this are left out where not
+ * @param external   what is not bundled
  * @param expected   (full name of a spec) whether its failure is known; such failures are counted apart
  */
-export async function conformance({ here, backend, prepare, packages = [], expected = () => false }) {
+export async function conformance({ here, backend, prepare, packages = [], isDataSync = true, external = [], expected = () => false }) {
   const require = createRequire(join(here, 'package.json'));
   const { build } = await import(pathToFileURL(require.resolve('esbuild')).href).then((module) => module.default ?? module);
   const dist = (name) => join(dirname(require.resolve(`${name}/package.json`)), 'dist');
   const core = dist('@tensorflow/tfjs-core');
-  const out = join(here, 'build');
+  const out = join(here, '.results');
   mkdirSync(out, { recursive: true });
   const bundle = join(out, `conformance-${backend}.mjs`);
   await build({
-    stdin: { contents: entry(core, backend, prepare), resolveDir: here, loader: 'js' },
+    stdin: { contents: entry(core, backend, prepare, isDataSync), resolveDir: here, loader: 'js' },
     bundle: true,
     platform: 'node',
     format: 'esm',
     outfile: bundle,
     ignoreAnnotations: true,
+    external,
     logLevel: 'error',
-    banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url); const __filename = new URL(import.meta.url).pathname, __dirname = __filename.slice(0, __filename.lastIndexOf('/'));",
+    },
     plugins: [
       {
         name: 'one copy',
@@ -78,14 +83,14 @@ export async function conformance({ here, backend, prepare, packages = [], expec
   environment.execute();
 }
 
-const entry = (core, backend, prepare) => `
+const entry = (core, backend, prepare, isDataSync) => `
 import './conformance-jasmine';
 import '@tensorflow/tfjs-core';
 import '${core}/register_all_gradients.js';
 import '${core}/public/chained_ops/register_all_chained_ops.js';
 import { setTestEnvs } from '${core}/jasmine_util.js';
 ${prepare}
-setTestEnvs([{ name: 'test-${backend}', backendName: '${backend}', isDataSync: true }]);
+setTestEnvs([{ name: 'test-${backend}', backendName: '${backend}', isDataSync: ${isDataSync} }]);
 await import('${core}/tests.js');
 `;
 
@@ -100,9 +105,9 @@ globalThis.i = undefined; // profiler_test.js assigns it undeclared, which a mod
 
 if (process.argv[1] && fileURLToPath(import.meta.url) === process.argv[1]) {
   const backend = argument('backend', 'native');
-  const name = { native: 'native', cpu: 'native', tensorflow: 'tensorflow' }[backend];
+  const name = { native: 'native', cpu: 'native', wasm: 'core', webgpu: 'core', tensorflow: 'tensorflow' }[backend];
   if (!name) {
-    console.error(`The suite does not run on "${backend}". Valid: native, cpu, tensorflow.`);
+    console.error(`The suite does not run on "${backend}". Valid: native, cpu, wasm, webgpu, tensorflow.`);
     process.exit(2);
   }
   const script = fileURLToPath(new URL(`../packages/${name}/conformance.mjs`, import.meta.url));

@@ -15,7 +15,16 @@ const out = join(here, 'build');
 const target = join(out, 'plumbline.node');
 const stamp = join(out, 'plumbline.json');
 
-const common = ['-std=c++17', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', '-w'];
+const windows = process.platform === 'win32';
+const common = [
+  '-std=c++17',
+  ...(windows ? [] : ['-fPIC']),
+  '-fvisibility=hidden',
+  '-ffp-contract=off',
+  '-fno-math-errno',
+  '-fno-trapping-math',
+  '-w',
+];
 const kernel = ['-O3', '-fno-exceptions', '-fno-rtti'];
 const isas =
   process.arch === 'x64'
@@ -28,13 +37,27 @@ const isas =
       ? { neon: [] }
       : { portable: [] };
 
+/** PLUMB_ISAS leaves out what it does not name, to compile faster while trying something; the lowest set always stays. */
+const wanted = (process.env.PLUMB_ISAS ?? '').split(',').filter(Boolean);
+if (wanted.length > 0) for (const isa of Object.keys(isas).slice(0, -1)) if (!wanted.includes(isa)) delete isas[isa];
+
 /** Products of bfloat16 numbers, where a compiler knows the instructions: the unit `gemm` once more. */
-const pairs =
-  process.arch === 'x64'
-    ? { avx512bf16: [...isas.avx512, '-mavx512bf16'] }
-    : process.arch === 'arm64'
-      ? { neonbf16: ['-march=armv8.2-a+bf16'] }
-      : {};
+const pairs = isas.avx512
+  ? { avx512bf16: [...isas.avx512, '-mavx512bf16'] }
+  : process.arch === 'arm64'
+    ? { neonbf16: ['-march=armv8.2-a+bf16'] }
+    : {};
+
+/** A package of this very version with the addon compiled for this machine, where one is installed. */
+function prebuilt() {
+  const require = createRequire(import.meta.url);
+  for (const libc of process.platform === 'linux' ? ['-gnu', '-musl'] : [''])
+    try {
+      const file = require.resolve(`@plumbline/native-${process.platform}-${process.arch}${libc}/plumbline.json`);
+      if (JSON.parse(readFileSync(file, 'utf8')).sources === sourcesHash()) return true;
+    } catch {}
+  return false;
+}
 
 function headers() {
   const pkg = createRequire(import.meta.url).resolve('node-api-headers/package.json');
@@ -62,7 +85,7 @@ function sourcesHash() {
 function signature(cxx) {
   const hash = createHash('sha256');
   hash.update(sourcesHash()).update(readFileSync(fileURLToPath(import.meta.url)));
-  hash.update(JSON.stringify([cxx, process.platform, process.arch, process.versions.modules, process.env.PLUMB_CXXFLAGS ?? '']));
+  hash.update(JSON.stringify([cxx, process.platform, process.arch, process.versions.modules, process.env.PLUMB_CXXFLAGS ?? '', wanted]));
   return hash.digest('hex');
 }
 
@@ -81,7 +104,8 @@ function lastBuild() {
 
 /** @returns {Promise<{ built: boolean, why: string, seconds?: number }>} `built` says whether there is an addon to load now. */
 export async function build({ force = false } = {}) {
-  const cxx = process.env.CXX || 'c++';
+  if (!force && !process.env.CXX && prebuilt()) return { built: true, why: 'a package with the compiled addon is installed' };
+  const cxx = process.env.CXX || (windows ? 'clang++' : 'c++'); // the kernels use the vectors of GCC and Clang, which MSVC's own compiler lacks
   let include;
   try {
     include = headers();
@@ -115,7 +139,9 @@ export async function build({ force = false } = {}) {
       { source: 'pool', object: 'pool', flags: ['-O2'] },
       { source: 'sample', object: 'sample', flags: ['-O2'] },
       { source: 'conv', object: 'conv', flags: ['-O3'] },
+      { source: 'wholes', object: 'wholes', flags: ['-O3'] },
     );
+    if (process.platform === 'darwin') jobs.push({ source: 'accelerate', object: 'accelerate', flags: ['-O2'] });
     const objects = jobs.map((j) => join(work, `${j.object}.o`));
     let failure = '';
     const queue = [...jobs];
@@ -134,8 +160,26 @@ export async function build({ force = false } = {}) {
       }
     };
     await Promise.all(Array.from({ length: Math.max(1, Math.min(4, availableParallelism())) }, lane));
+    let link = ['-Wl,-z,nodelete', '-pthread'];
+    if (process.platform === 'darwin') link = ['-undefined', 'dynamic_lookup', '-framework', 'Accelerate'];
+    if (windows && !failure) {
+      // What the addon calls is in node.exe: an import library of its names, out of the headers' package.
+      const library = join(work, 'node.lib');
+      const machine = process.arch === 'arm64' ? 'arm64' : 'i386:x86-64';
+      const r = await run('llvm-dlltool', [
+        '-m',
+        machine,
+        '-D',
+        'node.exe',
+        '-d',
+        join(include, '..', 'def', 'node_api.def'),
+        '-l',
+        library,
+      ]);
+      if (r.code !== 0) failure = r.text;
+      link = [library];
+    }
     if (!failure) {
-      const link = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : ['-Wl,-z,nodelete', '-pthread'];
       const r = await run(cxx, ['-shared', ...objects, '-o', join(work, 'plumbline.node'), ...link, ...extra]);
       if (r.code !== 0) failure = r.text;
     }

@@ -47,7 +47,17 @@ const nativeRung: Rung = {
   probe: async () => {
     if (!native) return { why: 'the package @plumbline/native is not installed' };
     const found = native.nativeAvailable().ok ? native.nativeAvailable() : await native.buildNative();
-    return found.ok ? { info: { name: 'native', device: 'CPU', simd: found.simd, threads: found.threads } } : { why: found.why };
+    return found.ok
+      ? {
+          info: {
+            name: 'native',
+            device: 'CPU',
+            simd: found.simd,
+            threads: found.threads,
+            version: require('@plumbline/core/package.json').version,
+          },
+        }
+      : { why: found.why };
   },
   start: async ({ threads }) => {
     if (native && !native.nativeAvailable().ok) {

@@ -170,6 +170,6 @@ async function wasmInfo(version: string): Promise<BackendInfo> {
     simd: simd ? 'simd128' : 'none',
     threads: 1,
     version,
-    slow: 'gradients of convolutions and max pooling, tanh, log',
+    slow: 'gradients of convolutions and max pooling, dilation2d, clipByValue, tanh, log',
   };
 }

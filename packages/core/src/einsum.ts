@@ -6,9 +6,11 @@ import * as tf from '@tensorflow/tfjs-core';
  */
 export function einsum({ inputs, attrs: { equation } }: { inputs: tf.TensorInfo[]; attrs: { equation: string } }): tf.TensorInfo {
   return tf.tidy(() => {
+    const tensors = Object.values(inputs) as tf.Tensor[];
+    const { allDims, idDims } = tf.backend_util.decodeEinsumEquation(equation, tensors.length); // tfjs's checks, in its words
+    tf.backend_util.checkEinsumDimSizes(allDims.length, idDims, tensors);
     const [left, out] = equation.replace(/\s/g, '').split('->');
     const terms = left.split(',');
-    const tensors = Object.values(inputs) as tf.Tensor[];
     const sizes = new Map<string, number>();
     terms.forEach((term, i) => {
       [...term].forEach((letter, axis) => {

@@ -14,6 +14,7 @@ export { type CachedAttentionAttrs, cachedAttention, hostValues, type PagedKeys 
 export { type DecoderStepCall, type DecoderStepShape, decoderStep, hasDecoderStep } from './kernels/decoderStep.js';
 export { type EmbeddingAttrs, embedding } from './kernels/embedding.js';
 export { gelu, geluTanh } from './kernels/gelu.js';
+export { type GroupNormAttrs, groupNorm } from './kernels/groupNorm.js';
 export { layerNorm } from './kernels/layerNorm.js';
 export { type LinearAttrs, linear } from './kernels/linear.js';
 export { rmsNorm } from './kernels/rmsNorm.js';

@@ -6,6 +6,7 @@ import type { AttentionAttrs } from './kernels/attention.js';
 import type { CachedAttentionAttrs } from './kernels/cachedAttention.js';
 import type { DecoderStepCall } from './kernels/decoderStep.js';
 import type { EmbeddingAttrs } from './kernels/embedding.js';
+import type { GroupNormAttrs } from './kernels/groupNorm.js';
 import type { LinearAttrs } from './kernels/linear.js';
 import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
 import type { SegmentAttrs } from './kernels/rows.js';
@@ -91,6 +92,34 @@ export function registerNativeKernels(): void {
         of(inputs.weight),
         of(inputs.mean),
         of(inputs.r),
+        wanted.values('x'),
+        wanted.values('weight'),
+        wanted.values('bias'),
+      ),
+  );
+
+  const groupShape = (x: Info, { groups, eps, silu }: GroupNormAttrs) => {
+    const [batch, channels] = [x.shape[0], x.shape[x.shape.length - 1]];
+    return { batch, positions: size(x.shape.slice(1, -1)), channels, groups, eps, silu };
+  };
+  register<GroupNormAttrs>('GroupNorm', ({ inputs: { x, weight, bias }, attrs, make, of }) => {
+    const each = [x.shape[0], 1, attrs.groups, 1];
+    const [y, mean, r] = [make(x.shape), make(each), make(each)];
+    raw.groupNorm(of(x), of(weight), of(bias), groupShape(x, attrs), y.values, mean.values, r.values);
+    return [y.info, mean.info, r.info];
+  });
+  registerGrad<GroupNormAttrs>(
+    'GroupNorm',
+    ({ x, weight }) => ({ x: x.shape, weight: weight.shape, bias: weight.shape }),
+    ({ inputs: { x, weight, bias, mean, r, ...dys }, attrs, of, wanted }) =>
+      raw.groupNormGrad(
+        of(dys['dy:y']),
+        of(x),
+        of(weight),
+        of(bias),
+        of(mean),
+        of(r),
+        groupShape(x, attrs),
         wanted.values('x'),
         wanted.values('weight'),
         wanted.values('bias'),

@@ -1,27 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { brotliDecompressSync } from 'node:zlib';
+import { hasSwiftShader, swiftShader } from '@plumbline/tools/swiftshader';
 import { build } from 'tsup';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-/** Vulkan on the CPU, out of a package that ships it for headless Chromium: Dawn, tfjs's WebGPU backend and our shaders run for real. */
-function swiftShader(folder: string): { LD_LIBRARY_PATH: string; VK_ICD_FILENAMES: string } {
-  // The package's exports hide its files: from its entry, up to the folder that holds bin/.
-  let at = dirname(createRequire(import.meta.url).resolve('@sparticuz/chromium'));
-  while (!readdirSync(at).includes('bin')) at = dirname(at);
-  const archive = join(folder, 'swiftshader.tar');
-  writeFileSync(archive, brotliDecompressSync(readFileSync(join(at, 'bin', 'swiftshader.tar.br'))));
-  spawnSync('tar', ['xf', archive, '-C', folder]);
-  return { LD_LIBRARY_PATH: folder, VK_ICD_FILENAMES: join(folder, 'vk_swiftshader_icd.json') };
-}
-
-const here = process.platform === 'linux' && process.arch === 'x64';
-
-describe.skipIf(!here)('webgpu on SwiftShader (Linux x64)', () => {
+describe.skipIf(!hasSwiftShader)('webgpu on SwiftShader (Linux x64)', () => {
   const folder = mkdtempSync(join(tmpdir(), 'plumbline-swiftshader-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   let checks: { name: string; error: string | null }[] = [];
@@ -40,7 +26,7 @@ describe.skipIf(!here)('webgpu on SwiftShader (Linux x64)', () => {
       },
     });
     const child = spawnSync(process.execPath, [join(outDir, 'webgpuChecks.js')], {
-      env: { ...process.env, PLUMB_BACKEND: '', ...swiftShader(folder) },
+      env: { ...process.env, PLUMB_BACKEND: '', ...swiftShader(folder, import.meta.url) },
       encoding: 'utf8',
       timeout: 280_000,
     });

@@ -44,6 +44,15 @@ export interface Addon {
   plainCopy(x: F32, y: F32): void;
   axpy(alpha: number, x: F32, y: F32, n: number): void;
   convolve(which: number, a: F32, b: F32 | null, bias: F32 | null, y: F32, relu: boolean, shape: Float64Array): void;
+  wholeBinary(op: number, a: Int32Array, b: Int32Array, y: Int32Array, walk: Float64Array): void;
+  wholeCompare(op: number, a: Int32Array, b: Int32Array, y: Uint8Array, walk: Float64Array): void;
+  truthBinary(op: number, a: Uint8Array, b: Uint8Array, y: Uint8Array, walk: Float64Array): void;
+  wholeReduce(op: number, x: Int32Array, y: Int32Array, outer: number, n: number, inner: number): void;
+  cast(x: Any, y: Any, n: number): void;
+  fill(y: Any, value: number, n: number): void;
+  topK(x: F32, values: F32, places: Int32Array, rows: number, n: number, k: number): void;
+  batchNorm(x: F32, mean: F32, variance: F32, offset: F32 | null, scale: F32 | null, eps: number, y: F32): void;
+  resize(x: F32, y: F32, shape: Float64Array, nearest: boolean, alignCorners: boolean, halfPixel: boolean, gradient: boolean): void;
   sumSquares(arrays: readonly F32[]): number;
   adamW(
     params: readonly F32[], grads: readonly F32[], ms: readonly F32[], vs: readonly F32[], decays: Float64Array, beta1: number, beta2: number, eps: number, learningRate: number, scale: number, correction1: number, correction2: number,
@@ -57,6 +66,13 @@ export interface Addon {
   rotary(x: F32, cos: F32, sin: F32, y: F32, tokens: number, heads: number, headDim: number, inverse: boolean): void;
   swiGlu(gate: F32, up: F32, y: F32, n: number): void;
   swiGluGrad(dy: F32, gate: F32, up: F32, dGate: F32 | null, dUp: F32 | null, n: number): void;
+  groupNorm(
+    x: F32, weight: F32, bias: F32, y: F32, mean: F32, r: F32, batch: number, positions: number, channels: number, groups: number, eps: number, silu: boolean,
+  ): void;
+  groupNormGrad(
+    dy: F32, x: F32, weight: F32, bias: F32, mean: F32, r: F32, dx: F32 | null, dWeight: F32 | null, dBias: F32 | null,
+    batch: number, positions: number, channels: number, groups: number, eps: number, silu: boolean,
+  ): void;
   geluGrad(dy: F32, x: F32, dx: F32, n: number): void;
   attention(
     q: F32, k: F32, v: F32, cuSeqlens: Int32Array, prefixOf: Int32Array | null, heads: number, kvHeads: number, headDim: number, causal: boolean, scale: number, window: number, softcap: number, y: F32, lse: F32,
@@ -88,47 +104,64 @@ export interface Addon {
 export type Availability = { ok: true; simd: string; threads: number } | { ok: false; why: string };
 
 // Both src/ and dist/ lie beside build/.
-const file = fileURLToPath(new URL('../build/plumbline.node', import.meta.url));
-const stamp = fileURLToPath(new URL('../build/plumbline.json', import.meta.url));
+const built = fileURLToPath(new URL('../build/plumbline.node', import.meta.url));
 const sources = fileURLToPath(new URL('../src/cc', import.meta.url));
 const script = fileURLToPath(new URL('../build.mjs', import.meta.url));
 
 let loaded: Addon | null = null;
 let failure = '';
 
-/** Whether the compiled file is that of the sources beside it: its functions' arguments are those of this very version. */
-function current(): boolean {
+/** Where the compiled addon may be: a package for this platform, then what was built here. */
+function candidates(): string[] {
+  const require = createRequire(import.meta.url);
+  const found: string[] = [];
+  for (const libc of process.platform === 'linux' ? ['-gnu', '-musl'] : [''])
+    try {
+      found.push(require.resolve(`@plumbline/native-${process.platform}-${process.arch}${libc}/plumbline.node`));
+    } catch {} // not installed
+  if (existsSync(built)) found.push(built);
+  return found;
+}
+
+/** Whether a compiled file is that of the sources beside this one: its functions' arguments are those of this very version. */
+function isCurrent(file: string, hash: string): boolean {
   try {
-    const hash = createHash('sha256');
-    for (const f of readdirSync(sources).sort()) hash.update(f).update(readFileSync(join(sources, f)));
-    return (JSON.parse(readFileSync(stamp, 'utf8')) as { sources?: string }).sources === hash.digest('hex');
+    return (JSON.parse(readFileSync(file.replace(/\.node$/, '.json'), 'utf8')) as { sources?: string }).sources === hash;
   } catch {
     return false;
   }
 }
+function sourcesHash(): string {
+  const hash = createHash('sha256');
+  for (const f of readdirSync(sources).sort()) hash.update(f).update(readFileSync(join(sources, f)));
+  return hash.digest('hex');
+}
 
-/** Loads the addon if it is built; null (and a reason in `nativeAvailable`) if not. */
+/** Loads the addon if there is one; null (and a reason in `nativeAvailable`) if not. */
 export function addon(): Addon | null {
   if (loaded) return loaded;
-  if (!existsSync(file)) {
-    failure = 'not built; a C++ compiler and `node build.mjs` in @plumbline/native build it';
-    return null;
-  }
-  if (!current()) {
-    failure = 'built from other sources; `node build.mjs` in @plumbline/native builds it anew';
-    return null;
-  }
   const simd = process.env.PLUMB_SIMD;
   if (simd && !['avx512', 'avx2', 'sse', 'neon', 'portable'].includes(simd)) {
     failure = `PLUMB_SIMD is "${simd}"; valid are avx512, avx2, sse, neon and portable`;
     return null;
   }
-  try {
-    loaded = createRequire(import.meta.url)(file) as Addon;
-  } catch (e) {
-    failure = `cannot be loaded: ${e instanceof Error ? e.message : String(e)}`;
+  const files = candidates();
+  failure = 'not built; a C++ compiler and `node build.mjs` in @plumbline/native build it';
+  if (files.length === 0) return null;
+  const hash = sourcesHash();
+  for (const file of files) {
+    if (!isCurrent(file, hash)) {
+      failure = 'built from other sources; `node build.mjs` in @plumbline/native builds it anew';
+      continue;
+    }
+    try {
+      loaded = createRequire(import.meta.url)(file) as Addon;
+      return loaded;
+    } catch (e) {
+      failure = `cannot be loaded: ${e instanceof Error ? e.message : String(e)}`;
+    }
   }
-  return loaded;
+  return null;
 }
 
 /** The addon, where the caller knows that it is there. */

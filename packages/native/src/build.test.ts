@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -82,6 +82,79 @@ describe.runIf(available.ok)('the addon', () => {
     const [a, b, c] = await Promise.all([inWorker(), inWorker(), inWorker()]);
     expect(b).toEqual(a);
     expect(c).toEqual(a);
+  });
+  it('carries the whole backend in worker threads, each with its own pool, beside the main thread', async () => {
+    const { build } = await import('esbuild');
+    const file = join(here, '.results', 'worker.mjs');
+    const program = `
+      import * as tf from '@tensorflow/tfjs-core';
+      import { registerNativeBackend, poolStats } from '../src/index.ts';
+      import { parentPort } from 'node:worker_threads';
+      registerNativeBackend();
+      await tf.setBackend('native');
+      const x = tf.tensor2d(Float32Array.from({ length: 150 * 70 }, (_, i) => Math.sin(i)), [150, 70]);
+      const y = tf.tidy(() => tf.softmax(tf.matMul(x, x, false, true)));
+      const values = await y.data();
+      tf.dispose([x, y]);
+      parentPort.postMessage({ values, used: poolStats().usedBytes });
+    `;
+    await build({
+      stdin: { contents: program, resolveDir: join(here, 'src'), loader: 'ts' },
+      outfile: file,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      external: ['@tensorflow/*'],
+      logLevel: 'error',
+    });
+    const inWorker = () =>
+      new Promise<{ values: Float32Array; used: number }>((resolve, reject) => {
+        const worker = new Worker(file);
+        worker.on('message', resolve);
+        worker.on('error', reject);
+      });
+    const [a, b, c] = await Promise.all([inWorker(), inWorker(), inWorker()]);
+    expect(a.values.length).toBe(150 * 150);
+    expect(b).toEqual(a);
+    expect(c).toEqual(a);
+    expect(a.used).toBe(0);
+  });
+  it('is taken from a package for this platform where one is installed, and not where that is of other sources', async () => {
+    const { build } = await import('esbuild');
+    const dir = await mkdtemp(join(tmpdir(), 'plumbline-prebuilt-'));
+    try {
+      await cp(join(here, 'src', 'cc'), join(dir, 'src', 'cc'), { recursive: true });
+      await cp(join(here, 'build.mjs'), join(dir, 'build.mjs'));
+      await build({
+        entryPoints: [join(here, 'src', 'addon.ts')],
+        outfile: join(dir, 'dist', 'addon.mjs'),
+        platform: 'node',
+        format: 'esm',
+        logLevel: 'error',
+      });
+      const { stdout: made } = await run(process.execPath, [
+        join(here, '..', '..', 'tools', 'prebuilt.mjs'),
+        'pack',
+        join(dir, 'node_modules', '@plumbline'),
+      ]);
+      const manifest = JSON.parse(await readFile(join(made.trim(), 'package.json'), 'utf8'));
+      expect(manifest).toMatchObject({ os: [process.platform], cpu: [process.arch] });
+      const ask = async () =>
+        (
+          await run(process.execPath, [
+            '--input-type=module',
+            '-e',
+            `import { nativeAvailable } from ${JSON.stringify(join(dir, 'dist', 'addon.mjs'))}; console.log(JSON.stringify(nativeAvailable()))`,
+          ])
+        ).stdout;
+      expect(JSON.parse(await ask())).toMatchObject({ ok: true });
+      const { stdout } = await run(process.execPath, ['build.mjs'], { cwd: dir, env: { ...process.env, CXX: '' } });
+      expect(stdout).toBe(''); // nothing to build
+      await writeFile(join(made.trim(), 'plumbline.json'), '{"sources":"others"}');
+      expect(JSON.parse(await ask())).toMatchObject({ ok: false, why: expect.stringContaining('built from other sources') });
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
   });
   it('answers on every instruction set that this machine has', async () => {
     const answers = await Promise.all(

@@ -1,4 +1,4 @@
-/** Convolutions and pooling over [batch, height, width, channels] in float32; the rest is left to the CPU backend's kernels. */
+/** Convolutions and pooling over [batch, height, width, channels], or with a depth before the height, in float32; the rest is left to the CPU backend's kernels. */
 import * as tf from '@tensorflow/tfjs-core';
 import { need } from './addon.js';
 import type { NativeBackend } from './backend.js';
@@ -6,6 +6,7 @@ import type { Kernel } from './kernels.js';
 
 type Info = tf.TensorInfo;
 type ConvInfo = tf.backend_util.Conv2DInfo;
+type VolumeInfo = tf.backend_util.Conv3DInfo;
 type Attrs = Record<string, unknown>;
 type Pair = number | [number, number];
 type Pad = 'same' | 'valid' | number | tf.backend_util.ExplicitPadding;
@@ -22,12 +23,13 @@ const which = {
   avgPool: 7,
   maxPoolGrad: 8,
   avgPoolGrad: 9,
+  maxPool3dGrad: 10,
 } as const;
 
 function run(
   backend: NativeBackend,
   kind: keyof typeof which,
-  c: ConvInfo,
+  c: ConvInfo | VolumeInfo,
   a: Info,
   b: Info | null,
   shape: number[],
@@ -52,6 +54,7 @@ function run(
     c.dilationWidth,
     c.padInfo.top,
     c.padInfo.left,
+    ...('inDepth' in c ? [c.inDepth, c.filterDepth, c.outDepth, c.strideDepth, c.dilationDepth, c.padInfo.front] : [1, 1, 1, 1, 1, 0]),
   );
   if (tf.util.sizeFromShape(shape) > 0) need().convolve(which[kind], of(a)!, of(b), of(bias), of(y)!, relu, numbers);
   return y;
@@ -71,11 +74,32 @@ function convInfo(inShape: number[], filterShape: number[], attrs: Attrs, dilati
     format,
   );
 }
+type Volume = [number, number, number, number, number];
+type Triple = number | [number, number, number];
+function volumeInfo(inShape: number[], filterShape: number[], attrs: Attrs): VolumeInfo {
+  const dilations = (attrs.dilations as Triple) ?? 1;
+  return tf.backend_util.computeConv3DInfo(
+    inShape as Volume,
+    filterShape as Volume,
+    attrs.strides as Triple,
+    dilations,
+    attrs.pad as 'same' | 'valid',
+  );
+}
+function pooledVolume(inShape: number[], attrs: Attrs): VolumeInfo {
+  return tf.backend_util.computePool3DInfo(
+    inShape as Volume,
+    attrs.filterSize as Triple,
+    attrs.strides as Triple,
+    1,
+    attrs.pad as 'same' | 'valid' | number,
+    attrs.dimRoundingMode as 'floor' | undefined,
+  );
+}
 const isFloat = (...xs: Info[]) => xs.every((x) => x.dtype === 'float32');
 const sameShape = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((d, i) => d === b[i]);
 /** Of a window of one, tfjs makes the identity where the shape stays, whatever stride and padding. */
 const isIdentity = (c: ConvInfo) => c.filterHeight === 1 && c.filterWidth === 1 && sameShape(c.inShape, c.outShape);
-const none = (x: unknown) => [x].flat().every((d) => d == null || d === 1);
 
 type Activate = (
   backend: NativeBackend,
@@ -111,11 +135,11 @@ export function convolutionKernels(
       return activate(backend, y, activation, preluActivationWeights, attrs.leakyreluAlpha as number);
     },
     Conv2DBackpropInput: ({ inputs: { dy, filter }, attrs, backend }) => {
-      const c = isFloat(dy, filter) && convInfo(attrs.inputShape as number[], filter.shape, attrs, 1);
+      const c = isFloat(dy, filter) && convInfo(attrs.inputShape as number[], filter.shape, attrs, (attrs.dilations as Pair) ?? 1);
       return c && sameShape(dy.shape, c.outShape) ? run(backend, 'convInputGrad', c, dy, filter, c.inShape) : undefined;
     },
     Conv2DBackpropFilter: ({ inputs: { x, dy }, attrs, backend }) => {
-      const c = isFloat(x, dy) && convInfo(x.shape, attrs.filterShape as number[], attrs, 1);
+      const c = isFloat(x, dy) && convInfo(x.shape, attrs.filterShape as number[], attrs, (attrs.dilations as Pair) ?? 1);
       return c && sameShape(dy.shape, c.outShape) ? run(backend, 'convFilterGrad', c, x, dy, c.filterShape) : undefined;
     },
     DepthwiseConv2dNative: ({ inputs: { x, filter }, attrs, backend }) => {
@@ -148,15 +172,13 @@ export function convolutionKernels(
     DepthwiseConv2dNativeBackpropInput: ({ inputs: { dy, filter }, attrs, backend }) => {
       const c =
         isFloat(dy, filter) &&
-        none(attrs.dilations) &&
-        convInfo(attrs.inputShape as number[], filter.shape, { ...attrs, dataFormat: 'NHWC' }, 1, true);
+        convInfo(attrs.inputShape as number[], filter.shape, { ...attrs, dataFormat: 'NHWC' }, (attrs.dilations as Pair) ?? 1, true);
       return c && sameShape(dy.shape, c.outShape) ? run(backend, 'depthwiseInputGrad', c, dy, filter, c.inShape) : undefined;
     },
     DepthwiseConv2dNativeBackpropFilter: ({ inputs: { x, dy }, attrs, backend }) => {
       const c =
         isFloat(x, dy) &&
-        none(attrs.dilations) &&
-        convInfo(x.shape, attrs.filterShape as number[], { ...attrs, dataFormat: 'NHWC' }, 1, true);
+        convInfo(x.shape, attrs.filterShape as number[], { ...attrs, dataFormat: 'NHWC' }, (attrs.dilations as Pair) ?? 1, true);
       return c && sameShape(dy.shape, c.outShape) ? run(backend, 'depthwiseFilterGrad', c, x, dy, c.filterShape) : undefined;
     },
     MaxPool: ({ inputs: { x }, attrs, backend }) => {
@@ -175,6 +197,39 @@ export function convolutionKernels(
     },
     AvgPoolGrad: ({ inputs: { dy, input }, attrs, backend }) => {
       const c = pooled(input.shape, attrs);
+      return isFloat(dy, input) && sameShape(dy.shape, c.outShape) ? run(backend, 'avgPoolGrad', c, dy, input, input.shape) : undefined;
+    },
+    Conv3D: ({ inputs: { x, filter }, attrs, backend }) => {
+      if (!isFloat(x, filter)) return undefined;
+      const c = volumeInfo(x.shape, filter.shape, attrs);
+      return run(backend, 'conv', c, x, filter, c.outShape);
+    },
+    Conv3DBackpropInputV2: ({ inputs: { dy, filter }, attrs, backend }) => {
+      if (!isFloat(dy, filter)) return undefined;
+      const c = volumeInfo(attrs.inputShape as number[], filter.shape, attrs);
+      return sameShape(dy.shape, c.outShape) ? run(backend, 'convInputGrad', c, dy, filter, c.inShape) : undefined;
+    },
+    Conv3DBackpropFilterV2: ({ inputs: { x, dy }, attrs, backend }) => {
+      if (!isFloat(x, dy)) return undefined;
+      const c = volumeInfo(x.shape, attrs.filterShape as number[], attrs);
+      return sameShape(dy.shape, c.outShape) ? run(backend, 'convFilterGrad', c, x, dy, c.filterShape) : undefined;
+    },
+    MaxPool3D: ({ inputs: { x }, attrs, backend }) => {
+      if (!isFloat(x) || (attrs.dataFormat ?? 'NDHWC') !== 'NDHWC') return undefined;
+      const c = pooledVolume(x.shape, attrs);
+      return run(backend, 'maxPool', c, x, null, c.outShape);
+    },
+    AvgPool3D: ({ inputs: { x }, attrs, backend }) => {
+      if (!isFloat(x) || (attrs.dataFormat ?? 'NDHWC') !== 'NDHWC') return undefined;
+      const c = pooledVolume(x.shape, attrs);
+      return run(backend, 'avgPool', c, x, null, c.outShape);
+    },
+    MaxPool3DGrad: ({ inputs: { dy, input }, attrs, backend }) => {
+      const c = pooledVolume(input.shape, attrs);
+      return isFloat(dy, input) && sameShape(dy.shape, c.outShape) ? run(backend, 'maxPool3dGrad', c, dy, input, input.shape) : undefined;
+    },
+    AvgPool3DGrad: ({ inputs: { dy, input }, attrs, backend }) => {
+      const c = pooledVolume(input.shape, attrs);
       return isFloat(dy, input) && sameShape(dy.shape, c.outShape) ? run(backend, 'avgPoolGrad', c, dy, input, input.shape) : undefined;
     },
   };

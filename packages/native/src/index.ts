@@ -3,8 +3,9 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { addon } from './addon.js';
 import { NativeBackend } from './backend.js';
-import { kernels } from './kernels.js';
+import { type Kernel, kernels } from './kernels.js';
 import type { PoolStats } from './pool.js';
+import { wholeKernels } from './wholes.js';
 
 let backend: NativeBackend | null = null;
 let kernelsRegistered = false;
@@ -15,13 +16,18 @@ function registerKernels(): void {
   kernelsRegistered = true;
   const plain = tf.getKernelsForBackend('cpu');
   const names = new Set(plain.map((k) => k.kernelName));
+  const inCpp = new Map<string, Kernel>();
+  for (const [name, kernel] of [...Object.entries(kernels), ...Object.entries(wholeKernels)]) {
+    const first = inCpp.get(name);
+    inCpp.set(name, first ? (x) => first(x) ?? kernel(x) : kernel);
+  }
   for (const config of plain) {
-    const ours = kernels[config.kernelName];
+    const ours = inCpp.get(config.kernelName);
     const theirs = config.kernelFunc;
     const kernelFunc: tf.KernelFunc = ours ? (x) => ours(x as unknown as Parameters<typeof ours>[0]) ?? theirs(x) : theirs;
     tf.registerKernel({ ...config, backendName: 'native', kernelFunc });
   }
-  for (const [kernelName, ours] of Object.entries(kernels)) {
+  for (const [kernelName, ours] of inCpp) {
     if (names.has(kernelName)) continue;
     tf.registerKernel({
       kernelName,

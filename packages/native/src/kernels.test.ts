@@ -513,3 +513,262 @@ describe('memory', () => {
     tf.dispose([x, part, shared]);
   });
 });
+
+describe('whole numbers, truth values and order', () => {
+  const whole = (shape: number[], from = -9, to = 9) =>
+    tf.tensor(
+      Array.from({ length: tf.util.sizeFromShape(shape) }, () => from + Math.floor(random() * (to - from))),
+      shape,
+      'int32',
+    );
+  const truth = (shape: number[]) =>
+    tf.tensor(
+      Array.from({ length: tf.util.sizeFromShape(shape) }, () => random() > 0.5),
+      shape,
+      'bool',
+    );
+  const two: Record<string, (a: tf.Tensor, b: tf.Tensor) => tf.Tensor> = {
+    add: tf.add,
+    sub: tf.sub,
+    mul: tf.mul,
+    maximum: tf.maximum,
+    minimum: tf.minimum,
+    floorDiv: tf.floorDiv,
+    mod: tf.mod,
+    squaredDifference: tf.squaredDifference,
+    equal: tf.equal,
+    notEqual: tf.notEqual,
+    less: tf.less,
+    lessEqual: tf.lessEqual,
+    greater: tf.greater,
+    greaterEqual: tf.greaterEqual,
+  };
+  for (const [name, f] of Object.entries(two))
+    for (const [a, b] of [
+      [
+        [5, 7],
+        [5, 7],
+      ],
+      [
+        [3, 5, 7],
+        [5, 1],
+      ],
+      [[], [9]],
+      [
+        [4, 1],
+        [1, 33],
+      ],
+    ])
+      same(`${name} of int32 [${a}] and [${b}]`, () => f(whole(a), whole(b, 1, 7)));
+  same('a sum that wraps', () => tf.add(tf.tensor1d([2147483647, -2147483648], 'int32'), tf.tensor1d([1, -1], 'int32')));
+  same('mod and floorDiv by 0', () => [tf.mod(whole([6]), tf.zeros([6], 'int32')), tf.floorDiv(whole([6]), tf.zeros([6], 'int32'))]);
+  for (const axis of [0, 1, 2, [0, 2], [0, 1, 2]])
+    same(`sum, max, min and prod of int32 over ${axis}`, () => {
+      const x = whole([3, 5, 7], 1, 4);
+      return [tf.sum(x, axis), tf.max(x, axis, true), tf.min(x, axis), tf.prod(tf.minimum(x, tf.scalar(2, 'int32')), axis)];
+    });
+  same('and, or, xor and not', () => {
+    const [a, b] = [truth([5, 9]), truth([9])];
+    return [tf.logicalAnd(a, b), tf.logicalOr(a, b), tf.logicalXor(a, b), tf.logicalNot(a)];
+  });
+  same('casts', (make) => {
+    const x = tf.concat([make([40], 20, -10), tf.tensor1d([3e9, -3e9, 1e20, Number.NaN, Number.POSITIVE_INFINITY, -0.5, 0])]);
+    return [
+      tf.cast(x, 'int32'),
+      tf.cast(x, 'bool'),
+      tf.cast(whole([9]), 'float32'),
+      tf.cast(whole([9], -1, 2), 'bool'),
+      tf.cast(truth([9]), 'int32'),
+    ];
+  });
+  same('isNaN', () => tf.isNaN(tf.tensor1d([1, Number.NaN, Number.POSITIVE_INFINITY])));
+  for (const k of [1, 3, 40, 97])
+    same(`the ${k} largest of 97, with equal ones among them`, (make) => {
+      const { values, indices } = tf.topk(tf.round(make([7, 97], 40, -20)), k);
+      return [values, indices];
+    });
+  it('counts NaN as the largest', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const { values, indices } = tf.topk(tf.tensor1d([1, Number.NaN, 3, 2]), 3);
+    expect([...values.dataSync()]).toEqual([Number.NaN, 3, 2]);
+    expect([...indices.dataSync()]).toEqual([1, 2, 3]);
+    tf.dispose([values, indices]);
+  });
+  same('argMax and argMin of odd widths, over each axis', (make) => {
+    const x = tf.round(make([5, 37, 19], 8, -4));
+    return [0, 1, 2].flatMap((axis) => [tf.argMax(x, axis), tf.argMin(x, axis)]);
+  });
+  it('passes over NaN in argMax as tfjs does', async (ctx) => {
+    if (!ready) return ctx.skip();
+    const x = [1, Number.NaN, 5, 2, ...Array.from({ length: 60 }, (_, i) => i / 100)];
+    for (const backend of ['cpu', 'native']) {
+      await tf.setBackend(backend);
+      const [a, b] = [tf.argMax(tf.tensor1d(x)), tf.argMax(tf.tensor1d([Number.NaN, ...x]))];
+      expect([a.dataSync()[0], b.dataSync()[0]]).toEqual([2, 0]);
+      tf.dispose([a, b]);
+    }
+  });
+});
+
+describe('powers, angles and the rest of the functions', () => {
+  same('pow of a wide range', (make) => tf.pow(make([3, 101], 8, 0.01), make([101], 6, -3)), 2e-6);
+  same('pow at its limits', () =>
+    tf.pow(
+      tf.tensor1d([0, -0, 0, 1, -2, -2, 2, 2, 1e-30, 1e30, -1, Number.POSITIVE_INFINITY, 0.5, 1e-40]),
+      tf.tensor1d([0, 3, -1, 9, 3, 0.5, 300, -300, 2, 2, 3, -1, Number.POSITIVE_INFINITY, 1]),
+    ),
+  );
+  same('sin and cos of angles near and far', (make) => {
+    const x = tf.concat([make([200], 40, -20), make([50], 2e4, -1e4), tf.tensor1d([0, 1e6, -1e7])]);
+    return [tf.sin(x), tf.cos(x)];
+  });
+  const bounded = {
+    tan: tf.tan,
+    asin: tf.asin,
+    acos: tf.acos,
+    atan: tf.atan,
+    sinh: tf.sinh,
+    cosh: tf.cosh,
+    asinh: tf.asinh,
+    atanh: tf.atanh,
+  };
+  for (const [name, f] of Object.entries(bounded)) same(name, (make) => f(make([7, 13], 1.8, -0.9)), 1e-6);
+  same('acosh', (make) => tf.acosh(make([7, 13], 3, 1)), 1e-6);
+  same('softplus, tanh and expm1 where they bend', (make) => {
+    const x = make([333], 40, -20);
+    return [tf.softplus(x), tf.tanh(x), tf.expm1(x)];
+  });
+});
+
+describe('images and volumes', () => {
+  const attrs = (o: object) => o as unknown as tf.NamedAttrMap;
+  const kernel = (name: string, inputs: Record<string, tf.Tensor>, o: object) => tf.engine().runKernel(name, inputs, attrs(o)) as tf.Tensor;
+  for (const [alignCorners, half] of [
+    [false, false],
+    [true, false],
+    [false, true],
+  ])
+    for (const size of [
+      [7, 9],
+      [2, 3],
+      [4, 5],
+      [1, 1],
+    ] as [number, number][]) {
+      same(`resize to ${size}, corners ${alignCorners}, half pixels ${half}`, (make) => {
+        const x = make([2, 4, 5, 3]) as tf.Tensor4D;
+        return [tf.image.resizeBilinear(x, size, alignCorners, half), tf.image.resizeNearestNeighbor(x, size, alignCorners, half)];
+      });
+      if (!half)
+        same(`the gradients of that resize`, (make) => {
+          const [dy, images] = [make([1, ...size, 3]), make([1, 4, 4, 3])]; // of more pictures, or not square, tfjs has it wrong
+          const o = { alignCorners, halfPixelCenters: false, size };
+          return [kernel('ResizeBilinearGrad', { dy, images }, o), kernel('ResizeNearestNeighborGrad', { dy, images }, o)];
+        });
+    }
+  for (const [strides, pad] of [
+    [1, 'same'],
+    [2, 'same'],
+    [2, 'valid'],
+    [[1, 2, 3], 'valid'],
+  ] as [number | [number, number, number], 'same' | 'valid'][]) {
+    same(
+      `conv3d, strides ${strides}, ${pad}, and its gradients`,
+      (make) => {
+        const [x, filter] = [make([2, 5, 6, 7, 2]) as tf.Tensor5D, make([2, 3, 2, 2, 3]) as tf.Tensor5D];
+        const y = tf.conv3d(x, filter, strides, pad);
+        const dy = make(y.shape);
+        return [
+          y,
+          kernel('Conv3DBackpropInputV2', { dy, filter }, { strides, pad, inputShape: x.shape }),
+          kernel('Conv3DBackpropFilterV2', { x, dy }, { strides, pad, filterShape: filter.shape }),
+        ];
+      },
+      1e-5,
+    );
+    same(
+      `pools of volumes, strides ${strides}, ${pad}, and their gradients`,
+      (make) => {
+        const input = make([2, 5, 6, 7, 19]) as tf.Tensor5D;
+        const [max, avg] = [tf.maxPool3d(input, 2, strides, pad), tf.avgPool3d(input, [2, 3, 2], strides, pad)];
+        return [
+          max,
+          avg,
+          kernel('MaxPool3DGrad', { dy: make(max.shape), input, output: max }, { filterSize: [2, 2, 2], strides, pad }),
+          kernel('AvgPool3DGrad', { dy: make(avg.shape), input }, { filterSize: [2, 3, 2], strides, pad }),
+        ];
+      },
+      1e-5,
+    );
+  }
+  same('batch normalization, parameters of a row and of a scalar', (make) => {
+    const x = make([5, 3, 7]) as tf.Tensor3D;
+    const row = () => make([7], 1, 0.5) as tf.Tensor1D;
+    return [
+      tf.batchNorm(x, row(), row(), row(), row(), 1e-3),
+      tf.batchNorm(x, row(), row()),
+      tf.batchNorm(x, make([5, 3, 7]) as tf.Tensor3D, make([5, 3, 7], 1, 0.5) as tf.Tensor3D),
+    ];
+  });
+  same('scatterND, gatherND, reverse and strided slices', (make) => {
+    const places = tf.tensor2d([0, 1, 2, 0, 0, 1], [3, 2], 'int32');
+    const x = make([3, 5, 7]);
+    return [
+      tf.scatterND(places, make([3, 4]), [3, 2, 4]),
+      tf.gatherND(x, places),
+      tf.reverse(x, [0, 2]),
+      tf.stridedSlice(x, [2, 4, 6], [0, 0, 1], [-1, -2, -3]),
+      tf.stridedSlice(x, [0, 1], [3, 5], [2, 2]),
+    ];
+  });
+  for (const equation of ['ij,jk->ik', 'bij,bkj->bik', 'ij->ji', 'i,j->ij', 'ij,ij->', 'abcd,dbe->aec', 'bhd,hde->bhe'])
+    same(
+      `einsum ${equation}`,
+      (make) => {
+        const sizes: Record<string, number> = { a: 2, b: 3, c: 4, d: 5, e: 6, h: 4, i: 3, j: 5, k: 7 };
+        const terms = equation.split('->')[0].split(',');
+        return tf.einsum(equation, ...terms.map((term) => make([...term].map((letter) => sizes[letter]))));
+      },
+      1e-5,
+    );
+});
+
+describe('large arrays, which are stored past the caches', () => {
+  // Beyond the sizes from which stores are streamed; odd, so that ends and beginnings of blocks count.
+  it('give what small ones give, with any number of threads', { timeout: 120_000 }, async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const [rows, n] = [8207, 1031];
+    const x = tf.tensor2d(values(rows * n), [rows, n]);
+    const row = tf.tensor1d(values(n));
+    const some = [0, 4100, rows - 1];
+    const parts = some.map((r) => tf.slice(x, [r, 0], [1, n]));
+    const ops: ((x: tf.Tensor) => tf.Tensor)[] = [
+      tf.exp,
+      (a) => tf.add(a, row),
+      (a) => tf.mul(a, a),
+      (a) => tf.softmax(a as tf.Tensor2D),
+      (a) => tf.logSoftmax(a as tf.Tensor2D),
+      (a) => tf.sum(a, 1, true),
+      (a) => tf.max(a, 1, true),
+      (a) => tf.where(tf.greater(a, 0), a, tf.zerosLike(a)),
+    ];
+    for (const op of ops)
+      for (const threads of [1, 2, 3]) {
+        setThreads(threads);
+        const [whole, expected] = tf.tidy(() => {
+          const y = op(x);
+          return [some.map((r) => tf.slice(y, [r, 0], [1, y.shape[1] as number]).dataSync()), parts.map((part) => op(part).dataSync())];
+        });
+        expect(whole).toEqual(expected);
+      }
+    setThreads(2);
+    const columns = tf.tidy(() => tf.sum(x, 0).dataSync());
+    for (const threads of [1, 3]) {
+      setThreads(threads);
+      expect(tf.tidy(() => tf.sum(x, 0).dataSync())).toEqual(columns);
+    }
+    setThreads(2);
+    tf.dispose([x, row, parts]);
+  });
+});

@@ -25,6 +25,7 @@ const isPlain = (x: Info) => x.dtype === 'float32' || x.dtype === 'int32' || x.d
 const unaryOps = [
   'Abs', 'Neg', 'Exp', 'Expm1', 'Log', 'Log1p', 'Sqrt', 'Rsqrt', 'Square', 'Sigmoid', 'Tanh', 'Relu', 'Relu6', 'Softplus', 'Reciprocal', 'Sign',
   'Floor', 'Ceil', 'Round', 'Elu', 'Selu', 'LeakyRelu', 'Erf', 'Step', 'ClipByValue', 'Sin', 'Cos', 'GeluTanh', 'Scale',
+  'Tan', 'Asin', 'Acos', 'Atan', 'Sinh', 'Cosh', 'Asinh', 'Acosh', 'Atanh',
 ] as const;
 const binaryOps = [
   'Add',
@@ -98,7 +99,7 @@ function grouped(
   return moved && { x: moved, outer: kept, n, inner: 1, temporary: true };
 }
 
-function reduce(backend: NativeBackend, op: number, x: Info, axis: number | readonly number[], keepDims: boolean): Info | undefined {
+export function reduce(backend: NativeBackend, op: number, x: Info, axis: number | readonly number[], keepDims: boolean): Info | undefined {
   const axes = tf.util.parseAxisParam(axis as number[], x.shape);
   const g = grouped(backend, x, axes);
   if (!g) return undefined;
@@ -135,8 +136,8 @@ function argReduce(backend: NativeBackend, max: boolean, x: Info, axis: number):
   return y;
 }
 
-type MatMul = { a: Info; b: Info; transposeA: boolean; transposeB: boolean; bias?: Info; relu?: boolean; bf16?: boolean };
-function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, relu, bf16 = false }: MatMul): Info | undefined {
+export type MatMul = { a: Info; b: Info; transposeA: boolean; transposeB: boolean; bias?: Info; relu?: boolean; bf16?: boolean };
+export function matMul(backend: NativeBackend, { a, b, transposeA, transposeB, bias, relu, bf16 = false }: MatMul): Info | undefined {
   if (!isFloat(a, b) || (bias && !isFloat(bias))) return undefined;
   const [ar, br] = [a.shape.length, b.shape.length];
   const m = a.shape[transposeA ? ar - 1 : ar - 2];
@@ -242,7 +243,7 @@ function concat(backend: NativeBackend, xs: Info[], axis: number): Info | undefi
 function fill(backend: NativeBackend, shape: number[], value: number, dtype: tf.DataType): Info | undefined {
   if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') return undefined;
   const y = backend.empty(shape, dtype);
-  backend.values(y).fill(value);
+  if (size(shape) > 0) need().fill(backend.values(y), value, size(shape));
   return y;
 }
 
@@ -292,6 +293,8 @@ export const kernels: Record<string, Kernel> = {
     isFloat(x) ? reduce(backend, reduceOps.Sum, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined,
   Mean: ({ inputs: { x }, attrs, backend }) =>
     isFloat(x) ? reduce(backend, reduceOps.Mean, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined,
+  Prod: ({ inputs: { x }, attrs, backend }) =>
+    isFloat(x) ? reduce(backend, reduceOps.Prod, x, attrs.axis as number[], attrs.keepDims as boolean) : undefined,
   Max: ({ inputs: { x }, attrs, backend }) =>
     isFloat(x) ? reduce(backend, reduceOps.Max, x, attrs.reductionIndices as number[], attrs.keepDims as boolean) : undefined,
   Min: ({ inputs: { x }, attrs, backend }) =>
@@ -451,11 +454,9 @@ export const kernels: Record<string, Kernel> = {
     const dtype = attrs.dtype as tf.DataType;
     if (!isPlain(x)) return undefined;
     if (x.dtype === dtype) return backend.view(x, x.shape);
-    if ((dtype !== 'float32' && dtype !== 'int32') || (dtype === 'int32' && x.dtype === 'bool')) {
-      if (dtype !== 'int32') return undefined;
-    }
-    const y = backend.empty(x.shape, dtype as 'float32' | 'int32');
-    (backend.values(y) as Float32Array).set(backend.values(x));
+    if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') return undefined;
+    const y = backend.empty(x.shape, dtype);
+    if (size(x.shape) > 0) need().cast(backend.values(x), backend.values(y), size(x.shape));
     return y;
   },
   OneHot: ({ inputs: { indices }, attrs, backend }) => {

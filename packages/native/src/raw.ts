@@ -134,6 +134,39 @@ export function layerNormGrad(
   });
   need().layerNormGrad(dy, x, weight, mean, r, dx, dWeight, dBias, r.length, n);
 }
+export type GroupNormShape = { batch: number; positions: number; groups: number; eps: number; silu?: boolean };
+/** `z = (x − mean) / sqrt(var + eps) · weight + bias` over groups of channels, then SiLU where asked; x [batch, positions, weight.length], `mean` and `r` [batch, groups]. */
+export function groupNorm(x: F32, weight: F32, bias: F32, o: GroupNormShape, y: F32, mean: F32, r: F32): void {
+  const channels = weight.length;
+  if (channels % o.groups !== 0) throw new RangeError(`groupNorm: ${o.groups} groups do not divide ${channels} channels`);
+  const n = o.batch * o.groups;
+  expect('groupNorm', { x: [x, o.batch * o.positions * channels], bias: [bias, channels], y: [y, x.length], mean: [mean, n], r: [r, n] });
+  need().groupNorm(x, weight, bias, y, mean, r, o.batch, o.positions, channels, o.groups, o.eps, o.silu ?? false);
+}
+export function groupNormGrad(
+  dy: F32,
+  x: F32,
+  weight: F32,
+  bias: F32,
+  mean: F32,
+  r: F32,
+  o: GroupNormShape,
+  dx: F32 | null,
+  dWeight: F32 | null,
+  dBias: F32 | null,
+): void {
+  const channels = weight.length;
+  const n = o.batch * o.groups;
+  expect('groupNormGrad', {
+    x: [x, o.batch * o.positions * channels],
+    dy: [dy, x.length],
+    bias: [bias, channels],
+    mean: [mean, n],
+    r: [r, n],
+  });
+  expect('groupNormGrad', { dx: [dx, x.length], dWeight: [dWeight, channels], dBias: [dBias, channels] });
+  need().groupNormGrad(dy, x, weight, bias, mean, r, dx, dWeight, dBias, o.batch, o.positions, channels, o.groups, o.eps, o.silu ?? false);
+}
 /** Turns the pairs (x[i], x[i + headDim / 2]) of `x` [tokens, heads, headDim] by the angles of `cos` and `sin` [tokens, headDim / 2]. */
 export function rotary(x: F32, cos: F32, sin: F32, o: { tokens: number; heads: number; headDim: number; inverse?: boolean }, y: F32): void {
   const table = (o.tokens * o.headDim) / 2;

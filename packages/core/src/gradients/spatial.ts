@@ -8,37 +8,106 @@ const run = (kernelName: string, inputs: tf.NamedTensorMap, attrs: object): tf.T
 
 type Conv = { strides: number | number[]; pad: unknown; dataFormat?: string; dilations?: number | number[]; dimRoundingMode?: string };
 
-function refuseDilation(op: string, dilations: number | number[] | undefined): void {
-  if (dilations !== undefined && [dilations].flat().some((d) => d !== 1))
-    throw new Error(`There is no gradient for ${op} with dilations [${dilations}].`);
+/** One dilation for each of the spatial axes. */
+const each = (dilations: number | number[] | undefined, axes: number): number[] =>
+  typeof dilations === 'object'
+    ? dilations.length === axes
+      ? dilations
+      : Array<number>(axes).fill(dilations[0])
+    : Array<number>(axes).fill(dilations ?? 1);
+
+/** The filter of a dilated convolution as that of a plain one: zeros between its entries along each spatial axis. */
+function spread(filter: tf.Tensor, dilations: number[]): tf.Tensor {
+  return dilations.reduce((y, dilation, axis) => {
+    if (dilation === 1) return y;
+    const [before, n, after] = around(y.shape, axis);
+    const apart = tf.pad(tf.reshape(y, [before * n, 1, after]), [
+      [0, 0],
+      [0, dilation - 1],
+      [0, 0],
+    ]);
+    const whole = tf.slice(tf.reshape(apart, [before, n * dilation, after]), [0, 0, 0], [before, (n - 1) * dilation + 1, after]);
+    return tf.reshape(whole, y.shape.with(axis, (n - 1) * dilation + 1));
+  }, filter);
+}
+/** The other way: the entries that `spread` put apart. */
+function gathered(filter: tf.Tensor, dilations: number[]): tf.Tensor {
+  return dilations.reduce((y, dilation, axis) => {
+    if (dilation === 1) return y;
+    const [before, size, after] = around(y.shape, axis);
+    const n = (size - 1) / dilation + 1;
+    const whole = tf.pad(tf.reshape(y, [before, size, after]), [
+      [0, 0],
+      [0, dilation - 1],
+      [0, 0],
+    ]);
+    const kept = tf.slice(tf.reshape(whole, [before * n, dilation, after]), [0, 0, 0], [before * n, 1, after]);
+    return tf.reshape(kept, y.shape.with(axis, n));
+  }, filter);
+}
+function around(shape: number[], axis: number): [number, number, number] {
+  const size = (dims: number[]) => dims.reduce((a, b) => a * b, 1);
+  return [size(shape.slice(0, axis)), shape[axis], size(shape.slice(axis + 1))];
 }
 
-gradient<Conv>(tf.Conv2D, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dataFormat, dilations, dimRoundingMode }) => {
-  refuseDilation('conv2d', dilations);
+/**
+ * A convolution's two gradients by the backend's backward kernels. tfjs's know no dilation: they get the filter with zeros between its
+ * entries, and what they answer for those is left out. `native`'s know it.
+ */
+function convolutionGradients(
+  [inputKernel, filterKernel]: [string, string],
+  dy: tf.Tensor,
+  x: tf.Tensor,
+  filter: tf.Tensor,
+  dilations: number[],
+  attrs: object,
+) {
+  const plain = dilations.every((d) => d === 1);
+  if (plain || tf.getBackend() === 'native') {
+    const all = { ...attrs, dilations };
+    return {
+      x: () => run(inputKernel, { dy, filter }, { ...all, inputShape: x.shape }),
+      filter: () => run(filterKernel, { x, dy }, { ...all, filterShape: filter.shape }),
+    };
+  }
+  const all = { ...attrs, dilations: dilations.map(() => 1) };
   return {
-    x: () => run(tf.Conv2DBackpropInput, { dy, filter }, { strides, pad, dataFormat, dimRoundingMode, inputShape: x.shape }),
-    filter: () => run(tf.Conv2DBackpropFilter, { x, dy }, { strides, pad, dataFormat, dimRoundingMode, filterShape: filter.shape }),
+    x: () => run(inputKernel, { dy, filter: spread(filter, dilations) }, { ...all, inputShape: x.shape }),
+    filter: () => {
+      const filterShape = filter.shape.map((n, axis) => (axis < dilations.length ? (n - 1) * dilations[axis] + 1 : n));
+      return gathered(run(filterKernel, { x, dy }, { ...all, filterShape }), dilations);
+    },
   };
-});
+}
+
+gradient<Conv>(tf.Conv2D, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dataFormat, dilations, dimRoundingMode }) =>
+  convolutionGradients([tf.Conv2DBackpropInput, tf.Conv2DBackpropFilter], dy as tf.Tensor, x, filter, each(dilations, 2), {
+    strides,
+    pad,
+    dataFormat,
+    dimRoundingMode,
+  }),
+);
 gradient<Conv>(tf.Conv2DBackpropInput, { saves: ['dy', 'filter'] }, (ddx, [dy, filter], { strides, pad, dataFormat, dimRoundingMode }) => ({
   dy: () => run(tf.Conv2D, { x: ddx, filter }, { strides, pad, dataFormat, dilations: [1, 1], dimRoundingMode }),
   filter: () => run(tf.Conv2DBackpropFilter, { x: ddx, dy }, { strides, pad, dataFormat, dimRoundingMode, filterShape: filter.shape }),
 }));
-gradient<Conv>(tf.DepthwiseConv2dNative, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dilations, dimRoundingMode }) => {
-  const attrs = { strides, pad, dilations: dilations ?? [1, 1], dimRoundingMode };
-  refuseDilation('depthwiseConv2d', dilations);
-  return {
-    x: () => run(tf.DepthwiseConv2dNativeBackpropInput, { dy, filter }, { ...attrs, inputShape: x.shape }),
-    filter: () => run(tf.DepthwiseConv2dNativeBackpropFilter, { x, dy }, { ...attrs, filterShape: filter.shape }),
-  };
-});
-gradient<Conv>(tf.Conv3D, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dilations }) => {
-  refuseDilation('conv3d', dilations);
-  return {
-    x: () => run(tf.Conv3DBackpropInputV2, { dy, filter }, { strides, pad, inputShape: x.shape }),
-    filter: () => run(tf.Conv3DBackpropFilterV2, { x, dy }, { strides, pad, filterShape: filter.shape }),
-  };
-});
+gradient<Conv>(tf.DepthwiseConv2dNative, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dilations, dimRoundingMode }) =>
+  convolutionGradients(
+    [tf.DepthwiseConv2dNativeBackpropInput, tf.DepthwiseConv2dNativeBackpropFilter],
+    dy as tf.Tensor,
+    x,
+    filter,
+    each(dilations, 2),
+    { strides, pad, dimRoundingMode },
+  ),
+);
+gradient<Conv>(tf.Conv3D, { saves: ['x', 'filter'] }, (dy, [x, filter], { strides, pad, dilations }) =>
+  convolutionGradients([tf.Conv3DBackpropInputV2, tf.Conv3DBackpropFilterV2], dy as tf.Tensor, x, filter, each(dilations, 3), {
+    strides,
+    pad,
+  }),
+);
 
 type Pool = { filterSize: number | number[]; strides: number | number[]; pad: unknown; dimRoundingMode?: string };
 gradient<Pool>(tf.MaxPool, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({
@@ -99,12 +168,41 @@ function shares(windows: number, stride: number, before: number, window: number,
   });
 }
 
-gradient(tf.ResizeBilinear, { saves: ['images'] }, (dy, [images], attrs) => ({
-  images: () => run(tf.ResizeBilinearGrad, { dy, images }, attrs),
+type Resize = { alignCorners: boolean; halfPixelCenters: boolean; size: [number, number] };
+gradient<Resize>(tf.ResizeBilinear, { saves: ['images'] }, (dy, [images], attrs) => ({
+  images: () => (byKernel() ? run(tf.ResizeBilinearGrad, { dy, images }, attrs) : resizeGrad(dy as tf.Tensor, images, attrs, false)),
 }));
-gradient(tf.ResizeNearestNeighbor, { saves: ['images'] }, (dy, [images], attrs) => ({
-  images: () => run(tf.ResizeNearestNeighborGrad, { dy, images }, attrs),
+gradient<Resize>(tf.ResizeNearestNeighbor, { saves: ['images'] }, (dy, [images], attrs) => ({
+  images: () => (byKernel() ? run(tf.ResizeNearestNeighborGrad, { dy, images }, attrs) : resizeGrad(dy as tf.Tensor, images, attrs, true)),
 }));
+/**
+ * tfjs's own backward kernels take the centres of pixels for their corners whatever they are told, exchange height and width of a picture
+ * that is not square, and count the nearest pixels of a second picture from the wrong place.
+ */
+const byKernel = (): boolean => ['native', 'tensorflow'].includes(tf.getBackend());
+
+/** A resize is a product with one matrix for the rows and one for the columns; its gradient, with their transposes. */
+function resizeGrad(dy: tf.Tensor, images: tf.Tensor, { alignCorners, halfPixelCenters }: Resize, nearest: boolean): tf.Tensor {
+  const [batch, inHeight, inWidth, channels] = images.shape;
+  const [, outHeight, outWidth] = dy.shape;
+  const weights = (inside: number, outside: number): tf.Tensor2D => {
+    const values = new Float32Array(outside * inside);
+    const ratio = alignCorners && outside > 1 ? (inside - 1) / (outside - 1) : inside / outside;
+    for (let i = 0; i < outside; i++) {
+      const centre = halfPixelCenters ? ratio * (i + 0.5) : ratio * i;
+      const at = halfPixelCenters && !nearest ? centre - 0.5 : centre;
+      const low = Math.min(inside - 1, Math.max(0, nearest && alignCorners ? Math.round(at) : Math.floor(at)));
+      const high = nearest ? low : Math.min(inside - 1, Math.max(0, Math.ceil(at)));
+      values[i * inside + low] += nearest ? 1 : 1 - (at - low);
+      if (!nearest) values[i * inside + high] += at - low;
+    }
+    return tf.tensor2d(values, [outside, inside]);
+  };
+  const rows = tf.matMul(weights(inHeight, outHeight), tf.reshape(tf.transpose(dy, [1, 0, 2, 3]), [outHeight, -1]) as tf.Tensor2D, true);
+  const columnsFirst = tf.transpose(tf.reshape(rows, [inHeight, batch, outWidth, channels]), [2, 1, 0, 3]);
+  const both = tf.matMul(weights(inWidth, outWidth), tf.reshape(columnsFirst, [outWidth, -1]) as tf.Tensor2D, true);
+  return tf.transpose(tf.reshape(both, [inWidth, batch, inHeight, channels]), [1, 2, 0, 3]);
+}
 gradient(tf.LRN, { saves: ['x'], savesOutput: true }, (dy, [x, y], attrs) => ({ x: () => run(tf.LRNGrad, { x, y, dy }, attrs) }));
 gradient(tf.Dilation2D, { saves: ['x', 'filter'] }, (dy, [x, filter], attrs) => ({
   x: () => run(tf.Dilation2DBackpropInput, { x, filter, dy }, attrs),

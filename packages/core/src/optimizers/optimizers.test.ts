@@ -159,6 +159,24 @@ describe.each(present)('on %s', (backend) => {
       }
     });
 
+    it('steps in place: parameters keep their tensors, and no memory is added', () => {
+      const tree = twoParameters();
+      const optimizer = make();
+      const tensors = tree.all().map(({ value }) => value);
+      const apply = (step: number) => {
+        const grads = gradsOf(tree, step);
+        optimizer.apply(grads, { scale: 0.5, learningRate: 0.01 });
+        freed(grads);
+        return [tf.memory().numTensors, tf.memory().numDataBuffers, tf.memory().numBytes];
+      };
+      apply(0);
+      const after = apply(1);
+      for (let step = 2; step < 5; step++) expect(apply(step)).toEqual(after);
+      tree.all().forEach(({ value }, i) => void expect(value).toBe(tensors[i]));
+      optimizer.dispose();
+      tree.dispose();
+    });
+
     it('leaves alone what has no gradient, and takes the gradient by its scale', async () => {
       const tree = twoParameters();
       const before = await numbers(tree);

@@ -4,6 +4,7 @@ import { CheckpointError, ShapeError } from '../errors.js';
 import { ownedTensor, replaceValue } from '../parameters.js';
 import { readCopy } from '../scope.js';
 import type { Checkpointable, Json, Optimizer, Parameter, Saved, SavedTensor } from '../types.js';
+import { updateInPlace } from '../updateInPlace.js';
 
 /** The state of one parameter: how often it was stepped, and tensors such as its moments, which the optimizer owns. */
 export type Slots = { steps: number; tensors: Record<string, tf.Tensor> };
@@ -107,15 +108,21 @@ export function perParameter(
   };
 }
 
-/** One parameter's update by a rule: value and slots are replaced, the count goes up. */
+/**
+ * One parameter's update by a rule. Value and slots keep their tensors and change what those hold, as `updateInPlace` says, so that a step
+ * takes no more than one parameter's temporary results; where something else shares the data they are replaced. The count goes up.
+ */
 export function step(parameter: Parameter, grad: tf.Tensor, slots: Slots, scale: number, rule: (grad: tf.Tensor) => RuleOutput): void {
   const next = tf.tidy(() => {
     const { value, slots: tensors } = rule(scale === 1 ? grad : tf.mul(grad, scale));
     return { value: tf.keep(value), slots: Object.fromEntries(Object.entries(tensors).map(([slot, tensor]) => [slot, tf.keep(tensor)])) };
   });
   replaceValue(parameter, next.value);
-  for (const tensor of Object.values(slots.tensors)) tensor.dispose();
-  slots.tensors = next.slots;
+  for (const [slot, now] of Object.entries(next.slots)) {
+    if (updateInPlace(slots.tensors[slot], now)) continue;
+    slots.tensors[slot].dispose();
+    slots.tensors[slot] = now;
+  }
   slots.steps++;
 }
 

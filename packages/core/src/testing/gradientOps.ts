@@ -385,20 +385,47 @@ export const ops: Record<string, Op> = {
     ],
   },
   conv3d: {
-    lacking: { webgpu: 'tfjs has no backward kernel there' },
     of: (x, w) => tf.conv3d(x as tf.Tensor5D, w as tf.Tensor5D, 1, 'same'),
     shapes: [
       [1, 3, 3, 3, 1],
       [2, 2, 2, 1, 2],
     ],
   },
+  'conv3d valid, stride 2': {
+    of: (x, w) => tf.conv3d(x as tf.Tensor5D, w as tf.Tensor5D, 2, 'valid'),
+    shapes: [
+      [2, 5, 4, 5, 2],
+      [2, 2, 3, 2, 3],
+    ],
+  },
+  'conv2d dilated': {
+    of: (x, w) => tf.conv2d(t(x), t(w), 1, 'same', 'NHWC', [2, 3]),
+    shapes: [
+      [1, 6, 7, 2],
+      [3, 2, 2, 2],
+    ],
+  },
+  'depthwiseConv2d dilated': {
+    of: (x, w) => tf.depthwiseConv2d(t(x), t(w), 1, 'valid', 'NHWC', 2),
+    shapes: [
+      [1, 6, 7, 2],
+      [3, 2, 2, 2],
+    ],
+  },
+  maxPool3d: { of: (x) => tf.maxPool3d(x as tf.Tensor5D, 2, 2, 'same'), shapes: [[1, 3, 4, 3, 2]] },
+  avgPool3d: { of: (x) => tf.avgPool3d(x as tf.Tensor5D, 2, 1, 'same'), shapes: [[1, 3, 3, 2, 2]] },
   maxPool: { of: (x) => tf.maxPool(t(x), 2, 2, 'valid'), shapes: [[1, 4, 4, 2]] },
   avgPool: { of: (x) => tf.avgPool(t(x), 2, 1, 'same'), shapes: [[1, 4, 4, 2]] },
   resizeBilinear: { of: (x) => tf.image.resizeBilinear(t(x), [6, 6]), shapes: [[1, 3, 3, 2]] },
-  resizeNearestNeighbor: { of: (x) => tf.image.resizeNearestNeighbor(t(x), [6, 6]), shapes: [[1, 3, 3, 2]] },
+  resizeNearestNeighbor: { of: (x) => tf.image.resizeNearestNeighbor(t(x), [5, 7]), shapes: [[2, 3, 4, 2]] },
+  'resizeBilinear between the centres of pixels': { of: (x) => tf.image.resizeBilinear(t(x), [5, 7], false, true), shapes: [[2, 3, 4, 2]] },
+  'resizeBilinear to fewer pixels': { of: (x) => tf.image.resizeBilinear(t(x), [2, 3], true), shapes: [[1, 5, 6, 1]] },
+  'resizeNearestNeighbor between the centres of pixels': {
+    of: (x) => tf.image.resizeNearestNeighbor(t(x), [5, 3], false, true),
+    shapes: [[1, 3, 4, 2]],
+  },
   localResponseNormalization: { of: (x) => tf.localResponseNormalization(t(x), 2, 1, 0.5, 0.75), shapes: [[1, 2, 2, 6]] },
   dilation2d: {
-    lacking: { wasm: 'refused there: the kernel of tfjs is wrong' },
     of: (x, w) => tf.dilation2d(t(x), w as tf.Tensor3D, 1, 'same'),
     shapes: [
       [1, 4, 4, 2],

@@ -4,6 +4,7 @@ import type { Kernel, Some } from '../kernel.js';
 import { attention } from '../kernels/attention.js';
 import { embedding } from '../kernels/embedding.js';
 import { gelu, geluTanh } from '../kernels/gelu.js';
+import { groupNorm } from '../kernels/groupNorm.js';
 import { layerNorm } from '../kernels/layerNorm.js';
 import { linear } from '../kernels/linear.js';
 import { rmsNorm } from '../kernels/rmsNorm.js';
@@ -40,6 +41,11 @@ add(rotary, [
 add(swiGlu, [
   { shapes: { gate: [5, 7], up: [5, 7] }, attrs: {} },
   { shapes: { gate: [1, 1], up: [1, 1] }, attrs: {}, spread: 4 },
+]);
+add(groupNorm, [
+  { shapes: { x: [2, 3, 3, 6], weight: [6], bias: [6] }, attrs: { groups: 3, eps: 1e-3 } },
+  { shapes: { x: [1, 5, 4], weight: [4], bias: [4] }, attrs: { groups: 1, eps: 1e-3, silu: true } },
+  { shapes: { x: [2, 70, 1, 38], weight: [38], bias: [38] }, attrs: { groups: 19, eps: 1e-3, silu: true } },
 ]);
 add(geluTanh, [{ shapes: { x: [3, 11] }, attrs: {} }]);
 add(gelu, [{ shapes: { x: [3, 11] }, attrs: {} }]);

@@ -66,6 +66,12 @@ await check('refuses a reshape of a freed tensor', async () => {
   }
   throw new Error('accepted it');
 });
+await check('a product keeps its axes where it is asked to', async () => {
+  const x = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+  const kept = tf.prod(x, 1, true);
+  if (kept.shape.join() !== '2,1') throw new Error(`has shape [${kept.shape}]`);
+  same(await readCopy(kept), [2, 12]);
+});
 await check('learns what cpu learns', async () => {
   const losses = async (backend: string): Promise<number[]> => {
     await initBackend({ backend });
@@ -102,7 +108,7 @@ const small = ({ shapes }: { shapes: Record<string, readonly number[]> }): boole
 for (const { kernel, cases, tolerance } of kernelSuites)
   for (const { name, run } of testKernel(kernel, cases.filter(small), { backends: ['webgpu'], tolerance: Math.max(tolerance ?? 0, 5e-4) }))
     await check(name, run);
-const mendedOps = /^(cum|prod|einsum|matMul over|gather|topk|stridedSlice|softmax|mean|max)/;
+const mendedOps = /^(cum|prod|conv3d|einsum|matMul over|gather|topk|stridedSlice|softmax|mean|max)/;
 for (const [name, op] of Object.entries(ops)) {
   if (op.lacking?.webgpu || !(process.env.PLUMB_FULL || mendedOps.test(name))) continue; // the others take a minute more
   await initBackend({ backend: 'webgpu' });

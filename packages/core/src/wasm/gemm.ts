@@ -148,6 +148,11 @@ export function batchMatMul({
     throw new Error(
       `matMul: [${a.shape}] and [${b.shape}] (transposeA=${transposeA}, transposeB=${transposeB}) do not fit: ${k} and ${k2} differ.`,
     );
+  if (a.dtype !== 'float32' || b.dtype !== 'float32')
+    return tf.tidy(() => {
+      const [p, q] = [a, b].map((x) => tf.cast(x as tf.Tensor, 'float32'));
+      return tf.cast(tf.matMul(p, q, transposeA, transposeB), tf.upcastType(a.dtype, b.dtype));
+    });
   const outer = tf.broadcast_util.assertAndGetBroadcastShape(outerA, outerB);
   const how = prepare(backend);
   if (!how) return null;

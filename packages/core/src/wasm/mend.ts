@@ -1,7 +1,6 @@
 /** What the WebAssembly backend lacks for training, and what it does otherwise than the rest. */
 import * as tf from '@tensorflow/tfjs-core';
 import { einsum } from '../einsum.js';
-import { BackendError } from '../errors.js';
 import type { AdamWStepKernel } from '../optimizers/adamW.js';
 import { batchMatMul, exp, fusedMatMul } from './gemm.js';
 import { gatherRows, rotaryBackward, rotaryForward, selectEqual, sliceLast, splitLast, sumRows, transposeMatrix } from './rows.js';
@@ -11,6 +10,9 @@ import {
   conv3dBackpropInput,
   depthwiseBackpropFilter,
   depthwiseBackpropInput,
+  dilation2d,
+  dilation2dBackpropFilter,
+  dilation2dBackpropInput,
   maxPoolGrad,
 } from './spatial.js';
 import { refreshStorage } from './storage.js';
@@ -37,7 +39,11 @@ export function mendWasm(): void {
   replace(tf.MaxPoolGrad, maxPoolGrad);
   replace(tf.Conv3DBackpropInputV2, conv3dBackpropInput);
   replace(tf.Conv3DBackpropFilterV2, conv3dBackpropFilter);
-  for (const kernelName of [tf.Dilation2DBackpropInput, tf.Dilation2DBackpropFilter]) replace(kernelName, refuseDilation);
+  replace(tf.Dilation2D, dilation2d);
+  replace(tf.Dilation2DBackpropInput, dilation2dBackpropInput);
+  replace(tf.Dilation2DBackpropFilter, dilation2dBackpropFilter);
+  extend(tf.Cast, castToBool);
+  extend(tf.ClipByValue, clipNaN);
   extend(tf.GatherV2, gatherRows);
   extend(tf.Sum, sumRows);
   extend(tf.Transpose, transposeMatrix);
@@ -63,9 +69,26 @@ function extend(kernelName: string, kernelFunc: (call: never) => tf.TensorInfo |
   tf.registerKernel({ ...original, kernelFunc: (call) => kernelFunc(call as never) ?? original.kernelFunc(call) });
 }
 
-/** tfjs's kernel loses the gradient where no entry of a window is above 0, and says nothing. */
-function refuseDilation(): never {
-  throw new BackendError('There is no gradient for dilation2d on wasm. Use another backend for it.');
+/** tfjs's copies the bytes of the numbers. */
+function castToBool({ inputs: { x }, attrs: { dtype } }: Call<'x', { dtype: tf.DataType }>): tf.TensorInfo | null {
+  if (dtype !== 'bool' || x.dtype === 'bool') return null;
+  return tf.tidy(() => tf.notEqual(x as tf.Tensor, tf.scalar(0, x.dtype as 'float32')));
+}
+
+/** NaN stays NaN, where tfjs's kernel makes it the lower bound. */
+function clipNaN({
+  inputs: { x },
+  attrs: { clipValueMin, clipValueMax },
+  backend,
+}: Call<'x', { clipValueMin: number; clipValueMax: number }>): tf.TensorInfo | null {
+  if (x.dtype !== 'float32') return null;
+  const out = backend.makeOutput(x.shape, 'float32');
+  const [from, to] = [x, out].map((t) => backend.typedArrayFromHeap(t));
+  for (let i = 0; i < from.length; i++) {
+    const v = from[i];
+    to[i] = v < clipValueMin ? clipValueMin : v > clipValueMax ? clipValueMax : v;
+  }
+  return out;
 }
 
 /** An alias, as on every other backend; the original copies, and with it every tensor that is saved for the backward pass. */

@@ -275,3 +275,82 @@ function eachConv3d(info: tf.backend_util.Conv3DInfo, visit: (x: number, y: numb
                 for (let c = 0; c < inChannels; c++) for (let q = 0; q < outChannels; q++) visit(x + c, y + q, f + c * outChannels + q);
               }
 }
+
+type DilationAttrs = { strides: number | [number, number]; pad: 'same' | 'valid' | number; dilations: number | [number, number] };
+type DilationCall = Call<'x' | 'filter' | 'dy', DilationAttrs>;
+
+/** tfjs's kernels, this one and its gradients, go wrong where no entry of a window is above 0. */
+export function dilation2d({ inputs: { x, filter }, attrs, backend }: Call<'x' | 'filter', DilationAttrs>): tf.TensorInfo {
+  const { outShape } = tf.backend_util.computeDilation2DInfo(
+    x.shape as [number, number, number, number],
+    filter.shape as [number, number, number],
+    attrs.strides,
+    attrs.pad as 'same',
+    'NHWC',
+    attrs.dilations,
+  );
+  const out = backend.makeOutput(outShape, x.dtype);
+  const [xs, w, y] = [x, filter, out].map((t) => backend.typedArrayFromHeap(t));
+  y.fill(Number.NEGATIVE_INFINITY);
+  eachDilation(x.shape, filter.shape, attrs, xs, w, (at, to, f) => {
+    y[to] = xs[at] + w[f];
+  });
+  return out;
+}
+
+export function dilation2dBackpropInput({ inputs: { x, filter, dy }, attrs, backend }: DilationCall): tf.TensorInfo {
+  const out = backend.makeOutput(x.shape, 'float32');
+  const [xs, w, g, dx] = [x, filter, dy, out].map((t) => backend.typedArrayFromHeap(t));
+  dx.fill(0);
+  eachDilation(x.shape, filter.shape, attrs, xs, w, (at, y) => {
+    dx[at] += g[y];
+  });
+  return out;
+}
+
+export function dilation2dBackpropFilter({ inputs: { x, filter, dy }, attrs, backend }: DilationCall): tf.TensorInfo {
+  const out = backend.makeOutput(filter.shape, 'float32');
+  const [xs, w, g, dw] = [x, filter, dy, out].map((t) => backend.typedArrayFromHeap(t));
+  dw.fill(0);
+  eachDilation(x.shape, filter.shape, attrs, xs, w, (_, y, f) => {
+    dw[f] += g[y];
+  });
+  return out;
+}
+
+/** The place in input, output and filter from which each output of a dilation comes: the first of the largest sums. */
+function eachDilation(
+  xShape: number[],
+  filterShape: number[],
+  { strides, pad, dilations }: DilationAttrs,
+  x: ArrayLike<number>,
+  w: ArrayLike<number>,
+  visit: (x: number, y: number, f: number) => void,
+): void {
+  const info = tf.backend_util.computeDilation2DInfo(
+    xShape as [number, number, number, number],
+    filterShape as [number, number, number],
+    strides,
+    pad as 'same',
+    'NHWC',
+    dilations,
+  );
+  const { inHeight, inWidth, inChannels, outHeight, outWidth, filterHeight, filterWidth, padInfo } = info;
+  for (let b = 0; b < info.batchSize; b++)
+    for (let yr = 0; yr < outHeight; yr++)
+      for (let yc = 0; yc < outWidth; yc++)
+        for (let c = 0; c < inChannels; c++) {
+          let best = Number.NEGATIVE_INFINITY;
+          let [at, place] = [-1, -1];
+          for (let fr = 0; fr < filterHeight; fr++)
+            for (let fc = 0; fc < filterWidth; fc++) {
+              const xr = yr * info.strideHeight - padInfo.top + fr * info.dilationHeight;
+              const xc = yc * info.strideWidth - padInfo.left + fc * info.dilationWidth;
+              if (xr < 0 || xr >= inHeight || xc < 0 || xc >= inWidth) continue;
+              const from = ((b * inHeight + xr) * inWidth + xc) * inChannels + c;
+              const f = (fr * filterWidth + fc) * inChannels + c;
+              if (x[from] + w[f] > best) [best, at, place] = [x[from] + w[f], from, f];
+            }
+          if (at >= 0) visit(at, ((b * outHeight + yr) * outWidth + yc) * inChannels + c, place);
+        }
+}

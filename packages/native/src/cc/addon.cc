@@ -394,36 +394,41 @@ FN(adamW) {  // params, grads, ms, vs, decays Float64Array, beta1, beta2, eps, l
     napi_throw_range_error(env, nullptr, "adamW: parameters, gradients and moments differ in number or length");
     return nullptr;
   }
-  for (size_t i = 0; i < p.size(); i++) K.adamW(p[i], g[i], m[i], v[i], (int64_t)n[i], (float)decay[i], o);
+  std::vector<AdamWParameter> all(p.size());
+  for (size_t i = 0; i < p.size(); i++) all[i] = {p[i], g[i], m[i], v[i], (int64_t)n[i], (float)decay[i]};
+  K.adamW(all.data(), (int64_t)all.size(), o);
   return nullptr;
 }
-FN(convolve) {  // which, a, b, bias | null, y, relu, Float64Array of the 15 numbers of Conv
+FN(convolve) {  // which, a, b, bias | null, y, relu, Float64Array of the numbers of Conv
   Args a(env, info);
   const int which = (int)a.i64(0);
   float *p = a.f32(1), *q = a.f32OrNull(2), *bias = a.f32OrNull(3), *y = a.f32(4);
   size_t count = 0;
   double* m = a.f64(6, &count);
-  if (a.ok && count != 15) a.fail(6, "15 numbers");
+  if (a.ok && count != kConvNumbers) a.fail(6, "21 numbers");
   READY;
   Conv c;
-  int64_t* to[15] = {&c.batch, &c.inHeight, &c.inWidth, &c.inChannels, &c.filterHeight, &c.filterWidth, &c.outHeight, &c.outWidth, &c.outChannels,
-                     &c.strideHeight, &c.strideWidth, &c.dilationHeight, &c.dilationWidth, &c.padTop, &c.padLeft};
-  for (int i = 0; i < 15; i++) *to[i] = (int64_t)m[i];
+  int64_t* to[kConvNumbers] = {&c.batch, &c.inHeight, &c.inWidth, &c.inChannels, &c.filterHeight, &c.filterWidth, &c.outHeight, &c.outWidth, &c.outChannels,
+                               &c.strideHeight, &c.strideWidth, &c.dilationHeight, &c.dilationWidth, &c.padTop, &c.padLeft,
+                               &c.inDepth, &c.filterDepth, &c.outDepth, &c.strideDepth, &c.dilationDepth, &c.padFront};
+  for (int i = 0; i < kConvNumbers; i++) *to[i] = (int64_t)m[i];
   switch (which) {
-    case 0: conv2d(K, c, p, q, bias, a.flag(5), y); break;
-    case 1: conv2dInputGrad(K, c, p, q, y); break;
-    case 2: conv2dFilterGrad(K, c, p, q, y); break;
+    case 0: convolution(K, c, p, q, bias, a.flag(5), y); break;
+    case 1: convolutionInputGrad(K, c, p, q, y); break;
+    case 2: convolutionFilterGrad(K, c, p, q, y); break;
     case 3: depthwise(c, p, q, y); break;
     case 4: depthwiseInputGrad(c, p, q, y); break;
     case 5: depthwiseFilterGrad(c, p, q, y); break;
-    case 6: pool2d(c, p, y, 0); break;
-    case 7: pool2d(c, p, y, 1); break;
-    case 8: pool2dGrad(c, p, q, y, 0); break;
-    case 9: pool2dGrad(c, p, q, y, 1); break;
+    case 6: pool(c, p, y, 0); break;
+    case 7: pool(c, p, y, 1); break;
+    case 8: poolGrad(c, p, q, y, 0, false); break;
+    case 9: poolGrad(c, p, q, y, 1, false); break;
+    case 10: poolGrad(c, p, q, y, 0, true); break;
   }
   return nullptr;
 }
 #include "addon-fused.inc"
+#include "addon-wholes.inc"
 #include "addon-decode.inc"
 
 FN(bf16Instructions) {  // whether products of bfloat16 are the processor's own
@@ -515,6 +520,10 @@ const char* choose() {
 void setUp() {
   static bool done = [] {
     K.name = choose();
+#if defined(__APPLE__)
+    const char* own = getenv("PLUMB_GEMM");
+    if (!own || strcmp(own, "own")) useAccelerate(K);
+#endif
     const char* t = getenv("PLUMB_THREADS");
     int n = t ? atoi(t) : 0;
     setThreadCount(n > 0 ? n : (int)std::thread::hardware_concurrency());
@@ -535,7 +544,7 @@ NAPI_MODULE_INIT() {
       ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
       ENTRY(plainCopy), ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Instructions),
       ENTRY(axpy), ENTRY(convolve), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
-      FUSED_ENTRIES DECODE_ENTRIES
+      WHOLES_ENTRIES FUSED_ENTRIES DECODE_ENTRIES
   };
   for (auto& e : all) {
     napi_value f;

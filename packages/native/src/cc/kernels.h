@@ -48,7 +48,7 @@ void frozenRows(const Frozen& f, const int32_t* ids, int64_t count, float* y);
 
 enum UnaryOp : int {
   kAbs, kNeg, kExp, kExpm1, kLog, kLog1p, kSqrt, kRsqrt, kSquare, kSigmoid, kTanh, kRelu, kRelu6, kSoftplus, kReciprocal, kSign,
-  kFloor, kCeil, kRound, kElu, kSelu, kLeakyRelu, kErf, kStep, kClip, kSin, kCos, kGeluTanh, kScale, kUnaryCount
+  kFloor, kCeil, kRound, kElu, kSelu, kLeakyRelu, kErf, kStep, kClip, kSin, kCos, kGeluTanh, kScale, kTan, kAsin, kAcos, kAtan, kSinh, kCosh, kAsinh, kAcosh, kAtanh, kUnaryCount
 };
 enum BinaryOp : int {
   kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kPow, kSquaredDifference, kFloorDiv, kMod, kPrelu, kEluGrad, kBinaryCount
@@ -141,6 +141,20 @@ struct AdamW {
   float beta1, beta2, eps, learningRate, scale, correction1, correction2;
 };
 
+/** x [batch, positions, channels]; mean and r [batch, groups]. */
+struct GroupNorm {
+  int64_t batch, positions, channels, groups;
+  float eps;
+  bool silu;
+};
+struct AdamWParameter {
+  float* p;
+  const float* g;
+  float *m, *v;
+  int64_t n;
+  float decay;  // learning rate included
+};
+
 struct Sampling {
   double temperature, topP, minP;
   int64_t topK;
@@ -170,8 +184,11 @@ struct Kernels {
   void (*gather)(const void* x, const int32_t* ids, void* y, int64_t outer, int64_t n, int64_t count, int64_t inner, int bytes);
   /** y [segments, inner] += x [rows, inner]; rows with a negative id are skipped; y is cleared first. */
   void (*segmentScatter)(const float* x, const int32_t* ids, float* y, int64_t rows, int64_t segments, int64_t inner);
+  void (*groupNorm)(const float* x, const float* w, const float* bias, float* y, float* mean, float* r, const GroupNorm& g);
+  /** dx, dw and db may be null. */
+  void (*groupNormGrad)(const float* dy, const float* x, const float* w, const float* bias, const float* mean, const float* r, float* dx, float* dw, float* db, const GroupNorm& g);
   double (*sumSquares)(const float* x, int64_t n);
-  void (*adamW)(float* p, const float* g, float* m, float* v, int64_t n, float decay, const AdamW& o);
+  void (*adamW)(const AdamWParameter* list, int64_t count, const AdamW& o);
   void (*axpy)(float alpha, const float* x, float* y, int64_t n);  // y += alpha · x
   void (*rmsNorm)(const float* x, const float* w, float* y, float* r, int64_t rows, int64_t n, float eps);
   void (*rmsNormGrad)(const float* dy, const float* x, const float* w, const float* r, float* dx, float* dw, int64_t rows, int64_t n);
@@ -197,19 +214,48 @@ struct Kernels {
   void (*segmentReduceGrad)(const float* dy, const int32_t* cuSeqlens, const uint8_t* mask, float* dx, int64_t segments, int64_t d, bool mean);
 };
 
-/** Images [batch, height, width, channels], filters [height, width, in, out]. */
+/** Images [batch, depth, height, width, channels] and filters [depth, height, width, in, out]; in two dimensions depth is 1. */
 struct Conv {
   int64_t batch, inHeight, inWidth, inChannels, filterHeight, filterWidth, outHeight, outWidth, outChannels;
   int64_t strideHeight, strideWidth, dilationHeight, dilationWidth, padTop, padLeft;
+  int64_t inDepth, filterDepth, outDepth, strideDepth, dilationDepth, padFront;
 };
-void conv2d(const Kernels& K, const Conv& c, const float* x, const float* w, const float* bias, bool relu, float* y);
-void conv2dInputGrad(const Kernels& K, const Conv& c, const float* dy, const float* w, float* dx);
-void conv2dFilterGrad(const Kernels& K, const Conv& c, const float* x, const float* dy, float* dw);
+constexpr int kConvNumbers = 21;
+/** [batch, inHeight, inWidth, channels] to [batch, outHeight, outWidth, channels]: bilinear, or the nearest pixel. */
+struct Resize {
+  int64_t batch, inHeight, inWidth, channels, outHeight, outWidth;
+  bool nearest, alignCorners, halfPixel;
+};
+void convolution(const Kernels& K, const Conv& c, const float* x, const float* w, const float* bias, bool relu, float* y);
+void convolutionInputGrad(const Kernels& K, const Conv& c, const float* dy, const float* w, float* dx);
+void convolutionFilterGrad(const Kernels& K, const Conv& c, const float* x, const float* dy, float* dw);
 void depthwise(const Conv& c, const float* x, const float* w, float* y);
 void depthwiseInputGrad(const Conv& c, const float* dy, const float* w, float* dx);
 void depthwiseFilterGrad(const Conv& c, const float* x, const float* dy, float* dw);
-void pool2d(const Conv& c, const float* x, float* y, int kind);
-void pool2dGrad(const Conv& c, const float* dy, const float* x, float* dx, int kind);
+void pool(const Conv& c, const float* x, float* y, int kind);
+void poolGrad(const Conv& c, const float* dy, const float* x, float* dx, int kind, bool last);
+void resize(const Resize& r, const float* x, float* y);
+void resizeGrad(const Resize& r, const float* dy, float* dx);
+
+// Whole numbers and truth values; what a kernel of wholes.cc is called by is the order of these.
+enum WholeOp : int { kIntAdd, kIntSub, kIntMul, kIntMaximum, kIntMinimum, kIntFloorDiv, kIntMod, kIntSquaredDifference, kWholeCount };
+enum TruthOp : int { kAnd, kOr, kXor };
+void wholeBinary(int op, const int32_t* a, const int32_t* b, int32_t* y, const Walk& w);
+void wholeCompare(int op, const int32_t* a, const int32_t* b, uint8_t* y, const Walk& w);
+void truthBinary(int op, const uint8_t* a, const uint8_t* b, uint8_t* y, const Walk& w);
+/** x [outer, n, inner] -> y [outer, inner]; kSum, kMax, kMin and kProd of ReduceOp. Sums and products wrap at 32 bits. */
+void wholeReduce(int op, const int32_t* x, int32_t* y, int64_t outer, int64_t n, int64_t inner);
+/** Between float32 (0), int32 (1) and bool (2), with JavaScript's rules: fractions cut off, NaN to 0, modulo 2^32. */
+void cast(int from, const void* x, int to, void* y, int64_t n);
+/** y [n] of `bytes` each, all equal to *value. */
+void fill(void* y, const void* value, int bytes, int64_t n);
+/** The k largest of each row in falling order, equal ones by place; NaN counts as the largest. */
+void topK(const float* x, float* values, int32_t* places, int64_t rows, int64_t n, int64_t k);
+/** y = (x − mean)·scale/√(variance + eps) + offset; each parameter repeats with its own period along x. */
+void batchNorm(const float* x, const float* const params[4], const int64_t periods[4], float eps, float* y, int64_t n);
+
+/** macOS: lets Accelerate make the large products; `k` is filled. */
+void useAccelerate(Kernels& k);
 
 void plainCopy(const float* x, float* y, int64_t n);
 

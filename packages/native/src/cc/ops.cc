@@ -8,30 +8,59 @@ using namespace plumb;
 
 namespace {
 constexpr int64_t kBlock = 16384;
+constexpr int64_t kSpan = 1 << 18;           // what one thread takes of a long array: long enough for the prefetchers
+constexpr int64_t kStreamed = 8 << 20;       // outputs from this size on are stored past the caches, which would not hold them anyway
 
-// f(begin, end) over [0, n) in fixed blocks, whose size a caller chooses so that one is a few microseconds of work.
+// f(begin, end) over [0, n) in pieces of whole blocks of `size`; for work in which no result depends on where the pieces are cut.
 template <class F>
 void blocks(int64_t n, int64_t size, const F& f) {
   if (n <= 0) return;
   const int64_t tasks = cdiv(n, size);
-  parallelIf(tasks >= 4, tasks, [&](int64_t t) { f(t * size, imin(n, (t + 1) * size)); });
+  // A few blocks a task where there are many: at most a span of floats, and enough tasks that no thread waits long for the last.
+  const int64_t group = imax(1, imin(kSpan / kBlock, tasks / (8 * plumb::threadCount())));
+  parallelIf(tasks >= 4, cdiv(tasks, group), [&](int64_t t) {
+    f(t * group * size, imin(n, (t + 1) * group * size));
+    streamed();
+  });
 }
 
+// y[i] = g(i) over [i, end), g(i, n) at the ends: whole vectors at addresses that are multiples of their size.
+template <class G>
+INLINE void emit(float* y, int64_t i, int64_t end, bool past, const G& g) {
+  if (end - i >= 8 * W) {
+    const int head = (int)(-((intptr_t)(y + i) >> 2) & (W - 1));
+    if (head) storen(y + i, g(i, head), head);
+    i += head;
+    if (past) {
+      for (; i + 2 * W <= end; i += 2 * W) {
+        stream(y + i, g(i, W));
+        stream(y + i + W, g(i + W, W));
+      }
+    } else
+      for (; i + 2 * W <= end; i += 2 * W) {
+        store(y + i, g(i, W));
+        store(y + i + W, g(i + W, W));
+      }
+  }
+  for (; i + W <= end; i += W) store(y + i, g(i, W));
+  if (i < end) storen(y + i, g(i, (int)(end - i)), (int)(end - i));
+}
+INLINE vf ld(const float* p, int n) { return n == W ? load(p) : loadn(p, n); }
+
 template <class F>
-INLINE void mapRange(const float* x, float* y, int64_t i, int64_t end, const F& f) {
-  for (; i + W <= end; i += W) store(y + i, f(load(x + i)));
-  if (i < end) storen(y + i, f(loadn(x + i, (int)(end - i))), (int)(end - i));
+INLINE void mapRange(const float* x, float* y, int64_t i, int64_t end, const F& f, bool past = false) {
+  emit(y, i, end, past, [&](int64_t j, int n) __attribute__((always_inline)) { return f(ld(x + j, n)); });
 }
 template <class F>
 void map(const float* x, float* y, int64_t n, const F& f) {
-  blocks(n, kBlock, [&](int64_t i, int64_t end) { mapRange(x, y, i, end, f); });
+  const bool past = n >= kStreamed && x != y;
+  blocks(n, kBlock, [&](int64_t i, int64_t end) { mapRange(x, y, i, end, f, past); });
 }
-template <float (*g)(float)>
-INLINE vf lanes(vf x) {
-  for (int i = 0; i < W; i++) x[i] = g(x[i]);
+template <double (*g)(double)>
+INLINE vf lanes(vf x) {  // in double precision and rounded once, as JavaScript does
+  for (int i = 0; i < W; i++) x[i] = (float)g((double)x[i]);
   return x;
 }
-
 INLINE vf vgelu(vf x) {
   vf u = set1(0.7978845608028654f) * fma(x * x * x, set1(0.044715f), x);
   return 0.5f * x * (1.f + vtanh(u));
@@ -65,9 +94,18 @@ void unary(int op, const float* x, float* y, int64_t n, float p0, float p1) {
     case kErf: return map(x, y, n, [](vf a) { return verf(a); });
     case kStep: return map(x, y, n, [=](vf a) { return sel(a != a, nan, sel(a > 0.f, one, set1(p0))); });
     case kClip: return map(x, y, n, [=](vf a) { return sel(a > p1, set1(p1), sel(a < p0, set1(p0), a)); });
-    case kSin: return map(x, y, n, [](vf a) { return lanes<sinf>(a); });
-    case kCos: return map(x, y, n, [](vf a) { return lanes<cosf>(a); });
+    case kSin: return map(x, y, n, [](vf a) { return vsinus(a, 0); });
+    case kCos: return map(x, y, n, [](vf a) { return vsinus(a, 1); });
     case kGeluTanh: return map(x, y, n, [](vf a) { return vgelu(a); });
+    case kTan: return map(x, y, n, [](vf a) { return lanes<tan>(a); });
+    case kAsin: return map(x, y, n, [](vf a) { return lanes<asin>(a); });
+    case kAcos: return map(x, y, n, [](vf a) { return lanes<acos>(a); });
+    case kAtan: return map(x, y, n, [](vf a) { return lanes<atan>(a); });
+    case kSinh: return map(x, y, n, [](vf a) { return lanes<sinh>(a); });
+    case kCosh: return map(x, y, n, [](vf a) { return lanes<cosh>(a); });
+    case kAsinh: return map(x, y, n, [](vf a) { return lanes<asinh>(a); });
+    case kAcosh: return map(x, y, n, [](vf a) { return lanes<acosh>(a); });
+    case kAtanh: return map(x, y, n, [](vf a) { return lanes<atanh>(a); });
     case kScale: return map(x, y, n, [=](vf a) { return fma(a, set1(p0), set1(p1)); });
   }
 }
@@ -95,10 +133,11 @@ void walkRows(const Walk& w, const F& f) {
   for (int d = 0; d < w.rank - 1; d++) outer *= w.dims[d];
   if (inner == 0 || outer == 0) return;
   if (inner >= kBlock) {
-    const int64_t per = cdiv(inner, kBlock);
+    const int64_t piece = imax(kBlock, imin(kSpan, cdiv(cdiv(outer * inner, 8 * plumb::threadCount()), kBlock) * kBlock)), per = cdiv(inner, piece);
     parallel(outer * per, [&](int64_t t) {
-      int64_t row = t / per, i = (t - row * per) * kBlock;
-      f(rowOf(w, row), row * inner, i, imin(inner, i + kBlock));
+      int64_t row = t / per, i = (t - row * per) * piece;
+      f(rowOf(w, row), row * inner, i, imin(inner, i + piece));
+      streamed();
     });
   } else {
     blocks(outer, cdiv(kBlock, inner), [&](int64_t r, int64_t end) {
@@ -106,48 +145,41 @@ void walkRows(const Walk& w, const F& f) {
     });
   }
 }
+INLINE int64_t sizeOf(const Walk& w) {
+  int64_t n = 1;
+  for (int d = 0; d < w.rank; d++) n *= w.dims[d];
+  return n;
+}
 
-// Calls out(index, f(a, b), lanes) over a broadcast pair.
+// each(row offset of the output, begin, end, g(j, n) = f(a, b) at j of this row) over the rows of a broadcast pair.
 template <class F, class S>
-INLINE void zip(const float* a, const float* b, const Walk& w, const F& f, const S& out) {
+INLINE void zip(const float* a, const float* b, const Walk& w, const F& f, const S& each) {
   const bool av = w.a[w.rank - 1] != 0, bv = w.b[w.rank - 1] != 0;
   walkRows(w, [&](Row r, int64_t o, int64_t i, int64_t end) {
     const float *pa = a + r.a, *pb = b + r.b;
-    if (av && bv) {
-      for (; i + W <= end; i += W) out(o + i, f(load(pa + i), load(pb + i)), W);
-      if (i < end) out(o + i, f(loadn(pa + i, (int)(end - i)), loadn(pb + i, (int)(end - i))), (int)(end - i));
-    } else if (av) {
-      vf y = set1(*pb);
-      for (; i + W <= end; i += W) out(o + i, f(load(pa + i), y), W);
-      if (i < end) out(o + i, f(loadn(pa + i, (int)(end - i)), y), (int)(end - i));
+    if (av && bv) each(o, i, end, [=](int64_t j, int n) __attribute__((always_inline)) { return f(ld(pa + j, n), ld(pb + j, n)); });
+    else if (av) {
+      const vf y = set1(*pb);
+      each(o, i, end, [=](int64_t j, int n) __attribute__((always_inline)) { return f(ld(pa + j, n), y); });
+    } else if (bv) {
+      const vf x = set1(*pa);
+      each(o, i, end, [=](int64_t j, int n) __attribute__((always_inline)) { return f(x, ld(pb + j, n)); });
     } else {
-      vf x = set1(*pa);
-      if (bv) {
-        for (; i + W <= end; i += W) out(o + i, f(x, load(pb + i)), W);
-        if (i < end) out(o + i, f(x, loadn(pb + i, (int)(end - i))), (int)(end - i));
-      } else {
-        auto y = f(x, set1(*pb));
-        for (; i < end; i += W) out(o + i, y, (int)imin(W, end - i));
-      }
+      const auto y = f(set1(*pa), set1(*pb));
+      each(o, i, end, [=](int64_t, int) __attribute__((always_inline)) { return y; });
     }
   });
 }
 template <class F>
 void zipFloat(const float* a, const float* b, float* y, const Walk& w, const F& f) {
-  zip(a, b, w, f, [=](int64_t i, vf v, int n) {
-    if (n == W) store(y + i, v);
-    else storen(y + i, v, n);
-  });
+  const bool past = sizeOf(w) >= kStreamed && y != a && y != b;
+  zip(a, b, w, f, [=](int64_t o, int64_t i, int64_t end, auto g) __attribute__((always_inline)) { emit(y + o, i, end, past, g); });
 }
 INLINE vf vmod(vf a, vf b) {
   for (int i = 0; i < W; i++) {
     double x = a[i], y = b[i], r = fmod(x, y);
     a[i] = (float)(((x < 0 && y < 0) || (x >= 0 && y >= 0)) ? r : fmod(r + y, y));
   }
-  return a;
-}
-INLINE vf vpow(vf a, vf b) {
-  for (int i = 0; i < W; i++) a[i] = (float)pow((double)a[i], (double)b[i]);
   return a;
 }
 void binary(int op, const float* a, const float* b, float* y, const Walk& w) {
@@ -173,11 +205,20 @@ void binary(int op, const float* a, const float* b, float* y, const Walk& w) {
   }
 }
 typedef uint8_t vb __attribute__((vector_size(W)));
+INLINE void storeBool(uint8_t* y, vi m, int n) {
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+  _mm_mask_storeu_epi8(y, (__mmask16)((1u << n) - 1), _mm_maskz_set1_epi8(_mm512_movepi32_mask((__m512i)m), 1));
+#else
+  vb v = __builtin_convertvector(m & 1, vb);
+  memcpy(y, &v, (size_t)n);
+#endif
+}
 template <class F>
 void zipBool(const float* a, const float* b, uint8_t* y, const Walk& w, const F& f) {
-  zip(a, b, w, f, [=](int64_t i, vi m, int n) {
-    vb v = __builtin_convertvector(m & 1, vb);
-    memcpy(y + i, &v, (size_t)n);
+  zip(a, b, w, f, [=](int64_t o, int64_t i, int64_t end, auto g) __attribute__((always_inline)) {
+    uint8_t* d = y + o;
+    for (; i + W <= end; i += W) storeBool(d + i, g(i, W), W);
+    if (i < end) storeBool(d + i, g(i, (int)(end - i)), (int)(end - i));
   });
 }
 void compare(int op, const float* a, const float* b, uint8_t* y, const Walk& w) {
@@ -192,8 +233,13 @@ void compare(int op, const float* a, const float* b, uint8_t* y, const Walk& w) 
 }
 void select(const uint8_t* m, const float* a, const float* b, float* y, int64_t rows, int64_t inner) {
   if (inner == 1) {
+    const bool past = rows >= kStreamed;
     blocks(rows, kBlock, [&](int64_t i, int64_t end) {
-      for (; i < end; i++) y[i] = m[i] ? a[i] : b[i];
+      emit(y, i, end, past, [=](int64_t j, int n) __attribute__((always_inline)) {
+        vb c = {};
+        memcpy(&c, m + j, (size_t)n);
+        return sel(__builtin_convertvector(c, vi) != 0, ld(a + j, n), ld(b + j, n));
+      });
     });
   } else {
     blocks(rows, cdiv(kBlock, imax(1, inner)), [&](int64_t r, int64_t end) {
@@ -245,17 +291,15 @@ struct Prod {
 
 template <class R>
 INLINE float reduceRange(const float* x, int64_t n) {
-  vf s0 = R::start(), s1 = s0, s2 = s0, s3 = s0;
+  vf s[8] = {R::start(), R::start(), R::start(), R::start(), R::start(), R::start(), R::start(), R::start()};
   int64_t i = 0;
-  for (; i + 4 * W <= n; i += 4 * W) {
-    s0 = R::step(s0, load(x + i));
-    s1 = R::step(s1, load(x + i + W));
-    s2 = R::step(s2, load(x + i + 2 * W));
-    s3 = R::step(s3, load(x + i + 3 * W));
-  }
-  for (; i + W <= n; i += W) s0 = R::step(s0, load(x + i));
-  if (i < n) s1 = R::step(s1, R::pad(loadn(x + i, (int)(n - i)), (int)(n - i)));
-  return R::finish(R::join(R::join(s0, s1), R::join(s2, s3)));
+  for (; i + 8 * W <= n; i += 8 * W)
+    for (int q = 0; q < 8; q++) s[q] = R::step(s[q], load(x + i + q * W));
+  for (int q = 0; i + W <= n; i += W, q++) s[q & 7] = R::step(s[q & 7], load(x + i));
+  if (i < n) s[7] = R::step(s[7], R::pad(loadn(x + i, (int)(n - i)), (int)(n - i)));
+  for (int h = 4; h > 0; h >>= 1)
+    for (int q = 0; q < h; q++) s[q] = R::join(s[q], s[q + h]);
+  return R::finish(s[0]);
 }
 
 template <class R>
@@ -269,9 +313,11 @@ void reduceAs(const float* x, float* y, int64_t outer, int64_t n, int64_t inner,
       return;
     }
     float* part = (float*)scratch(3, (size_t)(outer * per) * 4);
-    parallel(outer * per, [&](int64_t t) {
-      int64_t r = t / per, i = (t - r * per) * size;
-      part[t] = reduceRange<R>(x + r * n + i, imin(size, n - i));
+    blocks(outer * per, 2, [&](int64_t t, int64_t end) {
+      for (; t < end; t++) {
+        int64_t r = t / per, i = (t - r * per) * size;
+        part[t] = reduceRange<R>(x + r * n + i, imin(size, n - i));
+      }
     });
     for (int64_t r = 0; r < outer; r++) y[r] = reduceRange<R>(part + r * per, per) * scale;
     return;
@@ -280,28 +326,42 @@ void reduceAs(const float* x, float* y, int64_t outer, int64_t n, int64_t inner,
   const int64_t wide = 1024, tiles = cdiv(inner, wide);
   const int64_t size = imax(32, imin(256, 65536 / imin(inner, wide))), per = cdiv(imax(n, 1), size);
   float* part = per > 1 ? (float*)scratch(3, (size_t)(outer * per * inner) * 4) : y;
-  parallelIf(outer * n * inner >= 65536, outer * per * tiles, [&](int64_t t) {
-    int64_t tile = t % tiles, b = t / tiles, o = b / per, r0 = (b - o * per) * size, r1 = imin(n, r0 + size);
-    int64_t j = tile * wide, end = imin(inner, j + wide);
-    float* d = part + b * inner;
-    const float s = per > 1 ? 1.f : scale;
-    for (; j < end; j += 4 * W) {
-      const int lanes = (int)imin(4 * W, end - j);
-      vf acc[4] = {R::start(), R::start(), R::start(), R::start()};
-      for (int64_t r = r0; r < r1;) {  // chains of 32 rows, then their sums
-        const int64_t stop = imin(r1, r + 32);
-        vf c[4] = {R::start(), R::start(), R::start(), R::start()};
-        const float* p = x + (o * n + r) * inner + j;
-        if (lanes == 4 * W) {
-          for (; r < stop; r++, p += inner)
-            for (int q = 0; q < 4; q++) c[q] = R::step(c[q], load(p + q * W));
-        } else {
-          for (; r < stop; r++, p += inner)
-            for (int q = 0; q * W < lanes; q++) c[q] = R::step(c[q], loadn(p + q * W, lanes - q * W < W ? lanes - q * W : W));
+  const int64_t tasks = outer * per * tiles, group = imax(1, kSpan / 4 / (imin(n, size) * imin(inner, wide)));
+  parallelIf(outer * n * inner >= 65536, cdiv(tasks, group), [&](int64_t task) {
+    float acc[wide], chain[wide];
+    for (int64_t t = task * group; t < imin(tasks, (task + 1) * group); t++) {
+      const int64_t tile = t % tiles, b = t / tiles, o = b / per, r0 = (b - o * per) * size, r1 = imin(n, r0 + size);
+      const int64_t from = tile * wide, cols = imin(inner, from + wide) - from;
+      const float* p = x + (o * n + r0) * inner + from;
+      for (int64_t r = r0; r < r1;) {  // chains of 32 rows, then their sums; eight rows at a time, along the row
+        const int64_t stop = imin(r1, r + 32), begin = r;
+        for (; r < stop;) {
+          const int rows = (int)imin(8, stop - r);
+          const bool opens = r == begin;
+          int64_t j = 0;
+          if (rows == 8)
+            for (; j + W <= cols; j += W) {
+              vf c = opens ? R::start() : load(chain + j);
+              for (int q = 0; q < 8; q++) c = R::step(c, load(p + q * inner + j));
+              store(chain + j, c);
+            }
+          for (; j < cols; j += W) {
+            const int k = (int)imin(W, cols - j);
+            vf c = opens ? R::start() : load(chain + j);
+            for (int q = 0; q < rows; q++) c = R::step(c, loadn(p + q * inner + j, k));
+            store(chain + j, c);
+          }
+          p += rows * inner;
+          r += rows;
         }
-        for (int q = 0; q < 4; q++) acc[q] = R::join(acc[q], c[q]);
+        for (int64_t j = 0; j < cols; j += W) store(acc + j, R::join(begin == r0 ? R::start() : load(acc + j), load(chain + j)));
       }
-      for (int q = 0; q * W < lanes; q++) storen(d + j + q * W, acc[q] * s, lanes - q * W < W ? lanes - q * W : W);
+      float* d = part + b * inner + from;
+      const float s = per > 1 ? 1.f : scale;
+      for (int64_t j = 0; j < cols; j += W) {
+        const int k = (int)imin(W, cols - j);
+        storen(d + j, (n > 0 ? load(acc + j) : R::start()) * s, k);
+      }
     }
   });
   if (per > 1)
@@ -328,87 +388,124 @@ void reduce(int op, const float* x, float* y, int64_t outer, int64_t n, int64_t 
     }
   }
 }
-void argReduce(bool max, const float* x, int32_t* y, int64_t outer, int64_t n, int64_t inner) {
-  blocks(outer * inner, cdiv(kBlock, imax(1, n)), [&](int64_t t, int64_t end) {
+// The first place of the largest (smallest) of n numbers, with NaN passed over unless it comes first, as in tfjs.
+template <bool max>
+INLINE int32_t argRange(const float* p, int64_t n) {
+  vf best[2] = {set1(p[0]), set1(p[0])};
+  vi at[2] = {}, here[2] = {iota(), iota() + W};
+  int64_t i = 0;
+  for (; i + 2 * W <= n; i += 2 * W)
+    for (int q = 0; q < 2; q++) {
+      vf x = load(p + i + q * W);
+      vi better = max ? x > best[q] : x < best[q];
+      best[q] = sel(better, x, best[q]);
+      at[q] = better ? here[q] : at[q];
+      here[q] += 2 * W;
+    }
+  float top = p[0];
+  int32_t where = 0;
+  for (int q = 0; q < 2; q++)
+    for (int l = 0; l < W; l++) {
+      const float x = best[q][l];
+      if ((max ? x > top : x < top) || (x == top && at[q][l] < where)) top = x, where = at[q][l];
+    }
+  for (; i < n; i++)
+    if (max ? p[i] > top : p[i] < top) top = p[i], where = (int32_t)i;
+  return where;
+}
+template <bool max>
+void argReduceAs(const float* x, int32_t* y, int64_t outer, int64_t n, int64_t inner) {
+  if (inner == 1) {
+    blocks(outer, cdiv(kBlock, imax(1, n)), [&](int64_t r, int64_t end) {
+      for (; r < end; r++) y[r] = argRange<max>(x + r * n, n);
+    });
+    return;
+  }
+  const int64_t tiles = cdiv(inner, W);
+  blocks(outer * tiles, cdiv(kBlock, imax(1, n) * W), [&](int64_t t, int64_t end) {
     for (; t < end; t++) {
-      int64_t o = t / inner, j = t - o * inner;
+      const int64_t o = t / tiles, j = (t - o * tiles) * W;
+      const int k = (int)imin(W, inner - j);
       const float* p = x + o * n * inner + j;
-      float best = p[0];
-      int32_t at = 0;
+      vf best = ld(p, k);
+      vi at = {};
       for (int64_t i = 1; i < n; i++) {
-        float v = p[i * inner];
-        if (max ? v > best : v < best) {
-          best = v;
-          at = (int32_t)i;
-        }
+        vf v = ld(p + i * inner, k);
+        vi better = max ? v > best : v < best;
+        best = sel(better, v, best);
+        at = better ? set1i((int32_t)i) : at;
       }
-      y[t] = at;
+      memcpy(y + o * inner + j, &at, (size_t)k * 4);
     }
   });
+}
+void argReduce(bool max, const float* x, int32_t* y, int64_t outer, int64_t n, int64_t inner) {
+  if (max) argReduceAs<true>(x, y, outer, n, inner);
+  else argReduceAs<false>(x, y, outer, n, inner);
 }
 
 // --- rows -----------------------------------------------------------------------------------------------------------------------
 // Sum of exp(x − m) over a row, written to y unless null.
 INLINE float expSum(const float* x, float* y, int64_t n, float m) {
-  vf s0 = {}, s1 = {}, mv = set1(m);
+  vf s[4] = {}, mv = set1(m);
   int64_t i = 0;
-  for (; i + 2 * W <= n; i += 2 * W) {
-    vf e0 = vexp(load(x + i) - mv), e1 = vexp(load(x + i + W) - mv);
-    if (y) {
-      store(y + i, e0);
-      store(y + i + W, e1);
+  for (; i + 4 * W <= n; i += 4 * W)
+    for (int q = 0; q < 4; q++) {
+      prefetch(x + n + i + q * W);  // the next row comes while this one is computed
+      vf e = vexp(load(x + i + q * W) - mv);
+      if (y) store(y + i + q * W, e);
+      s[q] = s[q] + e;
     }
-    s0 = s0 + e0;
-    s1 = s1 + e1;
-  }
-  for (; i < n; i += W) {
+  for (int q = 0; i < n; i += W, q++) {
     int k = (int)imin(W, n - i);
-    vf e = keep(vexp(loadn(x + i, k) - mv), k, 0);
+    vf e = keep(vexp(ld(x + i, k) - mv), k, 0);
     if (y) storen(y + i, e, k);
-    s0 = s0 + e;
+    s[q & 3] = s[q & 3] + e;
   }
-  return hsum(s0 + s1);
+  return hsum((s[0] + s[1]) + (s[2] + s[3]));
 }
 INLINE float flog(float x) { return vlog(set1(x))[0]; }
 void softmax(const float* x, float* y, int64_t rows, int64_t n, bool log) {
   if (n == 0) return;
-  blocks(rows, cdiv(kBlock / 4, n), [&](int64_t r, int64_t end) {
+  const bool past = rows * n >= kStreamed && n >= 128 && n <= kBlock && x != y;
+  blocks(rows, cdiv(kBlock, n), [&](int64_t r, int64_t end) {
+    float* t = past && !log ? (float*)scratch(4, (size_t)n * 4) : nullptr;
     for (; r < end; r++) {
       const float* p = x + r * n;
       float* q = y + r * n;
       float m = reduceRange<Max>(p, n);
       if (log) {
         float l = m + flog(expSum(p, nullptr, n, m));
-        mapRange(p, q, 0, n, [=](vf a) { return a - l; });
+        mapRange(p, q, 0, n, [=](vf a) { return a - l; }, past);
       } else {
-        float s = 1.f / expSum(p, q, n, m);
-        mapRange(q, q, 0, n, [=](vf a) { return a * s; });
+        float* e = t ? t : q;
+        float s = 1.f / expSum(p, e, n, m);
+        mapRange(e, q, 0, n, [=](vf a) { return a * s; }, past);
       }
     }
   });
 }
 void softmaxGrad(const float* y, const float* dy, float* dx, int64_t rows, int64_t n, bool log) {
-  blocks(rows, cdiv(kBlock / 4, imax(1, n)), [&](int64_t r, int64_t end) {
+  const bool past = rows * n >= kStreamed && n >= 128 && dx != y && dx != dy;
+  blocks(rows, cdiv(kBlock, imax(1, n)), [&](int64_t r, int64_t end) {
     for (; r < end; r++) {
       const float *p = y + r * n, *g = dy + r * n;
-      float* d = dx + r * n;
-      vf s = {};
+      vf s[4] = {};
       int64_t i = 0;
-      for (; i < n; i += W) {
+      for (; i + 4 * W <= n; i += 4 * W)
+        for (int q = 0; q < 4; q++) s[q] = log ? s[q] + load(g + i + q * W) : fma(load(g + i + q * W), load(p + i + q * W), s[q]);
+      for (int q = 0; i < n; i += W, q++) {
         int k = (int)imin(W, n - i);
-        s = log ? s + loadn(g + i, k) : fma(loadn(g + i, k), loadn(p + i, k), s);
+        s[q & 3] = log ? s[q & 3] + ld(g + i, k) : fma(ld(g + i, k), ld(p + i, k), s[q & 3]);
       }
-      float t = hsum(s);
-      for (i = 0; i < n; i += W) {
-        int k = (int)imin(W, n - i);
-        vf a = loadn(p + i, k), b = loadn(g + i, k);
-        storen(d + i, log ? b - vexp(a) * t : a * (b - t), k);
-      }
+      const float t = hsum((s[0] + s[1]) + (s[2] + s[3]));
+      if (log) emit(dx + r * n, 0, n, past, [=](int64_t j, int k) __attribute__((always_inline)) { return ld(g + j, k) - vexp(ld(p + j, k)) * t; });
+      else emit(dx + r * n, 0, n, past, [=](int64_t j, int k) __attribute__((always_inline)) { return ld(p + j, k) * (ld(g + j, k) - t); });
     }
   });
 }
 void logSumExp(const float* x, float* y, int64_t rows, int64_t n) {
-  blocks(rows, cdiv(kBlock / 4, imax(1, n)), [&](int64_t r, int64_t end) {
+  blocks(rows, cdiv(kBlock, imax(1, n)), [&](int64_t r, int64_t end) {
     for (; r < end; r++) {
       float m = reduceRange<Max>(x + r * n, n);
       float a = m - m == 0 ? m : 0;  // all −∞ gives −∞, and +∞ gives +∞
@@ -433,6 +530,23 @@ void cumsum(const float* x, float* y, int64_t outer, int64_t n, bool exclusive, 
 }
 
 // --- copies ---------------------------------------------------------------------------------------------------------------------
+typedef uint32_t v4 __attribute__((vector_size(16)));
+typedef uint32_t v4u __attribute__((vector_size(16), aligned(4), may_alias));
+// Four columns of x, n rows `sx` apart, to four rows of y, `sy` apart.
+INLINE void turn4(const uint32_t* x, int64_t sx, uint32_t* y, int64_t sy, int64_t n) {
+  int64_t l = 0;
+  for (; l + 4 <= n; l += 4, x += 4 * sx) {
+    const v4 r0 = *(const v4u*)x, r1 = *(const v4u*)(x + sx), r2 = *(const v4u*)(x + 2 * sx), r3 = *(const v4u*)(x + 3 * sx);
+    const v4 lo01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), hi01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+    const v4 lo23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5), hi23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+    *(v4u*)(y + l) = __builtin_shufflevector(lo01, lo23, 0, 1, 4, 5);
+    *(v4u*)(y + sy + l) = __builtin_shufflevector(lo01, lo23, 2, 3, 6, 7);
+    *(v4u*)(y + 2 * sy + l) = __builtin_shufflevector(hi01, hi23, 0, 1, 4, 5);
+    *(v4u*)(y + 3 * sy + l) = __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7);
+  }
+  for (; l < n; l++, x += sx)
+    for (int q = 0; q < 4; q++) y[q * sy + l] = x[q];
+}
 // y's strides are `b`; along the innermost axis y is contiguous.
 template <class T>
 void copyAs(const T* x, T* y, const Walk& w) {
@@ -458,10 +572,11 @@ void copyAs(const T* x, T* y, const Walk& w) {
       others[count++] = d;
       rest *= w.dims[d];
     }
-  const int64_t T1 = 32, na = w.dims[across], nl = w.dims[last], tl = cdiv(nl, T1), ta = cdiv(na, T1);
+  const int64_t T1 = 64, na = w.dims[across], nl = w.dims[last], tl = cdiv(nl, T1), ta = cdiv(na, T1);
   const int64_t sy = w.b[across];
-  parallelIf(rest * tl * ta >= 64, cdiv(rest * tl * ta, 16), [&](int64_t task) {
-    for (int64_t t = task * 16; t < imin(rest * tl * ta, (task + 1) * 16); t++) {
+  parallelIf(rest * tl * ta >= 16, cdiv(rest * tl * ta, 4), [&](int64_t task) {
+    T tile[T1 * T1];
+    for (int64_t t = task * 4; t < imin(rest * tl * ta, (task + 1) * 4); t++) {
       int64_t l0 = t % tl * T1, a0 = t / tl % ta * T1, o = t / (tl * ta), ox = 0, oy = 0;
       for (int c = count - 1; c >= 0; c--) {
         int64_t d = others[c], q = o / w.dims[d], i = o - q * w.dims[d];
@@ -469,11 +584,16 @@ void copyAs(const T* x, T* y, const Walk& w) {
         oy += i * w.b[d];
         o = q;
       }
-      const int64_t l1 = imin(nl, l0 + T1), a1 = imin(na, a0 + T1);
-      for (int64_t a = a0; a < a1; a++) {
-        T* d = y + oy + a * sy;
-        const T* p = x + ox + a;
-        for (int64_t l = l0; l < l1; l++) d[l] = p[l * s];
+      const int64_t nl1 = imin(T1, nl - l0), na1 = imin(T1, na - a0);
+      // Whole lines in, turned where they lie together, whole lines out: strides that are powers of two would meet in one set of the cache.
+      for (int64_t l = 0; l < nl1; l++) memcpy(tile + l * T1, x + ox + (l0 + l) * s + a0, (size_t)na1 * sizeof(T));
+      int64_t a = 0;
+      if (sizeof(T) == 4)
+        for (; a + 4 <= na1; a += 4) turn4((const uint32_t*)tile + a, T1, (uint32_t*)y + oy + (a0 + a) * sy + l0, sy, nl1);
+      for (; a < na1; a++) {
+        T* d = y + oy + (a0 + a) * sy + l0;
+        const T* p = tile + a;
+        for (int64_t l = 0; l < nl1; l++) d[l] = p[l * T1];
       }
     }
   });
@@ -508,8 +628,10 @@ void segmentScatter(const float* x, const int32_t* ids, float* y, int64_t rows, 
   blocks(segments, imax(1, kBlock / imax(1, inner)), [&](int64_t s, int64_t end) {
     for (; s < end; s++) {
       float* d = y + s * inner;
-      memset(d, 0, (size_t)inner * 4);
-      for (int32_t i = begin[s]; i < begin[s + 1]; i++) {
+      int32_t i = begin[s];
+      if (i == begin[s + 1]) memset(d, 0, (size_t)inner * 4);
+      else memcpy(d, x + order[i++] * inner, (size_t)inner * 4);
+      for (; i < begin[s + 1]; i++) {
         const float* p = x + order[i] * inner;
         int64_t j = 0;
         for (; j + W <= inner; j += W) store(d + j, load(d + j) + load(p + j));
@@ -519,36 +641,179 @@ void segmentScatter(const float* x, const int32_t* ids, float* y, int64_t rows, 
   });
 }
 
+// --- group normalization ----------------------------------------------------------------------------------------------------------
+// x [batch, positions, channels]. What is summed over positions is summed a channel at a time, in blocks of 64 positions, and the blocks'
+// sums in their order.
+constexpr int64_t kPositions = 64;
+// sums[batch][block][which][channels] of f(c, k, x at c, offset) over the positions of each block, for `count` sums.
+template <int count, class F>
+void channelSums(int64_t batch, int64_t positions, int64_t channels, float* sums, const F& f) {
+  const int64_t per = cdiv(positions, kPositions);
+  blocks(batch * per, imax(1, kBlock / (kPositions * channels)), [&](int64_t t, int64_t end) {
+    for (; t < end; t++) {
+      const int64_t b = t / per, p0 = (t - b * per) * kPositions, p1 = imin(positions, p0 + kPositions);
+      float* s = sums + t * count * channels;
+      memset(s, 0, (size_t)(count * channels) * 4);
+      for (int64_t p = p0; p < p1; p++)
+        for (int64_t c = 0; c < channels; c += W) {
+          const int k = (int)imin(W, channels - c);
+          vf v[count];
+          f(b, (b * positions + p) * channels + c, c, k, v);
+          for (int q = 0; q < count; q++) storen(s + q * channels + c, ld(s + q * channels + c, k) + v[q], k);
+        }
+    }
+  });
+}
+// The sum over the blocks of one sum of one channel.
+INLINE double overBlocks(const float* sums, int64_t b, int64_t per, int count, int which, int64_t channels, int64_t c) {
+  double s = 0;
+  for (int64_t i = 0; i < per; i++) s += sums[((b * per + i) * count + which) * channels + c];
+  return s;
+}
+void groupNorm(const float* x, const float* w, const float* bias, float* y, float* mean, float* r, const GroupNorm& g) {
+  const int64_t C = g.channels, per = cdiv(g.positions, kPositions), wide = C / g.groups;
+  const double n = (double)(g.positions * wide);
+  float* sums = (float*)scratch(3, (size_t)(g.batch * per * C + 2 * g.batch * C) * 4);
+  float *m = sums + g.batch * per * C, *a = m + g.batch * C;  // each channel's mean and factor
+  channelSums<1>(g.batch, g.positions, C, sums, [=](int64_t, int64_t at, int64_t, int k, vf* v) __attribute__((always_inline)) { v[0] = ld(x + at, k); });
+  for (int64_t b = 0; b < g.batch; b++)
+    for (int64_t q = 0; q < g.groups; q++) {
+      double s = 0;
+      for (int64_t c = q * wide; c < (q + 1) * wide; c++) s += overBlocks(sums, b, per, 1, 0, C, c);
+      mean[b * g.groups + q] = (float)(s / n);
+      for (int64_t c = q * wide; c < (q + 1) * wide; c++) m[b * C + c] = mean[b * g.groups + q];
+    }
+  channelSums<1>(g.batch, g.positions, C, sums, [=](int64_t b, int64_t at, int64_t c, int k, vf* v) __attribute__((always_inline)) {
+    vf d = ld(x + at, k) - ld(m + b * C + c, k);
+    v[0] = d * d;
+  });
+  for (int64_t b = 0; b < g.batch; b++)
+    for (int64_t q = 0; q < g.groups; q++) {
+      double s = 0;
+      for (int64_t c = q * wide; c < (q + 1) * wide; c++) s += overBlocks(sums, b, per, 1, 0, C, c);
+      r[b * g.groups + q] = (float)(1. / sqrt(s / n + (double)g.eps));
+      for (int64_t c = q * wide; c < (q + 1) * wide; c++) a[b * C + c] = r[b * g.groups + q] * w[c];
+    }
+  blocks(g.batch * g.positions, cdiv(kBlock, C), [&](int64_t p, int64_t end) {
+    for (; p < end; p++) {
+      const float *mb = m + p / g.positions * C, *ab = a + p / g.positions * C, *px = x + p * C;
+      emit(y + p * C, 0, C, false, [&](int64_t c, int k) __attribute__((always_inline)) {
+        vf z = fma(ld(px + c, k) - ld(mb + c, k), ld(ab + c, k), ld(bias + c, k));
+        return g.silu ? z * vsigmoid(z) : z;
+      });
+    }
+  });
+}
+void groupNormGrad(const float* dy, const float* x, const float* w, const float* bias, const float* mean, const float* r, float* dx, float* dw, float* db, const GroupNorm& g) {
+  const int64_t C = g.channels, per = cdiv(g.positions, kPositions), wide = C / g.groups;
+  const double n = (double)(g.positions * wide);
+  float* sums = (float*)scratch(3, (size_t)(2 * g.batch * per * C + 4 * g.batch * C) * 4);
+  float *m = sums + 2 * g.batch * per * C, *a = m + g.batch * C, *m1 = a + g.batch * C, *m2 = m1 + g.batch * C;
+  for (int64_t i = 0; i < g.batch * C; i++) {
+    const int64_t q = i / C * g.groups + i % C / wide;
+    m[i] = mean[q];
+    a[i] = r[q];
+  }
+  // The normalized input h, and the gradient dz before the activation.
+  auto both = [=](int64_t b, int64_t at, int64_t c, int k, vf& h, vf& dz) __attribute__((always_inline)) {
+    h = (ld(x + at, k) - ld(m + b * C + c, k)) * ld(a + b * C + c, k);
+    dz = ld(dy + at, k);
+    if (g.silu) {
+      vf z = fma(h, ld(w + c, k), ld(bias + c, k)), s = vsigmoid(z);
+      dz = dz * (s * (1.f + z * (1.f - s)));
+    }
+  };
+  channelSums<2>(g.batch, g.positions, C, sums, [=](int64_t b, int64_t at, int64_t c, int k, vf* v) __attribute__((always_inline)) {
+    vf h, dz;
+    both(b, at, c, k, h, dz);
+    v[0] = dz;
+    v[1] = dz * h;
+  });
+  if (dw || db)
+    for (int64_t c = 0; c < C; c++) {
+      double sw = 0, sb = 0;
+      for (int64_t b = 0; b < g.batch; b++) sb += overBlocks(sums, b, per, 2, 0, C, c), sw += overBlocks(sums, b, per, 2, 1, C, c);
+      if (dw) dw[c] = (float)sw;
+      if (db) db[c] = (float)sb;
+    }
+  if (!dx) return;
+  for (int64_t b = 0; b < g.batch; b++)
+    for (int64_t q = 0; q < g.groups; q++) {
+      double s1 = 0, s2 = 0;
+      for (int64_t c = q * wide; c < (q + 1) * wide; c++) s1 += w[c] * overBlocks(sums, b, per, 2, 0, C, c), s2 += w[c] * overBlocks(sums, b, per, 2, 1, C, c);
+      for (int64_t c = q * wide; c < (q + 1) * wide; c++) m1[b * C + c] = (float)(s1 / n), m2[b * C + c] = (float)(s2 / n);
+    }
+  blocks(g.batch * g.positions, cdiv(kBlock, C), [&](int64_t p, int64_t end) {
+    for (; p < end; p++) {
+      const int64_t b = p / g.positions;
+      emit(dx + p * C, 0, C, false, [&](int64_t c, int k) __attribute__((always_inline)) {
+        vf h, dz;
+        both(b, p * C + c, c, k, h, dz);
+        return ld(a + b * C + c, k) * (dz * ld(w + c, k) - ld(m1 + b * C + c, k) - h * ld(m2 + b * C + c, k));
+      });
+    }
+  });
+}
+
 // --- the optimizer --------------------------------------------------------------------------------------------------------------
 double sumSquares(const float* x, int64_t n) {
   const int64_t size = 8192, per = cdiv(n, size);
   float* part = (float*)scratch(3, (size_t)(per + 1) * 4);
-  blocks(n, size, [&](int64_t i, int64_t end) { part[i / size] = reduceRange<Squares>(x + i, end - i); });
+  blocks(per, 2, [&](int64_t t, int64_t end) {
+    for (; t < end; t++) part[t] = reduceRange<Squares>(x + t * size, imin(size, n - t * size));
+  });
   double s = 0;
   for (int64_t i = 0; i < per; i++) s += part[i];
   return s;
 }
-void adamW(float* p, const float* g, float* m, float* v, int64_t n, float decay, const AdamW& o) {
-  const float step = o.learningRate / o.correction1, root = 1.f / sqrtf(o.correction2);
-  blocks(n, kBlock, [&](int64_t i, int64_t end) {
-    for (; i < end; i += W) {
-      int k = (int)imin(W, end - i);
-      vf gv = loadn(g + i, k) * o.scale, mv = loadn(m + i, k), vv = loadn(v + i, k), pv = loadn(p + i, k);
-      mv = fma(gv - mv, set1(1.f - o.beta1), mv);
-      vv = fma(gv * gv, set1(1.f - o.beta2), vv * o.beta2);
-      pv = pv * (1.f - decay) - step * mv / fma(vsqrt(vv), set1(root), set1(o.eps));
+INLINE void adamWRange(float* p, const float* g, float* m, float* v, int64_t n, float decay, const AdamW& o) {
+  const vf rate = set1(o.learningRate / o.correction1), root = set1(1.f / sqrtf(o.correction2)), eps = set1(o.eps);
+  const vf c1 = set1(1.f - o.beta1), c2 = set1(1.f - o.beta2), b2 = set1(o.beta2), scale = set1(o.scale), kept = set1(1.f - decay);
+  auto step = [&](int64_t i, int k) __attribute__((always_inline)) {
+    vf gv = ld(g + i, k) * scale, mv = ld(m + i, k), vv = ld(v + i, k), pv = ld(p + i, k);
+    mv = fma(gv - mv, c1, mv);
+    vv = fma(gv * gv, c2, vv * b2);
+    pv = pv * kept - rate * mv / fma(vsqrt(vv), root, eps);
+    if (k == W) {
+      store(m + i, mv);
+      store(v + i, vv);
+      store(p + i, pv);
+    } else {
       storen(m + i, mv, k);
       storen(v + i, vv, k);
       storen(p + i, pv, k);
     }
+  };
+  const int head = (int)imin(n, -((intptr_t)p >> 2) & (W - 1));
+  int64_t i = head;
+  if (head) step(0, head);
+  for (; i + W <= n; i += W) {
+    step(i, W);
+  }
+  if (i < n) step(i, (int)(n - i));
+}
+// All parameters in one set of tasks: small ones do not wake the threads one by one.
+void adamW(const AdamWParameter* list, int64_t count, const AdamW& o) {
+  const int64_t size = 65536;
+  int64_t* first = (int64_t*)scratch(3, (size_t)(count + 1) * 8);
+  first[0] = 0;
+  for (int64_t i = 0; i < count; i++) first[i + 1] = first[i] + cdiv(list[i].n, size);
+  parallelIf(first[count] > 1, first[count], [&](int64_t t) {
+    int64_t low = 0, high = count - 1;
+    while (low < high) {
+      const int64_t middle = (low + high + 1) / 2;
+      if (first[middle] <= t) low = middle;
+      else high = middle - 1;
+    }
+    const AdamWParameter& a = list[low];
+    const int64_t i = (t - first[low]) * size;
+    adamWRange(a.p + i, a.g + i, a.m + i, a.v + i, imin(size, a.n - i), a.decay, o);
   });
 }
 void axpy(float alpha, const float* x, float* y, int64_t n) {
+  const vf a = set1(alpha);
   blocks(n, kBlock, [&](int64_t i, int64_t end) {
-    for (; i < end; i += W) {
-      int k = (int)imin(W, end - i);
-      storen(y + i, fma(loadn(x + i, k), set1(alpha), loadn(y + i, k)), k);
-    }
+    emit(y, i, end, false, [=](int64_t j, int k) __attribute__((always_inline)) { return fma(ld(x + j, k), a, ld(y + j, k)); });
   });
 }
 }  // namespace
@@ -568,6 +833,8 @@ void PLUMB_NAME(fillOps)(Kernels& k) {
   k.copyStrided = copyStrided;
   k.gather = gather;
   k.segmentScatter = segmentScatter;
+  k.groupNorm = groupNorm;
+  k.groupNormGrad = groupNormGrad;
   k.sumSquares = sumSquares;
   k.adamW = adamW;
   k.axpy = axpy;

@@ -5,6 +5,9 @@
 #include <cstdlib>
 #include <mutex>
 #include <thread>
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define PAUSE() _mm_pause()
@@ -64,11 +67,29 @@ void worker(int index) {
   }
 }
 
+void* pages(size_t bytes) {  // at the beginning of a page
+#if defined(_WIN32)
+  void* p = _aligned_malloc(bytes, 4096);
+#else
+  void* p = nullptr;
+  if (posix_memalign(&p, 4096, bytes) != 0) p = nullptr;
+#endif
+  if (!p) abort();
+  return p;
+}
+void freePages(void* p) {
+#if defined(_WIN32)
+  _aligned_free(p);
+#else
+  free(p);
+#endif
+}
+
 struct Scratch {
   void* p[8] = {};
   size_t n[8] = {};
   ~Scratch() {
-    for (void* q : p) free(q);
+    for (void* q : p) freePages(q);
   }
 };
 thread_local Scratch mine;
@@ -113,10 +134,9 @@ void runTasks(int64_t tasks, void (*task)(void*, int64_t), void* context) {
 
 void* scratch(int slot, size_t bytes) {
   if (mine.n[slot] < bytes) {
-    free(mine.p[slot]);
+    freePages(mine.p[slot]);
     mine.n[slot] = (bytes + (bytes >> 2) + 4095) / 4096 * 4096;
-    mine.p[slot] = nullptr;
-    if (posix_memalign(&mine.p[slot], 4096, mine.n[slot]) != 0) abort();
+    mine.p[slot] = pages(mine.n[slot]);
   }
   return mine.p[slot];
 }
