@@ -1,6 +1,6 @@
 /** Our side of `plumb bench generate`, one storage in a process of its own. `generationWorker.js SETTINGS`, as JSON. */
 import { createInterface } from 'node:readline';
-import { initBackend, linear, rng } from '@plumbline/core';
+import { frozenMatrix, initBackend, linear, rng } from '@plumbline/core';
 import { createDecoder, type DecoderSpec, decoderSpec, generate, loadDecoder } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
 import type { GenerationRequest, GenerationSettings } from './generation.js';
@@ -63,9 +63,20 @@ function machine(): { bytesPerSecond: number; flops: { f32: number; bf16: number
   };
   const n = 1024;
   return tf.tidy(() => {
+    // Reading is what a sum does, and a product of one row with a packed matrix, which lies in larger pages.
     const large = tf.ones([2 ** 26]);
+    const matrix = frozenMatrix(new Float32Array(large.size).fill(1), [2 ** 16, 2 ** 10], 'f32');
+    const row = tf.ones([1, 2 ** 10]) as tf.Tensor2D;
+    const read = Math.max(
+      best(4 * large.size, () => tf.sum(large)),
+      best(4 * large.size, () => linear({ x: row }, { frozen: matrix }).y),
+    );
+    matrix.dispose();
     const [x, weight] = [tf.ones([n, n]) as tf.Tensor2D, tf.ones([n, n]) as tf.Tensor2D];
     const product = (products: 'f32' | 'bf16') => best(2 * n ** 3, () => linear({ x, weight }, { products }).y);
-    return { bytesPerSecond: best(4 * large.size, () => tf.sum(large)), flops: { f32: product('f32'), bf16: product('bf16') } };
+    return {
+      bytesPerSecond: read,
+      flops: { f32: product('f32'), bf16: product('bf16') },
+    };
   });
 }
