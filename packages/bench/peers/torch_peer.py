@@ -64,19 +64,11 @@ def prepare(kernel, o):
         a, b = a.mT if o.get("transposeA") else a, b.mT if o.get("transposeB") else b
         return lambda: a @ b
     if kernel == "frozen":
-        # Weights as PyTorch has them: float32 or bfloat16; int8 ones by its product of bfloat16 rows with 8-bit weights.
-        x = normal(o["rows"], o["k"])
-        values = normal(o["n"], o["k"])
-        if o["storage"] in ("tensor", "f32"):
-            weights = [values.clone() for _ in range(o["matrices"])]
-            return lambda: [F.linear(x, w) for w in weights][-1]
-        x = x.to(torch.bfloat16)
-        if o["storage"] == "bf16":
-            weights = [values.to(torch.bfloat16) for _ in range(o["matrices"])]
-            return lambda: [F.linear(x, w) for w in weights][-1]
-        scales = (values.abs().amax(1) / 127).to(torch.bfloat16)
-        weights = [(values / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8) for _ in range(o["matrices"])]
-        return lambda: [torch._weight_int8pack_mm(x, w, scales) for w in weights][-1]
+        half = o["storage"] == "bf16"
+        x = normal(o["rows"], o["k"]).to(torch.bfloat16 if half else torch.float32)
+        values = normal(o["n"], o["k"]).to(x.dtype)
+        weights = [values.clone() for _ in range(o["matrices"])]
+        return lambda: [F.linear(x, w) for w in weights][-1]
     if kernel == "stream":
         x = normal(o["rows"], o["width"])
         y = normal(o["rows"], o["width"])

@@ -106,6 +106,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       say(one.name);
       const fit = participants.filter(({ name }) => {
         if (isBf16(name) && !one.bf16) return false;
+        if (isPeer(name) && one.peerless) return false;
         return isPeer(name) || name.startsWith('native') || !(one.large || ('what' in one.operation && one.operation.what === 'copy'));
       });
       cases.push(await measure(one, fit, suite, quick));

@@ -31,6 +31,8 @@ export type BenchCase = {
   bandwidth?: boolean;
   /** Too large for the slower backends. */
   large?: boolean;
+  /** PyTorch has nothing like it on a CPU. */
+  peerless?: boolean;
 };
 
 export type BenchSuite = 'kernels' | 'train';
@@ -95,6 +97,7 @@ export function benchCases(suite: BenchSuite, quick = false): BenchCase[] {
       size * n * k * matrices,
       {
         bf16: storage === 'bf16' || storage === 'int8',
+        peerless: storage === 'int8',
       },
     );
   };
