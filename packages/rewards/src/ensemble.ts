@@ -1,4 +1,54 @@
-import type { ParameterTree } from '@plumbline/core';
+/** Ensembles of reward models: training their members, and one model of their weights. */
+import { ConfigError, type ParameterTree, type Rng, type Run } from '@plumbline/core';
+import { type EncodedGroup, type EncodedPair, rewardBatches } from '@plumbline/data';
+import { createScorer, type LocalDecoder, type LocalScorer, type Pooling } from '@plumbline/models';
+import { type RewardTrainConfig, trainReward } from './train.js';
+
+/** `rng` decides the head's first weights and the order of the data: a fine-tuning seed. Another `pretrained` decoder is another pretraining seed. */
+export type EnsembleMember = { name: string; pretrained: LocalDecoder; rng: Rng };
+
+/**
+ * One reward model for each member, all on the same labels: Eisenstein et al. 2023, arXiv:2312.09244. Members of one pretrained decoder differ in their fine-tuning seed alone; members of
+ * decoders pretrained apart differ far more. Their scores are put together (`aggregateEnsemble`) only on one scale, for which `centerCoefficient` (0.01) settles each prompt's constant.
+ *
+ * @param settings of `trainReward`, with epochs in place of steps
+ * @param run      the run folder of each member
+ * @returns the trained scorers in the members' order; the caller disposes them
+ * @throws ConfigError for no members, or two of one name
+ */
+export async function trainEnsemble(
+  { epochs, groupsPerStep, ...settings }: Omit<RewardTrainConfig, 'steps' | 'schedule'> & { epochs: number; groupsPerStep: number },
+  {
+    members,
+    groups,
+    pooling = 'mean',
+    run,
+  }: {
+    members: readonly EnsembleMember[];
+    groups: readonly (EncodedGroup | EncodedPair)[];
+    pooling?: Pooling;
+    run(name: string): Promise<Run>;
+  },
+): Promise<LocalScorer[]> {
+  if (members.length === 0) throw new ConfigError('trainEnsemble: there are no members');
+  const twice = members.find(({ name }, i) => members.findIndex((other) => other.name === name) < i);
+  if (twice)
+    throw new ConfigError(`trainEnsemble: two members are called "${twice.name}"; the same seeds give the same model, which adds nothing`);
+  const trained: LocalScorer[] = [];
+  try {
+    for (const { name, pretrained, rng } of members) {
+      const scorer = createScorer(pretrained, { pooling, name, rng: rng.fork('head') });
+      trained.push(scorer);
+      const batches = rewardBatches(groups, { groupsPerStep, epochs, rng: rng.fork('order') });
+      const schedule = { kind: 'cosine' as const, warmupSteps: Math.ceil(batches.steps / 10) };
+      await trainReward({ ...settings, steps: batches.steps, schedule }, { scorer, batches, run: await run(name) });
+    }
+    return trained;
+  } catch (error) {
+    for (const scorer of trained) scorer.dispose();
+    throw error;
+  }
+}
 
 /**
  * WARM: one model whose weights are the mean of several that began from the same pretrained ones. Ramé et al. 2024, arXiv:2401.12187.

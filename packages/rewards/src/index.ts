@@ -25,8 +25,10 @@ export { chooseRidge, gatedScore, gateWeights, ridgeProbe, verbosityPenalties, w
 export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
 export { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/length.js';
 export { partitionByStrength, preferenceStrength } from './diagnostics/strength.js';
-// Ensembles of weights
-export { averageWeights } from './ensemble.js';
+export { crossEvaluation, diagonalGap, type MemberScores, memberRankCorrelation } from './diagnostics/underspecification.js';
+// Ensembles of models
+export type { EnsembleMember } from './ensemble.js';
+export { averageWeights, trainEnsemble } from './ensemble.js';
 // Where people already are
 export type { AiSdkModel } from './external/aiSdk.js';
 export { fromAiSdk } from './external/aiSdk.js';
