@@ -80,4 +80,5 @@ export const words1mSeedSettings = (seed: number): WordsConfig => ({
   about: `A decoder of 1.07 million parameters like words-1m, pretrained on the same text from other weights and in another order, in half the steps: members of
 ensembles that differ by pretraining (Eisenstein et al. 2023, arXiv:2312.09244) are made of words-1m and its sisters.`,
   steps: 1500,
+  measured: { ...words1mSettings.measured, prompts: 48 },
 });
