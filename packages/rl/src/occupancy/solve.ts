@@ -16,6 +16,9 @@ import {
 
 export type Regularisation = { over: 'action' | 'occupancy'; divergence: 'kl' | 'chi2' };
 
+/** A policy with its occupancy measure, [S·A] both. */
+export type Solution = { policy: TabularPolicy; occupancy: Float64Array };
+
 /**
  * Maximises `Σ μ R − weight · D`, with `R` the mean reward per step under the occupancy μ: D is the divergence of the occupancies, or the mean over visited states of the divergence of
  * the actions. Where the base never acts the result does not either.
@@ -23,19 +26,36 @@ export type Regularisation = { over: 'action' | 'occupancy'; divergence: 'kl' | 
  * @param weight above 0, in units of reward per step
  * @throws RangeError for a weight that is not above 0, gamma 1, or where the equations are not solved in 500 steps
  */
-export function solveRegularised(
+export const solveRegularised = (
+  mdp: TabularMdp,
+  reward: Float64Array,
+  base: TabularPolicy,
+  how: Regularisation,
+  weight: number,
+): Solution => regularisationPath(mdp, reward, base, how, [weight])[0];
+
+/** The solutions for several weights, each found from the next larger one. @returns in the order of `weights` */
+export function regularisationPath(
   mdp: TabularMdp,
   reward: Float64Array,
   base: TabularPolicy,
   { over, divergence }: Regularisation,
-  weight: number,
-): { policy: TabularPolicy; occupancy: Float64Array } {
-  if (!(weight > 0)) throw new RangeError(`solveRegularised: weight must be > 0, got ${weight}`);
+  weights: readonly number[],
+): Solution[] {
+  const bad = weights.find((weight) => !(weight > 0));
+  if (bad !== undefined) throw new RangeError(`solveRegularised: weight must be > 0, got ${bad}`);
   if (mdp.gamma === 1) throw new RangeError('solveRegularised: needs gamma < 1');
   const process = withReward(mdp, reward);
-  const policy =
-    over === 'occupancy' ? occupancyOptimum(process, base, divergence, weight) : actionOptimum(process, base, divergence, weight).policy;
-  return { policy, occupancy: policyEvaluation(process, policy).occupancy };
+  const solve =
+    over === 'occupancy'
+      ? occupancyOptimum(process, base, divergence)
+      : (weight: number) => actionOptimum(process, base, divergence, weight).policy;
+  const solutions = new Map<number, Solution>();
+  for (const weight of [...weights].sort((x, y) => y - x)) {
+    const policy = solve(weight);
+    solutions.set(weight, { policy, occupancy: policyEvaluation(process, policy).occupancy });
+  }
+  return weights.map((weight) => solutions.get(weight)!);
 }
 
 function actionOptimum(mdp: TabularMdp, base: TabularPolicy, divergence: 'kl' | 'chi2', weight: number): Optimum {
@@ -46,7 +66,7 @@ function actionOptimum(mdp: TabularMdp, base: TabularPolicy, divergence: 'kl' | 
   const V = new Float64Array(S);
   const Q = new Float64Array(S * A);
   const policy = new Float64Array(S * A);
-  for (let sweeps = 1; sweeps <= 1e6; sweeps++) {
+  for (let sweeps = 1; sweeps <= 1e5; sweeps++) {
     let change = 0;
     for (let at = 0; at < S * A; at++) Q[at] = r[at] + gamma * next.expected(at, V);
     for (let s = 0; s < S; s++) {
@@ -59,9 +79,9 @@ function actionOptimum(mdp: TabularMdp, base: TabularPolicy, divergence: 'kl' | 
       change = Math.max(change, Math.abs(value - V[s]));
       V[s] = value;
     }
-    if (change <= 1e-12) return { V, Q, policy, sweeps };
+    if (change <= 1e-10) return { V, Q, policy, sweeps }; // rounding alone is a hundredth of this
   }
-  throw new RangeError('solveRegularised: no convergence in 1,000,000 sweeps');
+  throw new RangeError('solveRegularised: no convergence in 100,000 sweeps');
 }
 
 /**
@@ -91,29 +111,30 @@ export function chiSquaredChoice(q: Float64Array, base: ArrayLike<number>, weigh
 
 /**
  * By the dual: with a value V(s) for each state and `δ = r + γ E V − V`, the best occupancy is `base · δ₊ / (2 weight)` for chi-squared and proportional to `base · exp(δ / weight)` for KL,
- * and V minimises a convex function, found by damped Newton steps from larger weights down to the one asked for.
+ * and V minimises a convex function, found by damped Newton steps from the last weight on, or from a larger one. Ask for weights in falling order.
  */
-function occupancyOptimum(mdp: TabularMdp, base: TabularPolicy, divergence: 'kl' | 'chi2', weight: number): TabularPolicy {
+function occupancyOptimum(mdp: TabularMdp, base: TabularPolicy, divergence: 'kl' | 'chi2'): (weight: number) => TabularPolicy {
   const start = policyEvaluation(mdp, base);
   const r = expectedReward(mdp);
-  const spread = Math.max(...r) - Math.min(...r);
-  const rounds = Math.max(0, Math.ceil(Math.log(spread / weight) / Math.log(4)));
   const dual = occupancyDual(mdp, r, start.occupancy, divergence);
   // at the base, δ is its advantage, and with chi-squared 2 weights more
   const shift = (w: number) => (divergence === 'chi2' ? (2 * w) / (1 - mdp.gamma) : 0);
-  let V = start.V;
-  let before = 0;
-  for (let round = rounds; round >= 0; round--) {
-    const w = weight * 4 ** round;
+  let at = Math.max(...r) - Math.min(...r);
+  let V = start.V.map((value) => value - shift(at));
+  const go = (w: number) => {
     V = minimise(
       dual,
-      V.map((value) => value + before - shift(w)),
+      V.map((value) => value + shift(at) - shift(w)),
       w,
     );
-    before = shift(w);
-  }
-  dual.value(V, weight);
-  return policyOfOccupancy(mdp, dual.mu);
+    at = w;
+  };
+  return (weight) => {
+    while (at > 4 * weight) go(at / 4);
+    go(weight);
+    dual.value(V, weight);
+    return policyOfOccupancy(mdp, dual.mu);
+  };
 }
 
 type Dual = {
