@@ -42,8 +42,10 @@ async function serve(settings: ServeSettings): Promise<void> {
           return service.embed(argument as string[]);
         case 'score':
           return service.score(argument as Parameters<Service['score']>[0]);
-        default:
+        case 'close':
           return service.close();
+        default:
+          throw new PlumblineError(`the worker has no ${String(method satisfies never)}`);
       }
     };
     run().then(
