@@ -86,6 +86,43 @@ backendOptions(
   .addHelpText('after', '\nExamples:\n  plumb matrix\n  plumb matrix --run --stale')
   .action(async (options) => (await import('./commands/matrix.js')).matrix(options));
 
+backendOptions(
+  plumb
+    .command('eval')
+    .description('judge a reward model, a judge, a step scorer or a language model on the official files of benchmarks')
+    .argument('[benchmark...]', 'benchmarks by id; --list names them')
+    .option('--list', 'the benchmarks, and which files each reads')
+    .option('--data <path...>', 'the official files: files, folders, or owner/name on the hub')
+    .option('--reward <reward>', 'a reward model (folder), a verifier file, or the URL of a reward server')
+    .option('--model <model>', 'a language model: it answers, or judges pairs and steps')
+    .option('--url <url>', 'an OpenAI-compatible server that has the model')
+    .option('--token <token>', 'for that server; $OPENAI_API_KEY by default')
+    .option('--encoder <model>', 'a sentence encoder, by similarity of question and answer: a reference point')
+    .addOption(
+      new Option('--as <how>', 'how a model judges: by the probability of a letter, in writing, or by how likely the answer is').choices([
+        'letters',
+        'text',
+        'likelihood',
+      ]),
+    )
+    .addOption(new Option('--storage <type>', 'how weights are kept').choices(['f32', 'bf16', 'int8']))
+    .option('--limit <n>', 'only the first items')
+    .option('--batch <n>', 'items at once')
+    .option('--concurrency <n>', 'requests at once')
+    .option('--max-tokens <n>', 'tokens of an answer or verdict')
+    .option('--threshold <x>', 'a step counts as sound above it', '0.5')
+    .option('--command <command>', "what runs the programs of HumanEval's Python tasks, for instance 'python3 {file}'")
+    .option('--split <name>', 'of a folder or repository with several')
+    .option('--seed <n>', 'seed of everything random', '0')
+    .option('--out <folder>', 'where results go; what is there already is kept', 'runs/eval')
+    .option('--json', 'print the results as JSON'),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb eval --list\n  plumb eval judgebench --data judgebench.jsonl --reward ./reward-model\n  plumb eval ifeval --data input_data.jsonl --model ./SmolLM2-135M-Instruct --limit 50\n  plumb eval rm-bench --data ./RM-Bench/data --model judge --url http://localhost:8000/v1 --concurrency 16',
+  )
+  .action(async (ids, options) => (await import('./commands/eval.js')).evalBenchmarks(ids, options));
+
 plumb
   .command('sweep')
   .description('one command over a grid or list of settings: one run a cell, kept when it is done')

@@ -60,7 +60,9 @@ it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not ru
     const sft = run();
     const blocks = blockBatches(text, { blockTokens: 64, blocksPerStep: 4, steps, rng: rng(seed) });
     const policy = base.snapshot();
-    const reads = await readsDuring(() => trainSft({ steps, learningRate: 1e-3, schedule }, { policy, batches: blocks, run: sft }));
+    const reads = await readsDuring(
+      async () => void (await trainSft({ steps, learningRate: 1e-3, schedule }, { policy, batches: blocks, run: sft })),
+    );
     if (backend === 'tensorflow') expect(reads).toBe(steps); // loss and gradient norm, in one transfer a step
 
     const reward = run();

@@ -61,6 +61,7 @@ export {
   splitSteps,
   weightedF1,
 } from './steps.js';
+export { likelihoodReward, prefixSteps, similarityReward } from './subjects.js';
 export type {
   AnswerBenchmark,
   AnswerItem,

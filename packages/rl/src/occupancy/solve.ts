@@ -120,7 +120,7 @@ function occupancyOptimum(mdp: TabularMdp, base: TabularPolicy, divergence: 'kl'
   // at the base, δ is its advantage, and with chi-squared 2 weights more
   const shift = (w: number) => (divergence === 'chi2' ? (2 * w) / (1 - mdp.gamma) : 0);
   let at = Math.max(...r) - Math.min(...r);
-  let V = start.V.map((value) => value - shift(at));
+  let V: Float64Array = start.V.map((value) => value - shift(at));
   const go = (w: number) => {
     V = minimise(
       dual,

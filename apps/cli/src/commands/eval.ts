@@ -1,0 +1,171 @@
+/** `plumb eval`: a reward model, a judge, a step scorer or a language model on the official files of benchmarks. */
+import { join, resolve } from 'node:path';
+import {
+  type Benchmark,
+  benchmarkRows,
+  benchmarks,
+  type EvalResult,
+  evaluate,
+  likelihoodReward,
+  prefixSteps,
+  readItems,
+  type Subject,
+  similarityReward,
+} from '@plumbline/bench/benchmarks';
+import { ConfigError, onInterrupt } from '@plumbline/core';
+import type { LanguageModel } from '@plumbline/data';
+import { asEmbeddingModel, asLanguageModel, loadDecoder, loadEncoder, openAiModel } from '@plumbline/models';
+import { generativeJudge, logitJudge, stepJudge } from '@plumbline/rewards/judge';
+import pc from 'picocolors';
+import { type BackendFlags, startBackend } from '../backend.js';
+import { duration, progress } from '../progress.js';
+import { loadReward } from '../serve/load.js';
+import { wholeNumber } from '../settings.js';
+
+export type EvalFlags = BackendFlags & {
+  data?: string[];
+  reward?: string;
+  model?: string;
+  encoder?: string;
+  url?: string;
+  token?: string;
+  as?: 'letters' | 'text' | 'likelihood';
+  storage?: 'f32' | 'bf16' | 'int8';
+  limit?: string;
+  batch?: string;
+  concurrency?: string;
+  maxTokens?: string;
+  threshold?: string;
+  command?: string;
+  split?: string;
+  seed: string;
+  out: string;
+  json?: boolean;
+  list?: boolean;
+};
+
+export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): Promise<void> {
+  if (flags.list || ids.length === 0) {
+    for (const { id, title, kind, files } of Object.values(benchmarks))
+      console.log(`${pc.bold(id.padEnd(18))} ${title} (${kind})\n${' '.repeat(19)}${pc.dim(files)}`);
+    return;
+  }
+  const chosen = ids.map((id) => {
+    const found = Object.hasOwn(benchmarks, id) ? benchmarks[id] : undefined;
+    if (!found) throw new ConfigError(`there is no benchmark "${id}"; there are ${Object.keys(benchmarks).join(', ')}`);
+    return found;
+  });
+  if (!flags.data || flags.data.length === 0)
+    throw new ConfigError(`--data names the official files of ${chosen[0].title}: ${chosen[0].files}`);
+  if (chosen.length > 1 && flags.data.length !== chosen.length)
+    throw new ConfigError(
+      `--data names one file or folder for each of the ${chosen.length} benchmarks, in their order; there are ${flags.data.length}`,
+    );
+  const limit = flags.limit === undefined ? undefined : wholeNumber('--limit', flags.limit, 1);
+  const items = await Promise.all(
+    chosen.map((benchmark, i) => {
+      const source = { ...(flags.split && { split: flags.split }), ...(benchmark.header && { header: benchmark.header }) };
+      return readItems(benchmark, benchmarkRows(chosen.length > 1 ? [flags.data![i]] : flags.data!, source), { ...(limit && { limit }) });
+    }),
+  );
+  const subjectOf = await loadSubject(flags);
+  const signal = onInterrupt();
+  const results: EvalResult[] = [];
+  for (const [i, benchmark] of chosen.entries()) {
+    const subject = subjectOf(benchmark);
+    const name = nameOf(subject);
+    const dir = join(flags.out, `${benchmark.id}-${name.replaceAll(/[^\p{L}\p{N}.-]+/gu, '_').slice(0, 60)}`);
+    const bar = progress(benchmark.title, items[i].length, 'items');
+    try {
+      const { result, reportPath } = await evaluate(benchmark, {
+        items: items[i],
+        subject,
+        dir,
+        seed: wholeNumber('--seed', flags.seed),
+        signal,
+        ...(flags.batch && { batch: wholeNumber('--batch', flags.batch, 1) }),
+        ...(flags.threshold && { threshold: Number(flags.threshold) }),
+        ...(flags.command && { command: flags.command }),
+        onProgress: (done, _total, note) => bar.update(done, note),
+      });
+      bar.stop();
+      results.push(result);
+      if (!flags.json) print(result, reportPath);
+    } finally {
+      bar.stop();
+    }
+  }
+  if (flags.json) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
+}
+
+/** What is judged, from the flags: loaded once, fitted to each benchmark. */
+async function loadSubject(flags: EvalFlags): Promise<(benchmark: Benchmark) => Subject> {
+  const given = (['reward', 'encoder', 'model'] as const).filter((name) => flags[name] !== undefined);
+  if (given.length !== 1)
+    throw new ConfigError(
+      `name what is judged by one of --reward, --model (with --url: the model on that server) and --encoder${given.length > 1 ? `, not ${given.map((name) => `--${name}`).join(' and ')}` : ''}`,
+    );
+  if (flags.url === undefined) await startBackend(flags);
+  if (flags.reward !== undefined || flags.encoder !== undefined) {
+    const reward =
+      flags.reward !== undefined ? await loadReward(flags.reward) : similarityReward(asEmbeddingModel(await loadEncoder(flags.encoder!)));
+    return (benchmark) => {
+      if (benchmark.kind === 'preference') return { kind: 'reward', reward };
+      if (benchmark.kind === 'steps') return { kind: 'steps', steps: prefixSteps(reward) };
+      throw new ConfigError(`${benchmark.title} asks for answers: name a language model by --model`);
+    };
+  }
+  const model: LanguageModel =
+    flags.url !== undefined
+      ? openAiModel({
+          url: flags.url,
+          model: flags.model!,
+          apiKey: flags.token ?? process.env.OPENAI_API_KEY,
+          plain: 'chat',
+          ...(flags.concurrency && { concurrency: wholeNumber('--concurrency', flags.concurrency, 1) }),
+        })
+      : asLanguageModel(await loadDecoder(flags.model!, { storage: flags.storage }));
+  const how = flags.as ?? (model.can.score && flags.url === undefined ? 'letters' : 'text');
+  return (benchmark) => {
+    if (benchmark.kind === 'answers')
+      return { kind: 'model', model, sampling: { ...(flags.maxTokens && { maxTokens: wholeNumber('--max-tokens', flags.maxTokens, 1) }) } };
+    if (how === 'likelihood') {
+      const reward = likelihoodReward(model);
+      return benchmark.kind === 'preference' ? { kind: 'reward', reward } : { kind: 'steps', steps: prefixSteps(reward) };
+    }
+    if (benchmark.kind === 'steps') return { kind: 'steps', steps: stepJudge(model, { byProbability: how === 'letters' }) };
+    return {
+      kind: 'judge',
+      judge:
+        how === 'letters'
+          ? logitJudge(model)
+          : generativeJudge(model, { maxTokens: wholeNumber('--max-tokens', flags.maxTokens ?? '512', 1) }),
+    };
+  };
+}
+
+const nameOf = (subject: Subject): string =>
+  subject.kind === 'reward'
+    ? subject.reward.name
+    : subject.kind === 'judge'
+      ? subject.judge.name
+      : subject.kind === 'steps'
+        ? subject.steps.name
+        : subject.model.name;
+
+function print(result: EvalResult, reportPath: string): void {
+  console.log(`\n${pc.bold(result.title)}: ${result.subject}\n`);
+  const width = Math.max(...result.numbers.map(({ name }) => name.length)) + 2;
+  for (const { name, level, value, n, ci95 } of result.numbers) {
+    const shown = `${level === 'subset' ? '  ' : ''}${name}`.padEnd(width);
+    const interval = ci95 ? ` [${ci95[0].toFixed(3)}, ${ci95[1].toFixed(3)}]` : '';
+    console.log(`  ${level === 'overall' ? pc.bold(shown) : shown} ${value.toFixed(3)}${interval}  ${pc.dim(String(n))}`);
+  }
+  if (result.orders)
+    console.log(
+      `\n  both orders agree in ${(100 * result.orders.agreement).toFixed(0)}%, the first shown is taken in ${(100 * result.orders.firstShown).toFixed(0)}% of ${result.orders.pairs} pairs`,
+    );
+  if (result.missing > 0)
+    console.log(pc.yellow(`\n  ${result.missing} items without an outcome are left out; the first: ${result.firstError}`));
+  console.log(`\n${result.items} items in ${duration(result.seconds)}. Report: ${pc.cyan(resolve(reportPath))}`);
+}
