@@ -17,7 +17,8 @@ const measured = (name: string) => JSON.parse(read(name, 'measured.json')) as Re
 
 describe('the zoo', () => {
   it('has what its recipes make, in 40 MB at most', () => {
-    expect(shipped.sort()).toEqual(Object.keys(recipes).sort());
+    expect(Object.keys(recipes)).toEqual(expect.arrayContaining(shipped));
+    expect(shipped).toEqual(expect.arrayContaining(['words-1m', 'words-6m', 'maths-1m', 'gold-words'])); // the sisters of words-1m may be made on demand
     const bytes = shipped
       .flatMap((name) => readdirSync(join(zoo, name)).map((file) => statSync(join(zoo, name, file)).size))
       .reduce((a, b) => a + b, 0);

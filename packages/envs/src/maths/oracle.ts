@@ -2,7 +2,7 @@
 import { extractAnswer, mathEqual } from '@plumbline/data';
 import { readThought } from './phrases.js';
 import { compute, type MathsNode, type MathsProblem, numberOf, type Op } from './problem.js';
-import { literals, parseEquation, patternOfStep, splitStep, startsOf } from './solution.js';
+import { literals, type Pattern, parseEquation, patternOfStep, splitStep, startsOf } from './solution.js';
 
 /**
  * `correct`: it computes a part that was still to do (or states the plan, the facts, the conclusion as they are). `redundant`: true and of no use.
@@ -94,7 +94,7 @@ function matches(node: MathsNode, values: readonly number[], a: number, op: Op, 
 }
 
 /** The sentences of a socratic solution around its deductions. */
-function judgeSentence(problem: MathsProblem, pattern: ReturnType<typeof patternOfStep>, step: string): Verdict {
+function judgeSentence(problem: MathsProblem, pattern: Exclude<Pattern, 'Answer' | 'Deduction'>, step: string): Verdict {
   const { nodes, values, answer } = problem;
   const numbers = (step.match(/\d+/g) ?? []).map(Number);
   switch (pattern) {
@@ -125,7 +125,7 @@ function judgeSentence(problem: MathsProblem, pattern: ReturnType<typeof pattern
       if (equations.length === 0) return 'malformed';
       return equations.every(({ a, op, b, c }) => compute[op](a, b) === c) ? 'correct' : 'arithmetic';
     }
-    default:
+    case 'Integration':
       return numbers.length > 0 && mathEqual(String(numbers[0]), answer) ? 'correct' : 'arithmetic';
   }
 }
