@@ -65,6 +65,7 @@ export type {
   AdamWStepAttrs,
   AdamWStepInputs,
   AdamWStepKernel,
+  BestWeights,
   Checkpointable,
   Ema,
   FrozenMatrix,
@@ -85,6 +86,7 @@ export type {
   Saved,
   SavedTensor,
   SgdSettings,
+  Symptom,
   Tensors,
   TensorTree,
 } from './index.js';
@@ -94,6 +96,7 @@ export {
   adam,
   adamW,
   BackendError,
+  bestWeights,
   CheckpointError,
   ConfigError,
   clipScale,
@@ -116,6 +119,8 @@ export {
   ShapeError,
   saveIfAborted,
   sgd,
+  symptomsOf,
+  symptomWatch,
 } from './index.js';
 
 // Files
@@ -136,3 +141,4 @@ export {
 export { fileError, makeFolder, writeChunksAtomic, writeFileAtomic } from './files.node.js';
 export { type OpenRun, onInterrupt, openRun, type RunOptions } from './run.node.js';
 export { readSafetensors, writeSafetensors } from './safetensors.node.js';
+export { crc32c, type EventFile, maskedCrc32c, openEventFile } from './tensorboard.node.js';

@@ -30,6 +30,7 @@ export { updateInPlace } from './updateInPlace.js';
 
 // Parameters, optimizers and schedules
 
+export { type BestWeights, bestWeights } from './bestWeights.js';
 export { type Ema, ema } from './ema.js';
 export { clipScale, type GradientSum, globalNorm, gradientSum, type MicroGradients } from './gradientSum.js';
 export { type AdafactorSettings, adafactor } from './optimizers/adafactor.js';
@@ -53,6 +54,7 @@ export { learningRateSchedule, ScheduleConfig } from './schedules.js';
 export { type Metric, type MetricName, metrics } from './metrics.js';
 export { rng } from './rng.js';
 export { type LoggedStep, type MemoryRun, memoryRun, saveIfAborted } from './run.js';
+export { type Symptom, symptomsOf, symptomWatch } from './symptoms.js';
 
 // Files
 

@@ -82,6 +82,16 @@ export const metrics = {
     healthy: 'stays near its start',
     trl: 'nll_loss',
   },
+  'pairs/identical': {
+    unit: 'pairs',
+    formula: 'sampled pairs of the step whose two completions are the same; they are dropped',
+    healthy: 'near 0; more is mode collapse, or too low a temperature',
+  },
+  'pairs/ties': {
+    unit: 'pairs',
+    formula: 'sampled pairs of the step of which the judge prefers neither; they are dropped',
+    healthy: 'near 0',
+  },
 
   // Reward models
   'scores/chosen': { unit: 'points', formula: 'mean score of the chosen completions', healthy: 'above scores/rejected' },
@@ -181,6 +191,29 @@ export const metrics = {
     formula: 'share of groups whose rewards are all equal',
     healthy: 'well below 1',
     trl: 'frac_reward_zero_std',
+  },
+  'groups/sampledAgain': {
+    unit: 'share',
+    formula: 'groups drawn again for lack of deviation / groups of a batch, under dynamic sampling',
+    healthy: 'well below the rounds allowed; near them, the prompts are too easy or too hard',
+  },
+  'groups/dropped': {
+    unit: 'share',
+    formula: 'groups that were left out of the update / groups of a batch: without deviation after all rounds, or verdicts too one-sided',
+    healthy: 'near 0',
+  },
+  'policy/staleness': {
+    unit: 'batches',
+    formula: 'mean over samples of the batches learned from since the policy that wrote them, where somebody else samples',
+    healthy: '0, or as far as was allowed',
+  },
+  'samples/stale': { unit: 'share', formula: 'share of samples that are left out because their policy is too old', healthy: '0' },
+  'episodes/turns': { unit: 'turns', formula: 'mean turns of an episode', healthy: 'no drift to the limit' },
+  'episodes/success': { unit: 'share', formula: 'share of episodes that the environment called a success', healthy: 'rises' },
+  'episodes/invalid': {
+    unit: 'share',
+    formula: 'mean over episodes of the share of turns whose action could not be understood',
+    healthy: 'falls to near 0',
   },
 
   // Evaluation during training

@@ -2,8 +2,9 @@
  * Run folders:
  *
  *     config.json        the configuration, as given
- *     environment.json   seed, backend, versions, and when the run was gone on with
+ *     environment.json   seed, backend, versions, commit, and when the run was gone on with
  *     metrics.jsonl      one line for each logged step
+ *     events.out.tfevents.*  the same for TensorBoard, one file each time that the run is gone on with
  *     checkpoints/step-N/  `PART.safetensors` for each part, and checkpoint.json with their JSON and hashes: the state after N steps
  *     failure.json       what was not finite, where a run failed
  *
@@ -16,12 +17,16 @@ import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { backendInfo } from './backends.node.js';
+import { commitOf } from './commit.node.js';
 import { CheckpointError, ConfigError, PlumblineError } from './errors.js';
 import { fileError, flushFolder, makeFolder, temporaryName, writeChunks, writeFileAtomic } from './files.node.js';
 import { rng } from './rng.js';
 import { checkMetrics, checkSaveEvery, loadParts, nonFinite } from './run.js';
 import { safetensorsChunks } from './safetensors.js';
 import { readSafetensors } from './safetensors.node.js';
+import { symptomWatch } from './symptoms.js';
+import { type EventFile, openEventFile } from './tensorboard.node.js';
 import type { Checkpointable, Json, Run, Saved } from './types.js';
 
 export type RunOptions = {
@@ -42,7 +47,9 @@ export type RunOptions = {
   /** Goes on with a run that was computed on another backend, which then is no longer the run that it would have been. */
   allowOtherBackend?: boolean;
   onLog?: (...logged: Parameters<Run['log']>) => void;
-  /** Receives lines about what was skipped or repaired; standard error unless given. */
+  /** Whether TensorBoard event files are written beside metrics.jsonl; true unless given. */
+  tensorboard?: boolean;
+  /** Receives lines about what was skipped or repaired, and hints where a number is a known symptom; standard error unless given. */
   onWarning?: (line: string) => void;
 };
 
@@ -58,7 +65,8 @@ export type OpenRun = Run & { close(): Promise<void> };
  */
 export async function openRun(options: RunOptions): Promise<OpenRun> {
   const { config, seed, saveEvery = 100, keep = 2, signal = new AbortController().signal, resume = true } = options;
-  const { onLog, onWarning = (line: string) => void process.stderr.write(`${line}\n`) } = options;
+  const { onLog, onWarning = (line: string) => void process.stderr.write(`${line}\n`), tensorboard = true } = options;
+  const watch = symptomWatch();
   checkSaveEvery(saveEvery);
   if (!Number.isSafeInteger(keep) || keep < 1) throw new RangeError(`openRun: keep must be a whole number, at least 1, got ${keep}`);
   const random = rng(seed);
@@ -72,6 +80,13 @@ export async function openRun(options: RunOptions): Promise<OpenRun> {
   const unlock = lock(dir);
   const metricsPath = join(dir, 'metrics.jsonl');
   let metricsFile: number | undefined;
+  let events: EventFile | undefined;
+  let firstStep = 0;
+  const closeFiles = () => {
+    if (metricsFile !== undefined) closeSync(metricsFile);
+    events?.close();
+    [metricsFile, events] = [undefined, undefined];
+  };
   try {
     await begin({ dir, config, seed, resume, mayChange: options.mayChange ?? [] });
     await cleanUp(checkpoints);
@@ -99,8 +114,8 @@ export async function openRun(options: RunOptions): Promise<OpenRun> {
     saveEvery,
     restore: async (parts) => {
       const step = await restoreNewest(checkpoints, parts, { allowOtherBackend: options.allowOtherBackend ?? false, onWarning });
-      if (metricsFile !== undefined) closeSync(metricsFile);
-      metricsFile = undefined;
+      closeFiles();
+      firstStep = step;
       await keepMetricsBefore(metricsPath, step);
       if (step > 0) await noteResumed(dir, step);
       return step;
@@ -111,9 +126,14 @@ export async function openRun(options: RunOptions): Promise<OpenRun> {
       try {
         metricsFile ??= openSync(metricsPath, 'a');
         writeSync(metricsFile, `${JSON.stringify(line, finite)}\n`);
+        if (tensorboard) {
+          events ??= openEventFile(dir, firstStep);
+          events.scalars(step, checkMetrics(step, metrics) as Record<string, number>);
+        }
       } catch (error) {
         throw fileError(error, `cannot write ${metricsPath}`);
       }
+      for (const { hint } of watch(line)) onWarning(`hint: step ${step}: ${hint}`);
       onLog?.(step, metrics);
     },
     fail: async (step, why, parts) => {
@@ -129,8 +149,7 @@ export async function openRun(options: RunOptions): Promise<OpenRun> {
       throw nonFinite(step, why, join(checkpoints, `step-${step}`));
     },
     close: async () => {
-      if (metricsFile !== undefined) closeSync(metricsFile);
-      metricsFile = undefined;
+      closeFiles();
       unlock();
     },
   };
@@ -184,10 +203,17 @@ async function begin(o: {
   await writeFileAtomic(configPath, `${JSON.stringify(config, null, 2)}\n`);
   if (environment) return;
   const versions = { node: process.versions.node, plumbline: version('@plumbline/core'), tfjs: tf.version_core };
+  const { device, threads, simd, version: backendVersion } = backendInfo();
+  const commit = commitOf(process.cwd());
   const fresh = {
     seed: o.seed,
     backend: tf.getBackend(),
+    ...(device && { device }),
+    ...(threads && { threads }),
+    ...(simd && { simd }),
+    ...(backendVersion && { backendVersion }),
     versions,
+    ...(commit && { commit }),
     platform: `${process.platform} ${process.arch}`,
     started: new Date().toISOString(),
     resumed: [],
