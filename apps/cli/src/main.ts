@@ -106,7 +106,7 @@ backendOptions(
       ]),
     )
     .addOption(new Option('--storage <type>', 'how weights are kept').choices(['f32', 'bf16', 'int8']))
-    .option('--limit <n>', 'only the first items')
+    .option('--limit <n>', 'only so many of the items, drawn by the seed')
     .option('--batch <n>', 'items at once')
     .option('--concurrency <n>', 'requests at once')
     .option('--max-tokens <n>', 'tokens of an answer or verdict')

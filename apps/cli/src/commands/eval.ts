@@ -12,7 +12,7 @@ import {
   type Subject,
   similarityReward,
 } from '@plumbline/bench/benchmarks';
-import { ConfigError, onInterrupt } from '@plumbline/core';
+import { ConfigError, onInterrupt, rng } from '@plumbline/core';
 import type { LanguageModel } from '@plumbline/data';
 import { asEmbeddingModel, asLanguageModel, loadDecoder, loadEncoder, openAiModel } from '@plumbline/models';
 import { generativeJudge, logitJudge, stepJudge } from '@plumbline/rewards/judge';
@@ -65,9 +65,15 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
   const items = await Promise.all(
     chosen.map((benchmark, i) => {
       const source = { ...(flags.split && { split: flags.split }), ...(benchmark.header && { header: benchmark.header }) };
-      return readItems(benchmark, benchmarkRows(chosen.length > 1 ? [flags.data![i]] : flags.data!, source), { ...(limit && { limit }) });
+      return readItems(benchmark, benchmarkRows(chosen.length > 1 ? [flags.data![i]] : flags.data!, source));
     }),
   );
+  const seed = wholeNumber('--seed', flags.seed);
+  if (limit !== undefined)
+    for (const [i, all] of items.entries())
+      items[i] = Array.from(rng(seed).fork('limit').permutation(all.length).subarray(0, limit))
+        .sort((a, b) => a - b)
+        .map((at) => all[at]);
   const subjectOf = await loadSubject(flags);
   const signal = onInterrupt();
   const results: EvalResult[] = [];
@@ -81,7 +87,7 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
         items: items[i],
         subject,
         dir,
-        seed: wholeNumber('--seed', flags.seed),
+        seed,
         signal,
         ...(flags.batch && { batch: wholeNumber('--batch', flags.batch, 1) }),
         ...(flags.threshold && { threshold: Number(flags.threshold) }),
