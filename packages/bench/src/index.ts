@@ -36,6 +36,7 @@ export {
   reproductionsMarkdown,
   runExperiment,
 } from './experiment/index.js';
+export { type FrontierPoint, frontier, frontierGap, peak } from './frontier.js';
 export type { Estimate, OverOptimisation, Verdict, VerdictRule } from './metrics/index.js';
 export {
   bootstrapInterval,

@@ -70,6 +70,12 @@ export type {
 export { precomputeReference, type Reference, type ReferenceLogps } from './pairInputs.js';
 export { PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
 
+// Pairs sampled as the policy trains, kept and shown again; a policy as a classifier
+
+export { type PolicyAsClassifier, policyClassifier } from './diagnostics/policyClassifier.js';
+export { type OnlineCounts, type OnlinePairs, onlinePairs, type RecordableBatches } from './online/onlinePairs.js';
+export { type PairStream, readStream, recordStream, replayStream, writeStream } from './online/stream.js';
+
 // Sample, score, pair, train, and again
 
 export { type IteratePreferences, type Iteration, iteratePreferences } from './iterate.js';

@@ -49,14 +49,14 @@ export { specFromGguf } from './gguf/model.js';
 export { type GgmlType, type Gguf, type GgufTensor, parseGguf } from './gguf/parse.js';
 export { tokenizerFromGguf } from './gguf/tokenizer.js';
 export { type GgufStorage, ggufChunks } from './gguf/write.js';
-export { asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
+export { analyticKl, asLanguageModel, completionLogpsOf, sampleKl } from './languageModel.js';
 export { LoraConfig, type Target, targetsOf } from './lora/config.js';
 export { type AdaptedDecoder, type AdaptedScorer, type Adapter, addLora, isAdapted, type LoraSource } from './lora/lora.js';
 export { type MergedDecoder, mergeAdapter } from './lora/merge.js';
 export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
 // Servers
 export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
-export { type RequestCache, type RequestCounts, type RequestOptions, ServerError } from './remote/request.js';
+export { createRequester, type RequestCache, type RequestCounts, type Requester, type RequestOptions, ServerError } from './remote/request.js';
 export {
   type AttributeScorer,
   createAttributeScorer,
