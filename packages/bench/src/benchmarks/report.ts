@@ -74,6 +74,7 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
         : []),
       ...wrongOnes(benchmark, items, outcomes),
     ],
+    colors: { right: 'green', wrong: 'red' },
     footer: `plumb eval ${result.benchmark}`,
   };
 }

@@ -106,17 +106,34 @@ export function policyIteration(mdp: TabularMdp, from?: TabularPolicy): Evaluati
   let policy = from ?? new Float64Array(S * A).fill(1 / A);
   for (let rounds = 1; rounds <= 1000; rounds++) {
     const evaluation = policyEvaluation(mdp, policy);
-    const better = greedy(mdp, evaluation.Q);
-    let gain = 0;
+    const { Q, V } = evaluation;
+    const tolerance = 1e-11 * (Math.max(...V.map(Math.abs)) || 1);
+    const better = policy.slice();
+    let settled = true;
     for (let s = 0; s < S; s++) {
-      let improved = 0;
-      for (let a = 0; a < A; a++) improved += better[s * A + a] * evaluation.Q[s * A + a];
-      gain = Math.max(gain, improved - evaluation.V[s]);
+      const row = Q.subarray(s * A, (s + 1) * A);
+      const best = Math.max(...row);
+      // what is as good as the best stays, so that ties do not go round in circles
+      if (best - V[s] <= tolerance) continue;
+      settled = false;
+      better.fill(0, s * A, (s + 1) * A);
+      better[s * A + row.indexOf(best)] = 1;
     }
-    if (gain <= 1e-11 * (1 + Math.max(...evaluation.V.map(Math.abs)))) return { ...evaluation, policy, rounds };
+    if (settled) return { ...evaluation, policy: deterministic(policy, Q, A, tolerance), rounds };
     policy = better;
   }
   throw new RangeError('policyIteration: no convergence in 1,000 rounds');
+}
+
+/** A policy that mixes actions of one value, as one that takes the first of them. */
+function deterministic(policy: TabularPolicy, Q: Float64Array, A: number, slack: number): TabularPolicy {
+  const taken = new Float64Array(policy.length);
+  for (let s = 0; s < policy.length / A; s++) {
+    const used = Array.from({ length: A }, (_, a) => a).filter((a) => policy[s * A + a] > 0);
+    const best = Math.max(...used.map((a) => Q[s * A + a]));
+    taken[s * A + used.find((a) => Q[s * A + a] >= best - slack)!] = 1;
+  }
+  return taken;
 }
 
 /**
