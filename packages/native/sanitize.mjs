@@ -29,8 +29,9 @@ const run = (command, args, env) =>
     maxBuffer: 2 ** 28,
   });
 try {
-  for (const name of ['src', 'build.mjs', 'package.json', 'tsconfig.json', 'vitest.config.ts'])
+  for (const name of ['src', 'build.mjs', 'package.json', 'vitest.config.ts'])
     cpSync(join(here, name), join(dir, name), { recursive: true });
+  writeFileSync(join(dir, 'tsconfig.json'), '{ "compilerOptions": { "target": "ES2022" } }');
   symlinkSync(join(here, 'node_modules'), join(dir, 'node_modules'));
   const flags = `-fsanitize=${kind} -g -O1 -fno-omit-frame-pointer`;
   const built = run(process.execPath, ['build.mjs'], { PLUMB_CXXFLAGS: flags, CXX: cxx, PLUMB_ISAS: process.env.PLUMB_ISAS ?? 'avx512' });

@@ -1,7 +1,6 @@
 /** Kernels that tfjs's WebGPU backend has wrong; called once, after its package is loaded. */
 import * as tf from '@tensorflow/tfjs-core';
 import { broadcastBothSides } from './broadcastMatMul.js';
-import { conv3dBackpropFilter, conv3dBackpropInput } from './conv3dGradients.js';
 import { einsum } from './einsum.js';
 
 let mended = false;
@@ -12,16 +11,7 @@ export function mendWebgpu(): void {
   replace(tf.Einsum, () => einsum as unknown as tf.KernelFunc);
   replace(tf.BatchMatMul, broadcastBothSides);
   replace(tf.Prod, keepDims);
-  tf.registerKernel({
-    kernelName: tf.Conv3DBackpropInputV2,
-    backendName: 'webgpu',
-    kernelFunc: conv3dBackpropInput as unknown as tf.KernelFunc,
-  });
-  tf.registerKernel({
-    kernelName: tf.Conv3DBackpropFilterV2,
-    backendName: 'webgpu',
-    kernelFunc: conv3dBackpropFilter as unknown as tf.KernelFunc,
-  });
+  replace(tf.Tile, tileByAxis);
   replace(tf.Cumsum, (original) => scan(original, tf.cumsum));
   replace(tf.Cumprod, (original) => scan(original, tf.cumprod));
 }
@@ -50,5 +40,25 @@ function keepDims(original: tf.KernelFunc): tf.KernelFunc {
     if (!kept || made.shape.length === shape.length) return made;
     const axes = tf.util.parseAxisParam(axis, shape);
     return { ...made, shape: shape.map((n, i) => (axes.includes(i) ? 1 : n)) };
+  };
+}
+
+/** tfjs's reads tensors of five axes and more to the host, which fails under Node, and with it the gradient of their sum: an axis at a time instead. */
+function tileByAxis(original: tf.KernelFunc): tf.KernelFunc {
+  return (call) => {
+    const x = call.inputs.x as tf.Tensor;
+    if (x.shape.length < 5) return original(call);
+    const { reps } = call.attrs as unknown as { reps: number[] };
+    return tf.tidy(() => {
+      const tiled = reps.reduce((y: tf.Tensor, count, axis) => {
+        if (count === 1) return y;
+        const before = y.shape.slice(0, axis).reduce((a, b) => a * b, 1);
+        return tf.reshape(
+          tf.tile(tf.reshape(y, [before, 1, y.size / Math.max(1, before)]), [1, count, 1]),
+          y.shape.map((n, d) => (d === axis ? n * count : n)),
+        );
+      }, x);
+      return tf.clone(tiled);
+    });
   };
 }
