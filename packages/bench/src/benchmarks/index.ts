@@ -58,6 +58,7 @@ export {
   type StepCounts,
   selectByMeanStep,
   socraticPatterns,
+  socraticPrmBench,
   splitSteps,
   weightedF1,
 } from './steps.js';

@@ -30,6 +30,7 @@ export { firstError, labelSteps } from './oracle.js';
 export { readThought } from './phrases.js';
 export type { Level, MathsKnobs, MathsNode, MathsProblem, Op, Operand, Split } from './problem.js';
 export { levels as mathsLevels, makeProblem, problemOf, splitOf, valuesOf } from './problem.js';
+export { socraticRecords, soundSteps, wrongSteps } from './socratic.js';
 export type { Pattern, SolutionMode, SolutionOptions } from './solution.js';
 export {
   expressionMark,
