@@ -39,8 +39,8 @@ export function packSequences(items: readonly (Sequence & { row: number })[]): P
   return batch;
 }
 
-/** A prompt and one of its completions, not yet joined. */
-export type PromptedSequence = { prompt: Int32Array; completion: Int32Array; row: number };
+/** A prompt and one of its completions, not yet joined. Where only some tokens of the completion count, `completionMask` [completion tokens] says which. */
+export type PromptedSequence = { prompt: Int32Array; completion: Int32Array; completionMask?: Uint8Array; row: number };
 
 /**
  * The same sequences with each prompt that several of them begin with laid down once: segment s holds the completion of item s alone and names its
@@ -57,22 +57,32 @@ export function packShared(items: readonly PromptedSequence[]): PackedBatch {
   const shared = prompts.filter(({ items: users }) => users.length > 1);
   if (shared.length === 0)
     return packSequences(
-      items.map(({ prompt, completion, row }) => {
+      items.map(({ prompt, completion, completionMask, row }) => {
         refuseEmpty(completion, row);
-        return { tokens: concat(prompt, completion), completionStart: prompt.length, row };
+        return {
+          tokens: concat(prompt, completion),
+          completionStart: prompt.length,
+          ...(completionMask && { completionMask: behind(prompt, completionMask) }),
+          row,
+        };
       }),
     );
   const segmentOf = new Map<number, number>();
   shared.forEach(({ items: users }, i) => {
     for (const item of users) segmentOf.set(item, items.length + i);
   });
-  const parts = items.map(({ prompt, completion, row }, i) => {
+  const parts = items.map(({ prompt, completion, completionMask, row }, i) => {
     refuseEmpty(completion, row);
+    if (completionMask && completionMask.length !== completion.length)
+      throw new RangeError(
+        `packShared: the completion of row ${row} has ${completion.length} tokens and ${completionMask.length} mask entries`,
+      );
     const prefix = segmentOf.get(i);
-    if (prefix === undefined) return { tokens: concat(prompt, completion), start: 0, counted: Math.max(1, prompt.length), prefix: -1, row };
-    return { tokens: completion, start: prompt.length, counted: 0, prefix, row };
+    if (prefix !== undefined) return { tokens: completion, start: prompt.length, counted: 0, mask: completionMask, prefix, row };
+    const mask = completionMask && behind(prompt, completionMask);
+    return { tokens: concat(prompt, completion), start: 0, counted: Math.max(1, prompt.length), mask, prefix: -1, row };
   });
-  for (const { prompt } of shared) parts.push({ tokens: prompt, start: 0, counted: prompt.length, prefix: -1, row: -1 });
+  for (const { prompt } of shared) parts.push({ tokens: prompt, start: 0, counted: prompt.length, mask: undefined, prefix: -1, row: -1 });
   const total = parts.reduce((sum, { tokens }) => sum + tokens.length, 0);
   const batch = {
     tokens: new Int32Array(total),
@@ -83,10 +93,11 @@ export function packShared(items: readonly PromptedSequence[]): PackedBatch {
     rows: Int32Array.from(parts, ({ row }) => row),
   };
   let at = 0;
-  parts.forEach(({ tokens, start, counted }, s) => {
+  parts.forEach(({ tokens, start, counted, mask }, s) => {
     batch.tokens.set(tokens, at);
     for (let i = 0; i < tokens.length; i++) batch.positions[at + i] = start + i;
     batch.completionMask.fill(1, at + counted, at + tokens.length);
+    for (let i = counted; mask && i < tokens.length; i++) batch.completionMask[at + i] = mask[i];
     at += tokens.length;
     batch.cuSeqlens[s + 1] = at;
   });
@@ -129,6 +140,13 @@ function concat(a: Int32Array, b: Int32Array): Int32Array {
   const both = new Int32Array(a.length + b.length);
   both.set(a);
   both.set(b, a.length);
+  return both;
+}
+
+/** A completion's mask with nothing of the prompt counting. */
+function behind(prompt: Int32Array, mask: Uint8Array): Uint8Array {
+  const both = new Uint8Array(prompt.length + mask.length);
+  both.set(mask, prompt.length);
   return both;
 }
 

@@ -26,6 +26,32 @@ export const AdvantageConfig = z.preprocess(
     z.strictObject({ kind: z.literal('passK'), scale: z.boolean().default(false).describe("Divide by the group's deviation") }),
     z.strictObject({ kind: z.literal('gpg') }),
     z.strictObject({
+      kind: z.literal('brpo'),
+      tau: z.number().min(0).max(1).default(0.6).describe('Groups whose verdicts lean further to one side are left out'),
+    }),
+    z.strictObject({
+      kind: z.literal('chosen'),
+      keep: z.int().positive().optional().describe('So many of the best of each group are learned; 1 unless above is given'),
+      above: z.number().optional().describe('Only those with a reward above this'),
+    }),
+    z.strictObject({ kind: z.literal('otb') }),
+    z.strictObject({
+      kind: z.literal('reinforce++'),
+      gamma: z.number().min(0).max(1).default(1).describe('Discount per token'),
+      baseline: z.enum(['none', 'group']).default('none').describe("Subtract the group's mean reward first"),
+    }),
+    z.strictObject({
+      kind: z.literal('turns'),
+      gamma: z.number().min(0).max(1).default(1).describe('Discount per turn'),
+      eps: z.number().min(0).default(1e-4).describe('Added to the deviation'),
+    }),
+    z.strictObject({
+      kind: z.literal('gigpo'),
+      gamma: z.number().min(0).max(1).default(0.95).describe('Discount per turn'),
+      omega: z.number().min(0).default(1).describe('Weight of the comparison between turns that start from the same state'),
+      scale: z.boolean().default(true).describe('Divide by the deviations'),
+    }),
+    z.strictObject({
       kind: z.literal('gae'),
       gamma: z.number().min(0).max(1).default(1).describe('Discount per token'),
       lambda: z.number().min(0).max(1).default(0.95).describe('Share of the estimate that comes from later values'),
@@ -35,7 +61,27 @@ export const AdvantageConfig = z.preprocess(
 );
 export type AdvantageConfig = z.infer<typeof AdvantageConfig>;
 
-const lossNames = ['grpo', 'bnpo', 'dr_grpo', 'dapo', 'luspo', 'cispo', 'sapo', 'vespo', 'gmpo', 'reinforce', 'rloo'] as const;
+/** Advantages that do not compare the samples of a prompt. */
+const single: readonly string[] = ['remax', 'reinforce', 'reinforce++', 'gae', 'chosen'];
+/** Advantages that take rewards per turn or token themselves, so that the KL cannot be in a sequence's reward. */
+const ofTurns: readonly string[] = ['turns', 'gigpo', 'otb', 'brpo', 'chosen'];
+
+const lossNames = [
+  'grpo',
+  'bnpo',
+  'dr_grpo',
+  'dapo',
+  'luspo',
+  'cispo',
+  'sapo',
+  'vespo',
+  'gmpo',
+  'reinforce',
+  'rloo',
+  'kl_cov',
+  'clip_cov',
+  'kl_penalty',
+] as const;
 
 export const PolicyTrainConfig = z
   .strictObject({
@@ -71,8 +117,25 @@ export const PolicyTrainConfig = z
       .positive()
       .default(8192)
       .describe('Prompt and completion tokens in memory at once; lower it when memory runs out'),
+    sharePrompts: z.boolean().default(true).describe('Compute a prompt once for all its samples in a micro-batch'),
+    dynamicSampling: z
+      .strictObject({
+        maxRounds: z.int().min(2).default(4).describe('Rounds of sampling at most, the first among them'),
+      })
+      .optional()
+      .describe('Sample groups again whose rewards are all equal, and leave out those that stay so (DAPO)'),
     maskTruncated: z.boolean().default(false).describe('Leave completions that did not end by themselves out of the loss'),
     missingEosPenalty: z.number().min(0).default(0).describe('Subtracted from their score'),
+    softOverlong: z
+      .strictObject({ cache: z.int().positive().describe('Tokens before maxTokens over which the penalty grows from 0 to 1') })
+      .optional()
+      .describe('Subtract a penalty that grows with length from the score (DAPO)'),
+    rewardClip: z.tuple([z.number(), z.number()]).optional().describe('Bounds of the score, before penalties'),
+    countEmptySequences: z
+      .boolean()
+      .default(false)
+      .describe('Means over sequences divide by those without counting tokens too, as TRL does'),
+    maxStaleness: z.int().min(0).default(0).describe('Batches that the policy may have learned from since somebody else sampled'),
     topEntropyQuantile: z
       .number()
       .positive()
@@ -84,6 +147,15 @@ export const PolicyTrainConfig = z
       .optional()
       .describe('Drop bad samples whose mean log-probability has fallen by more than this, in nats (DeepSeek-V3.2)'),
     entropyCoef: z.number().default(0).describe('Weight of the entropy bonus'),
+    adaptiveEntropy: z
+      .strictObject({
+        target: z.number().positive().default(0.2).describe('Nats per token; above it there is no bonus'),
+        delta: z.number().positive().default(0.005).describe('What is added to the weight, or taken from it, after each update'),
+        min: z.number().min(0).default(0).describe('Least weight'),
+        max: z.number().positive().default(1).describe('Largest weight'),
+      })
+      .optional()
+      .describe('Let the weight of the entropy bonus follow the entropy'),
     samplingCorrection: z
       .strictObject({
         mode: z
@@ -111,7 +183,7 @@ export const PolicyTrainConfig = z
     weightDecay: z.number().min(0).default(0).describe('AdamW: decoupled weight decay, on matrices only'),
     evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
   })
-  .refine((c) => c.samplesPerPrompt > 1 || ['remax', 'reinforce', 'gae'].includes(c.advantage.kind), {
+  .refine((c) => c.samplesPerPrompt > 1 || single.includes(c.advantage.kind), {
     path: ['samplesPerPrompt'],
     error: 'must be at least 2: this advantage compares the samples of a prompt',
   })
@@ -123,6 +195,29 @@ export const PolicyTrainConfig = z
     path: ['rewardAggregation'],
     error: 'normalizeThenSum goes with advantage group and the KL in the loss',
   })
+  .refine((c) => c.klIn === 'loss' || !ofTurns.includes(c.advantage.kind), {
+    path: ['klIn'],
+    error: 'must be loss with this advantage, which does not take the KL from the reward',
+  })
+  .refine((c) => c.dynamicSampling === undefined || c.samplesPerPrompt > 1, {
+    path: ['dynamicSampling'],
+    error: 'needs at least 2 samplesPerPrompt: one sample has no deviation',
+  })
+  .refine((c) => c.softOverlong === undefined || c.softOverlong.cache <= c.maxTokens, {
+    path: ['softOverlong', 'cache'],
+    error: 'must be at most maxTokens',
+  })
+  .refine((c) => c.rewardClip === undefined || c.rewardClip[0] < c.rewardClip[1], {
+    path: ['rewardClip'],
+    error: 'the lower bound must be below the upper one',
+  })
+  .refine(
+    (c) => c.rewardAggregation === 'sum' || (c.rewardClip === undefined && c.softOverlong === undefined && c.missingEosPenalty === 0),
+    {
+      path: ['rewardAggregation'],
+      error: 'normalizeThenSum takes each reward as it is: rewardClip, softOverlong and missingEosPenalty change their sum',
+    },
+  )
   .refine((c) => c.klTarget === undefined || c.klCoef > 0, { path: ['klTarget'], error: 'steers klCoef, which is 0' });
 export type PolicyTrainConfig = z.infer<typeof PolicyTrainConfig>;
 

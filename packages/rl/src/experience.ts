@@ -1,36 +1,33 @@
 /** One batch of experience: prompts are sampled, scored and shaped, and every sample gets its advantage. */
 import { ConfigError, metrics as knownMetrics, type MetricName, type Rng } from '@plumbline/core';
-import { type Decoder, encodePrompt, type PromptBatch, type PromptRecord, type Shaper } from '@plumbline/data';
+import { type Batches, type Decoder, encodePrompt, type PromptBatch, type PromptRecord, type Shaper } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
-import {
-  type emaBaseline,
-  gpgAdvantages,
-  opoAdvantages,
-  passKAdvantages,
-  reinforceAdvantages,
-  remaxAdvantages,
-  rlooAdvantages,
-} from './advantages/baselines.js';
-import { gdpoAdvantages, groupAdvantages, groupsWithoutDeviation } from './advantages/group.js';
+import type { emaBaseline } from './advantages/baselines.js';
+import { groupsWithoutDeviation } from './advantages/group.js';
 import { groupRows, isScored, nanMean, nanStd } from './advantages/statistics.js';
-import { gae, whiten } from './advantages/temporal.js';
 import type { PolicyTrainConfig } from './config.js';
 import type { Critic } from './critic.js';
-import { klValue } from './kl.js';
-import { missingEosPenalty, tokenRewards } from './rewards.js';
-import { completionTokens, completionValues, type RolloutOptions, type RolloutSample } from './rollout.js';
+import { estimate } from './estimate.js';
+import { missingEosPenalty, softOverlongPenalty } from './rewards.js';
+import { completionTokens, countOf, type Rollout, type RolloutSample } from './rollout/generate.js';
 import { type Reward, score, shape } from './scoring.js';
 
 export type Experience = {
   samples: RolloutSample[];
+  /** What the prompts of the groups were made from, [groups]. */
+  records: PromptRecord[];
+  /** Names of the prompts, [groups]. */
+  ids: string[];
   /** What the reward said, NaN where it abstained, [samples]. */
   scores: Float64Array;
-  /** After penalties and shaping. */
+  /** After bounds, penalties and shaping. */
   rewards: Float64Array;
-  /** Of each sample; with a value model the mean over its tokens. */
+  /** Of each sample; where they differ within it the mean over its tokens. */
   advantages: Float64Array;
-  /** With a value model: advantages, returns and old values, [samples][tokens]. */
-  perToken?: { advantages: Float64Array[]; returns: Float64Array[]; values: Float32Array[] };
+  /** Where advantages differ within a sample; with a value model also returns and old values, [samples][tokens]. */
+  perToken?: { advantages: Float64Array[]; returns?: Float64Array[]; values?: Float32Array[] };
+  /** 1 on samples that do not count: another policy's, or of a group that is left out, [samples]. */
+  excluded: Uint8Array;
   /** [samples][tokens], from the training path. */
   oldLogps?: Float32Array[];
   refLogps?: Float32Array[];
@@ -38,13 +35,28 @@ export type Experience = {
   metrics: Partial<Record<MetricName, number>>;
 };
 
+/** What an advantage of the user's own sees of a batch. NaN rewards were not given. */
+export type AdvantageInput = {
+  rewards: Float64Array;
+  /** The prompt of each sample. */
+  groups: Int32Array;
+  samples: readonly RolloutSample[];
+  records: readonly PromptRecord[];
+  /** What the reward functions said by name, [samples]. */
+  components: Record<string, Float64Array>;
+};
+/** Answers one number a sample. */
+export type AdvantageFunction = (batch: AdvantageInput) => ArrayLike<number>;
+
 export type Collecting = {
   config: PolicyTrainConfig;
   policy: LocalDecoder;
   reference?: Decoder;
   critic?: Critic;
   reward: Reward;
-  rollout: (options: RolloutOptions) => Promise<RolloutSample[]>;
+  rollout: Rollout;
+  morePrompts?: Batches<PromptBatch<string | PromptRecord>>;
+  advantage?: AdvantageFunction;
   shaper?: Shaper;
   klCoef: number;
   baseline: ReturnType<typeof emaBaseline>;
@@ -54,182 +66,230 @@ export type Collecting = {
   onProgress?: (progress: { tokens: number; finished: number; total: number }) => void;
 };
 
+/** A prompt, its samples and what was said of them. */
+type Group = {
+  id: string;
+  record: PromptRecord;
+  prompt: Int32Array;
+  samples: RolloutSample[];
+  greedy?: RolloutSample;
+  /** Rows: the samples, then the greedy completion. */
+  scores: number[];
+  penalized: number[];
+  columns: number[][];
+  components: Record<string, number[]>;
+};
+type Slot = Pick<Group, 'id' | 'record' | 'prompt'>;
+
 /**
  * Samples, scores, shapes and compares. Changes nothing but the state of `shaper` and `baseline`.
  * @returns undefined where the signal fired before all completions were there
- * @throws NonFiniteError naming the reward function, the prompt and the sample of a score that is not finite
+ * @throws NonFiniteError naming the reward function, the prompt and the sample of a score that is not finite; ConfigError where every sample is
+ * of a policy that is too old
  */
 export async function collect(batch: PromptBatch<string | PromptRecord>, c: Collecting): Promise<Experience | undefined> {
-  const { config, policy, reference, rollout, rng, signal } = c;
-  const records = batch.prompts.map((prompt): PromptRecord => (typeof prompt === 'string' ? { prompt } : prompt));
-  const prompts = records.map(({ prompt }) => encodePrompt(policy.tokenizer, prompt));
-  const { maxTokens, temperature, topP, topK, minP } = config;
-  const sampling = { maxTokens, temperature, topP, topK, minP };
-  const samples = await rollout({
-    policy,
-    prompts,
-    n: config.samplesPerPrompt,
-    sampling,
-    rng: rng.fork('samples'),
-    signal,
-    onProgress: c.onProgress,
-  });
-  const greedy =
-    config.advantage.kind === 'remax'
-      ? await rollout({ policy, prompts, n: 1, sampling: { maxTokens, temperature: 0 }, rng: rng.fork('greedy'), signal })
-      : [];
-  if (signal.aborted) return undefined;
+  const { config, policy, reference, signal } = c;
+  const first = await gather(slotsOf(batch, policy), c, 0);
+  const sampled =
+    config.dynamicSampling && first ? await withDeviation(first.groups, first.weights, c) : first && { ...first, again: 0, dropped: 0 };
+  if (!sampled || signal.aborted) return undefined;
+  const { groups, weights, again, dropped } = sampled;
 
-  const all = [...samples, ...greedy]; // scored and shaped together
-  const nameOf = (i: number) =>
-    `prompt ${batch.ids[all[i].group]}, ${i < samples.length ? `sample ${i % config.samplesPerPrompt}` : 'the greedy completion'}`;
-  const scored = await score(c, records, all, nameOf);
-  const penalized = missingEosPenalty(
-    scored.scores,
-    all.map(({ finish }) => Number(finish === 'stop')),
-    config.missingEosPenalty,
-  );
-  const shaped = shape(c.shaper, penalized, records, all);
-  const groups = samples.map(({ group }) => group);
+  const samples = groups.flatMap(({ samples }, group) => samples.map((sample) => ({ ...sample, group })));
+  const records = groups.map(({ record }) => record);
+  const ids = groups.map(({ id }) => id);
+  const flat = (f: (group: Group) => ArrayLike<number>) =>
+    Float64Array.from(groups.flatMap((group) => Array.from(f(group)).slice(0, group.samples.length)));
+  const greedy = groups.flatMap((group, g) => (group.greedy ? [{ ...group.greedy, group: g }] : []));
+  const greedyScores = groups.flatMap(({ greedy, penalized }) => (greedy ? [penalized[penalized.length - 1]] : []));
+  const shaped = shape(c.shaper, Float64Array.from([...flat(({ penalized }) => penalized), ...greedyScores]), records, [
+    ...samples,
+    ...greedy,
+  ]);
+  const scores = flat((group) => group.scores);
   const rewards = shaped.slice(0, samples.length);
+  const excluded = staleOf(samples, c);
+  excluded.forEach((out, i) => {
+    if (out) rewards[i] = Number.NaN;
+  });
+  const groupIds = samples.map(({ group }) => group);
+  const components = Object.fromEntries(
+    Object.keys(groups[0].components).map((name) => [name, flat((group) => group.components[name] ?? [])]),
+  );
 
-  const prepass = { temperature, tokensPerMicroBatch: config.tokensPerMicroBatch };
+  const { temperature, tokensPerMicroBatch, sharePrompts, advantage } = config;
+  const prepass = { temperature, tokensPerMicroBatch, sharePrompts };
   const severalUpdates = config.epochs * config.miniBatches > 1;
   const needsOld =
-    severalUpdates || (reference && config.klIn === 'reward') || config.samplingCorrection !== undefined || config.topEntropyQuantile < 1;
-  const old = needsOld ? await completionTokens(policy, samples, { ...prepass, entropy: config.topEntropyQuantile < 1 }) : undefined;
+    severalUpdates ||
+    (reference && config.klIn === 'reward') ||
+    config.samplingCorrection !== undefined ||
+    config.topEntropyQuantile < 1 ||
+    advantage.kind === 'otb';
+  const old = needsOld
+    ? await completionTokens(policy, samples, { ...prepass, entropy: config.topEntropyQuantile < 1, squaredSum: advantage.kind === 'otb' })
+    : undefined;
   const refLogps = reference ? (await completionTokens(reference, samples, prepass)).logps : undefined;
-  const perToken = c.critic ? await estimated(c, c.critic, samples, rewards, old?.logps, refLogps) : undefined;
-  const compared = config.klIn === 'reward' && refLogps && !perToken ? penalizedByKl(rewards, old!.logps, refLogps, c) : rewards;
-  const lengths = samples.map(({ tokens }) => tokens.length);
-  const advantages = perToken
-    ? Float64Array.from(perToken.advantages, (own) => (own.length === 0 ? 0 : nanMean(own)))
-    : config.rewardAggregation === 'normalizeThenSum'
-      ? gdpoAdvantages(scored.columns, groups, scored.weights)
-      : advantagesOf(c, compared, shaped.slice(samples.length), groups, lengths);
+  const { advantages, perToken, lopsided } = await estimate({
+    ...c,
+    samples,
+    records,
+    rewards,
+    greedyRewards: shaped.slice(samples.length),
+    columns: groups[0].columns.map((_, f) => flat((group) => group.columns[f])),
+    weights,
+    components,
+    old,
+    refLogps,
+  });
+  for (const i of lopsided) excluded[i] = 1;
 
-  const own = scored.scores.slice(0, samples.length);
-  const component = ([name, values]: [string, Float64Array]) => [`reward/${name}`, nanMean(values.subarray(0, samples.length))] as const;
   const mean = (f: (sample: RolloutSample) => number) => nanMean(samples.map(f));
+  const episodes = samples.flatMap(({ episode }) => (episode ? [episode] : []));
   return {
     samples,
-    scores: own,
+    records,
+    ids,
+    scores,
     rewards,
     advantages,
     ...(perToken && { perToken }),
+    excluded,
     oldLogps: old?.logps,
     refLogps,
     entropies: config.topEntropyQuantile < 1 ? old?.entropies : undefined,
     metrics: {
       ...Object.fromEntries(
-        Object.entries(scored.components)
-          .map(component)
+        Object.entries(components)
+          .map(([name, values]) => [`reward/${name}`, nanMean(values)] as const)
           .filter(([name]) => name in knownMetrics),
       ),
-      'reward/mean': nanMean(own),
-      'reward/std': nanMean(groupRows('reward/std', own, groups).map((rows) => nanStd(rows.map((i) => own[i])))),
+      'reward/mean': nanMean(scores),
+      'reward/std': nanMean(groupRows('reward/std', scores, groupIds).map((rows) => nanStd(rows.map((i) => scores[i])))),
       ...(c.shaper && { 'reward/shaped': nanMean(rewards) }),
-      'reward/abstained': own.filter((x) => !isScored(x)).length / own.length,
-      'groups/withoutDeviation': groupsWithoutDeviation(rewards, groups),
+      'reward/abstained': scores.filter((x) => !isScored(x)).length / scores.length,
+      'groups/withoutDeviation': groupsWithoutDeviation(rewards, groupIds),
+      ...(config.dynamicSampling && { 'groups/sampledAgain': again / config.promptsPerStep }),
+      ...((config.dynamicSampling || advantage.kind === 'brpo') && {
+        'groups/dropped': (dropped + new Set(lopsided.map((i) => groupIds[i])).size) / config.promptsPerStep,
+      }),
+      ...(samples.some(({ version }) => version !== undefined) && {
+        'policy/staleness': mean(({ version }) => c.step - (version ?? c.step)),
+        'samples/stale': staleOf(samples, c).reduce((a, b) => a + b, 0) / samples.length,
+      }),
       'advantages/mean': nanMean(advantages),
       'advantages/std': nanStd(advantages),
-      'completions/length': mean(({ tokens }) => tokens.length),
+      'completions/length': mean(countOf),
       'completions/finished': mean(({ finish }) => Number(finish === 'stop')),
+      ...(episodes.length > 0 && {
+        'episodes/turns': nanMean(episodes.map(({ turnEnds }) => turnEnds.length)),
+        'episodes/success': nanMean(episodes.map(({ success }) => Number(success === true))),
+        'episodes/invalid': nanMean(episodes.map(({ invalid, turnEnds }) => (turnEnds.length === 0 ? 0 : invalid / turnEnds.length))),
+      }),
     },
   };
 }
 
-function penalizedByKl(
-  rewards: Float64Array,
-  logps: readonly Float32Array[],
-  refLogps: readonly Float32Array[],
-  { klCoef, config }: Collecting,
+function slotsOf({ prompts, ids }: PromptBatch<string | PromptRecord>, { tokenizer }: LocalDecoder): Slot[] {
+  return prompts.map((prompt, i) => {
+    const record: PromptRecord = typeof prompt === 'string' ? { prompt } : prompt;
+    return { id: ids[i], record, prompt: encodePrompt(tokenizer, record.prompt) };
+  });
+}
+
+/** Samples the prompts and has the samples scored. Each round of a step draws from a stream of its own. */
+async function gather(slots: readonly Slot[], c: Collecting, round: number): Promise<{ groups: Group[]; weights: number[] } | undefined> {
+  const { config, policy, rollout, signal, step } = c;
+  const rng = round === 0 ? c.rng : c.rng.fork('round', round);
+  const { maxTokens, temperature, topP, topK, minP, samplesPerPrompt: n } = config;
+  const prompts = slots.map(({ prompt }) => prompt);
+  const records = slots.map(({ record }) => record);
+  const shared = { policy, prompts, records, signal, version: step };
+  const sampling = { maxTokens, temperature, topP, topK, minP };
+  const samples = await rollout({ ...shared, n, sampling, rng: rng.fork('samples'), onProgress: c.onProgress });
+  const greedy =
+    config.advantage.kind === 'remax'
+      ? await rollout({ ...shared, n: 1, sampling: { maxTokens, temperature: 0 }, rng: rng.fork('greedy') })
+      : [];
+  if (signal.aborted) return undefined;
+  if (samples.length !== n * slots.length || samples.some(({ group }, i) => group !== Math.floor(i / n)))
+    throw new ConfigError(
+      `trainPolicy: the rollout gave ${samples.length} samples for ${slots.length} prompts; it must give ${n} of each, in order`,
+    );
+
+  const all = [...samples, ...greedy]; // scored together
+  const nameOf = (i: number) => `prompt ${slots[all[i].group].id}, ${i < samples.length ? `sample ${i % n}` : 'the greedy completion'}`;
+  const scored = await score({ ...c, rng }, records, all, nameOf);
+  const penalized = penalizedScores(scored.scores, all, config);
+  return {
+    weights: scored.weights,
+    groups: slots.map((slot, g) => {
+      const rows = all.map((_, i) => i).filter((i) => all[i].group === g);
+      const pick = (values: ArrayLike<number>) => rows.map((i) => values[i]);
+      return {
+        ...slot,
+        samples: samples.filter(({ group }) => group === g),
+        ...(greedy.length > 0 && { greedy: greedy[g] }),
+        scores: pick(scored.scores),
+        penalized: pick(penalized),
+        columns: scored.columns.map(pick),
+        components: Object.fromEntries(Object.entries(scored.components).map(([name, values]) => [name, pick(values)])),
+      };
+    }),
+  };
+}
+
+function penalizedScores(
+  scores: Float64Array,
+  samples: readonly RolloutSample[],
+  { rewardClip: [low, high] = [-Infinity, Infinity], missingEosPenalty: penalty, softOverlong, maxTokens }: PolicyTrainConfig,
 ): Float64Array {
-  const estimator = config.klEstimator ?? 'k1';
-  return rewards.map((reward, i) => reward - klCoef * logps[i].reduce((sum, logp, t) => sum + klValue(logp, refLogps[i][t], estimator), 0));
+  const clipped = scores.map((x) => (isScored(x) ? Math.min(high, Math.max(low, x)) : x));
+  const finished = missingEosPenalty(
+    clipped,
+    samples.map(({ finish }) => Number(finish === 'stop')),
+    penalty,
+  );
+  return softOverlong
+    ? finished.map((x, i) => x + softOverlongPenalty(countOf(samples[i]), { maxTokens, cache: softOverlong.cache }))
+    : finished;
 }
 
 /**
- * PPO: rewards per token (the score on the last, and the KL where it belongs into the reward), generalized advantage estimation against the values of the
- * critic, advantages whitened over the batch. A sample that was not scored keeps its values and gets advantage 0.
+ * Dynamic sampling: groups whose rewards are all equal are drawn again, from further prompts where there are some, until the batch is full or
+ * `maxRounds` are over; those that stay without deviation are left out, unless all are. DAPO, arXiv:2503.14476, section 3.2.
  */
-async function estimated(
-  { config, klCoef }: Collecting,
-  critic: Critic,
-  samples: readonly RolloutSample[],
-  rewards: Float64Array,
-  logps: readonly Float32Array[] | undefined,
-  refLogps: readonly Float32Array[] | undefined,
-): Promise<NonNullable<Experience['perToken']>> {
-  if (config.advantage.kind !== 'gae') throw new ConfigError(`a critic is for advantage gae, not ${config.advantage.kind}`);
-  const { gamma, lambda, whitenRewards } = config.advantage;
-  const values = await completionValues(critic, samples, config.tokensPerMicroBatch);
-  const inReward = config.klIn === 'reward' && refLogps && logps;
-  const given = samples.map((_, i) => i).filter((i) => isScored(rewards[i]) && values[i].length > 0);
-  let perToken = given.map((i) =>
-    inReward
-      ? tokenRewards(rewards[i], logps[i], refLogps[i], { klCoef, estimator: config.klEstimator ?? 'k1' })
-      : tokenRewards(rewards[i], values[i], values[i], { klCoef: 0 }),
-  );
-  if (whitenRewards)
-    perToken = regroup(
-      whiten(
-        perToken.flatMap((own) => Array.from(own)),
-        undefined,
-        { shift: false },
-      ),
-      perToken,
-    );
-  const estimates = perToken.map((own, k) => gae(own, values[given[k]], { gamma, lambda }));
-  const flat = estimates.flatMap(({ advantages }) => Array.from(advantages));
-  const whitened = regroup(flat.length < 2 ? Float64Array.from(flat) : whiten(flat), perToken);
-  const advantages: Float64Array[] = values.map((own) => new Float64Array(own.length));
-  const returns: Float64Array[] = values.map((own) => Float64Array.from(own));
-  given.forEach((row, k) => {
-    advantages[row] = whitened[k];
-    returns[row] = estimates[k].returns;
-  });
-  return { advantages, returns, values };
-}
-
-function regroup(flat: Float64Array, like: readonly ArrayLike<number>[]): Float64Array[] {
-  let at = 0;
-  return like.map(({ length }) => {
-    at += length;
-    return flat.slice(at - length, at);
-  });
-}
-
-function advantagesOf(
-  { config, baseline }: Collecting,
-  rewards: Float64Array,
-  greedy: Float64Array,
-  groups: number[],
-  lengths: number[],
-): Float64Array {
-  const { advantage } = config;
-  switch (advantage.kind) {
-    case 'group':
-      return groupAdvantages(rewards, groups, advantage);
-    case 'rloo':
-      return rlooAdvantages(rewards, groups, advantage);
-    case 'remax':
-      return remaxAdvantages(rewards, greedy, groups);
-    case 'reinforce': {
-      const value = baseline.value;
-      if (advantage.baseline !== 'ema') return reinforceAdvantages(rewards, { baseline: advantage.baseline });
-      baseline.update(rewards);
-      return reinforceAdvantages(rewards, { baseline: value });
-    }
-    case 'opo':
-      return opoAdvantages(rewards, groups, lengths);
-    case 'passK':
-      return passKAdvantages(rewards, groups, advantage);
-    case 'gpg':
-      return gpgAdvantages(rewards, groups);
-    case 'gae':
-      throw new ConfigError('trainPolicy: generalized advantage estimation needs a critic');
-    default:
-      return advantage satisfies never;
+async function withDeviation(
+  first: readonly Group[],
+  weights: number[],
+  c: Collecting,
+): Promise<{ groups: Group[]; weights: number[]; again: number; dropped: number } | undefined> {
+  const differs = ({ scores, samples }: Group) => nanStd(scores.slice(0, samples.length)) > 0;
+  const wanted = first.length;
+  const { maxRounds } = c.config.dynamicSampling!;
+  const kept = first.filter(differs);
+  let flat: Slot[] = first.filter((group) => !differs(group));
+  let again = 0;
+  for (let round = 1; round < maxRounds && kept.length < wanted; round++) {
+    const more = c.morePrompts && (await c.morePrompts.at((c.step * (maxRounds - 1) + round - 1) % c.morePrompts.steps));
+    const slots = more ? slotsOf(more, c.policy).slice(0, wanted - kept.length) : flat;
+    const drawn = await gather(slots, c, round);
+    if (!drawn) return undefined;
+    again += slots.length;
+    kept.push(...drawn.groups.filter(differs));
+    flat = drawn.groups.filter((group) => !differs(group));
   }
+  return kept.length === 0
+    ? { groups: [...first], weights, again, dropped: 0 }
+    : { groups: kept, weights, again, dropped: wanted - kept.length };
+}
+
+/** 1 on samples of a policy that is too old. @throws ConfigError where all are */
+function staleOf(samples: readonly RolloutSample[], { config, step }: Collecting): Uint8Array {
+  const stale = Uint8Array.from(samples, ({ version }) => Number(version !== undefined && step - version > config.maxStaleness));
+  if (stale.every((old) => old === 1))
+    throw new ConfigError(
+      `trainPolicy: the policy has learned from ${step} batches, and all samples are of older ones (${[...new Set(samples.map(({ version }) => version))].join(', ')}); did the server take the new adapter? maxStaleness is ${config.maxStaleness}`,
+    );
+  return stale;
 }

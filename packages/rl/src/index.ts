@@ -12,6 +12,7 @@ export {
   remaxAdvantages,
   rlooAdvantages,
 } from './advantages/baselines.js';
+export { chosenAdvantages } from './advantages/chosen.js';
 export {
   type GroupAdvantageOptions,
   gdpoAdvantages,
@@ -19,6 +20,7 @@ export {
   groupsWithoutDeviation,
   weightedRewards,
 } from './advantages/group.js';
+export { hardness, hardnessScale, hardnessScaled, robustMean } from './advantages/hardness.js';
 export { discountedReturns, gae, reinforcePlusPlus, vtrace, whiten } from './advantages/temporal.js';
 export { brpoAdvantages, gigpoAdvantages, rewardToGo, stepRewardsToTokens } from './advantages/turns.js';
 
@@ -62,13 +64,17 @@ export {
   sequenceChi2Penalty,
   sqrtChi2,
 } from './occupancy/divergence.js';
-export { chiSquaredChoice, type Regularisation, solveRegularised } from './occupancy/solve.js';
+export { chiSquaredChoice, type Regularisation, regularisationPath, type Solution, solveRegularised } from './occupancy/solve.js';
 
 // Rollouts and trainer
 
 export { AdvantageConfig, PolicyTrainConfig } from './config.js';
 export { type Critic, createCritic } from './critic.js';
-export type { Experience } from './experience.js';
-export { type RolloutOptions, type RolloutSample, rollout } from './rollout.js';
+export { type EntropyController, entropyController } from './entropy.js';
+export type { AdvantageFunction, AdvantageInput, Experience } from './experience.js';
+export { type EpisodeOptions, episodeReturn, episodes, observationText } from './rollout/episodes.js';
+export { countOf, type Rollout, type RolloutOptions, type RolloutSample, rollout } from './rollout/generate.js';
+export { type RemoteOptions, type RemotePolicy, remotePolicy } from './rollout/remote.js';
+export { type Tool, type ToolEnvOptions, toolCall, toolEnv } from './rollout/tools.js';
 export type { Reward } from './scoring.js';
 export { type PolicyTraining, trainPolicy } from './trainPolicy.js';

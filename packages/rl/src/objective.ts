@@ -11,7 +11,7 @@ import { onTokens, sequenceLengths, sequenceSums } from './losses/ratio.js';
 import type { PolicyLossSpec, TokenLosses } from './losses/types.js';
 import { clippedValueLoss } from './losses/value.js';
 import { entropyThreshold, samplingWeights } from './masks.js';
-import { microBatches, packSamples } from './rollout.js';
+import { countOf, microBatches, packSamples, type RolloutSample } from './rollout/generate.js';
 
 export type Objective = {
   policy: Decoder;
@@ -20,6 +20,9 @@ export type Objective = {
   loss: PolicyLossSpec<unknown>;
   options: unknown;
   klCoef: number;
+  entropyCoef: number;
+  /** For losses that draw. */
+  rng: Rng;
   /** One update a batch: the policy is still the one that sampled. */
   onPolicy: boolean;
 };
@@ -28,21 +31,24 @@ export type Micro = { indices: number[]; mask: Float32Array; weights?: Float32Ar
 
 /** The loss of one micro-batch and the step's metrics, as sums that add up over the micro-batches of the update. */
 export function policyObjective(
-  { policy, experience, config, loss, options, klCoef, onPolicy }: Objective,
+  { policy, experience, config, loss, options, klCoef, entropyCoef, rng, onPolicy }: Objective,
   { indices, mask, weights, counts }: Micro,
 ) {
   const { samples, advantages, perToken: estimates, oldLogps, refLogps } = experience;
   const perToken = (values: (i: number) => ArrayLike<number> | number) => {
-    const rows = indices.map((i) => ({ value: values(i), length: samples[i].tokens.length }));
+    const rows = indices.map((i) => ({ value: values(i), length: countOf(samples[i]) }));
     return tf.tensor1d(
       Float32Array.from(
         rows.flatMap(({ value, length }) => (typeof value === 'number' ? Array<number>(length).fill(value) : Array.from(value))),
       ),
     );
   };
-  const out = policy.completionLogps(packSamples(samples, indices), { temperature: config.temperature, entropy: true });
+  const out = policy.completionLogps(packSamples(samples, indices, config.sharePrompts), {
+    temperature: config.temperature,
+    entropy: true,
+  });
   const completionMask = tf.tensor1d(mask.slice());
-  const seqIds = tf.tensor1d(Int32Array.from(indices.flatMap((i, s) => Array<number>(samples[i].tokens.length).fill(s))), 'int32');
+  const seqIds = tf.tensor1d(Int32Array.from(indices.flatMap((i, s) => Array<number>(countOf(samples[i])).fill(s))), 'int32');
   const old = onPolicy ? stopGradient(out.tokens) : perToken((i) => oldLogps![i]);
   const tokens: TokenLosses = {
     logps: out.tokens,
@@ -52,7 +58,7 @@ export function policyObjective(
     seqIds,
     sequences: indices.length,
   };
-  const { loss: x, ratio, clipped } = loss.apply(tokens, options);
+  const { loss: x, ratio, clipped } = loss.apply(tokens, options, rng);
   let total: tf.Tensor1D = weights ? tf.mul(x, tf.tensor1d(weights.slice())) : x;
   if (config.offPolicyMaskThreshold !== undefined) total = tf.mul(total, keptOnPolicy(tokens, config.offPolicyMaskThreshold));
   const reference = refLogps && perToken((i) => refLogps[i]);
@@ -66,20 +72,22 @@ export function policyObjective(
   const entropy = tokenMean(out.entropy!);
   const detached = stopGradient(out.tokens);
   return {
-    loss: (config.entropyCoef === 0 ? add(total) : tf.sub(add(total), tf.mul(config.entropyCoef, entropy))) as tf.Scalar,
+    loss: (entropyCoef === 0 ? add(total) : tf.sub(add(total), tf.mul(entropyCoef, entropy))) as tf.Scalar,
     metrics: {
       'policy/loss': add(stopGradient(x)),
       'policy/entropy': stopGradient(entropy),
       'policy/ratio': tokenMean(stopGradient(ratio)),
       'policy/clipFraction': tokenMean(clipped),
-      'policy/samplerGap': tokenMean(
-        tf.abs(
-          tf.sub(
-            old,
-            perToken((i) => samples[i].samplingLogps),
+      ...(indices.every((i) => knowsSampler(samples[i])) && {
+        'policy/samplerGap': tokenMean(
+          tf.abs(
+            tf.sub(
+              old,
+              perToken((i) => samples[i].samplingLogps),
+            ),
           ),
         ),
-      ),
+      }),
       ...(reference && {
         'policy/kl': tokenMean(klEstimate(detached, reference, 'k3')),
         'policy/klSequence': tf.div(tf.sum(tf.mul(completionMask, tf.sub(detached, reference))), counts.sequencesInStep) as tf.Scalar,
@@ -99,15 +107,15 @@ function keptOnPolicy(tokens: TokenLosses, threshold: number): tf.Tensor1D {
 export function valueObjective(
   critic: Critic,
   { samples, perToken }: Experience,
-  { clipRangeValue }: PolicyTrainConfig,
+  { clipRangeValue, sharePrompts }: PolicyTrainConfig,
   { indices, mask, counts }: Micro,
 ) {
   const flat = (rows: readonly ArrayLike<number>[]) => tf.tensor1d(Float32Array.from(indices.flatMap((i) => Array.from(rows[i]))));
   const { loss, clipped } = clippedValueLoss(
     {
-      values: critic.values(packSamples(samples, indices)),
-      oldValues: flat(perToken!.values),
-      returns: flat(perToken!.returns),
+      values: critic.values(packSamples(samples, indices, sharePrompts)),
+      oldValues: flat(perToken!.values!),
+      returns: flat(perToken!.returns!),
       completionMask: tf.tensor1d(mask.slice()),
     },
     { clipRangeValue },
@@ -117,12 +125,16 @@ export function valueObjective(
 }
 
 /** Cuts the samples of one update into micro-batches and counts what the update's sums are divided by. */
-export function microsOf({ samples, oldLogps, entropies }: Experience, config: PolicyTrainConfig, order: ArrayLike<number>): Micro[] {
-  const counts = (i: number) => (config.maskTruncated && samples[i].finish !== 'stop' ? 0 : 1);
-  const active = Array.from(order).filter((i) => counts(i) === 1 && samples[i].tokens.length > 0);
+export function microsOf(
+  { samples, oldLogps, entropies, excluded }: Experience,
+  config: PolicyTrainConfig,
+  order: ArrayLike<number>,
+): Micro[] {
+  const counts = (i: number) => excluded[i] === 0 && !(config.maskTruncated && samples[i].finish !== 'stop');
+  const active = Array.from(order).filter((i) => counts(i) && countOf(samples[i]) > 0);
   if (active.length === 0)
-    throw new ConfigError('trainPolicy: no completion of the update counts: all were cut short (maskTruncated); raise maxTokens');
-  const tokensInStep = active.reduce((n, i) => n + samples[i].tokens.length, 0);
+    throw new ConfigError('trainPolicy: no completion of the update counts: all were cut short (maskTruncated) or empty; raise maxTokens');
+  const tokensInStep = active.reduce((n, i) => n + countOf(samples[i]), 0);
   const threshold =
     entropies &&
     entropyThreshold(
@@ -130,16 +142,19 @@ export function microsOf({ samples, oldLogps, entropies }: Experience, config: P
       new Uint8Array(tokensInStep).fill(1),
       config.topEntropyQuantile,
     );
-  const batches = microBatches(samples, active, config.tokensPerMicroBatch);
+  const silent = config.samplingCorrection && active.find((i) => !knowsSampler(samples[i]));
+  if (silent !== undefined)
+    throw new ConfigError('trainPolicy: samplingCorrection needs the log-probabilities of the sampler, and it gave none');
+  const batches = microBatches(samples, active, config);
   return batches.map((indices) => {
     const flat = (f: (i: number) => ArrayLike<number>) => indices.flatMap((i) => Array.from(f(i)));
-    const ones = flat((i) => new Float32Array(samples[i].tokens.length).fill(1));
+    const ones = flat((i) => new Float32Array(countOf(samples[i])).fill(1));
     const kept = threshold === undefined ? ones : flat((i) => entropies![i].map((h) => (h >= threshold ? 1 : 0)));
     const corrections = config.samplingCorrection
       ? samplingWeights(
           flat((i) => oldLogps![i]),
           flat((i) => samples[i].samplingLogps),
-          flat((i) => new Int32Array(samples[i].tokens.length).fill(i)),
+          flat((i) => new Int32Array(countOf(samples[i])).fill(i)),
           config.samplingCorrection,
         )
       : ones;
@@ -147,19 +162,27 @@ export function microsOf({ samples, oldLogps, entropies }: Experience, config: P
       indices,
       mask: Float32Array.from(ones),
       ...((threshold !== undefined || config.samplingCorrection) && { weights: Float32Array.from(kept, (m, t) => m * corrections[t]) }),
-      counts: { tokensInStep, sequencesInStep: active.length, sequences: indices.length, microBatches: batches.length },
+      counts: {
+        tokensInStep,
+        sequencesInStep: config.countEmptySequences ? order.length : active.length,
+        sequences: indices.length,
+        microBatches: batches.length,
+      },
     };
   });
 }
 
+/** Whether the sampler said how likely each token was. */
+const knowsSampler = (sample: RolloutSample): boolean => sample.samplingLogps.length === countOf(sample);
+
 /** Samples of an update, in their order; with several updates a pass, a permutation of the batch is cut into that many parts. */
 export function orderOf({ samples }: Experience, { miniBatches }: PolicyTrainConfig, update: number, rng: Rng): ArrayLike<number> {
   if (miniBatches === 1) return samples.map((_, i) => i);
-  const size = samples.length / miniBatches;
   const epoch = Math.floor(update / miniBatches);
+  const border = (part: number) => Math.round((part * samples.length) / miniBatches);
   const part = update % miniBatches;
   return rng
     .fork('order', epoch)
     .permutation(samples.length)
-    .subarray(part * size, (part + 1) * size);
+    .subarray(border(part), border(part + 1));
 }

@@ -3,7 +3,7 @@ import { ConfigError, NonFiniteError, type Rng } from '@plumbline/core';
 import { type Candidate, type GroupRewardFunction, isMessages, type PromptRecord, type RewardFunction, type Shaper } from '@plumbline/data';
 import { weightedRewards } from './advantages/group.js';
 import { groupRows, isScored } from './advantages/statistics.js';
-import type { RolloutSample } from './rollout.js';
+import { countOf, type RolloutSample } from './rollout/generate.js';
 
 export type AnyReward = RewardFunction | GroupRewardFunction;
 /** One reward, or several with weights (1 unless given); where one abstains on a sample the others carry it. */
@@ -20,10 +20,10 @@ export async function score(
   samples: readonly RolloutSample[],
   nameOf: (i: number) => string,
 ): Promise<Scored> {
-  const candidates = samples.map(({ group, text, finish, tokens }): Candidate => {
+  const candidates = samples.map(({ group, text, finish, episode, ...sample }): Candidate => {
     const { prompt, meta } = records[group];
-    const completion = isMessages(prompt) ? [{ role: 'assistant' as const, content: text }] : text;
-    return { prompt, completion, meta: { ...meta, finish, tokens: tokens.length } };
+    const completion = isMessages(prompt) ? (episode?.messages ?? [{ role: 'assistant' as const, content: text }]) : text;
+    return { prompt, completion, meta: { ...meta, finish, tokens: countOf(sample), ...(episode && { episode }) } };
   });
   const parts = 'name' in reward ? [{ reward }] : reward;
   if (parts.length === 0) throw new ConfigError('trainPolicy: there is no reward function');
@@ -92,7 +92,7 @@ export function shape(
   const references = kept.map((i) => records[samples[i].group].meta?.reference_rewards as ArrayLike<number> | undefined);
   const shaped = shaper.apply({
     rewards: Float32Array.from(kept, (i) => rewards[i]),
-    lengths: Int32Array.from(kept, (i) => samples[i].tokens.length),
+    lengths: Int32Array.from(kept, (i) => countOf(samples[i])),
     ...(references.every((x) => x !== undefined) && { references: references.map((x) => Float32Array.from(x!)) }),
   });
   const result = new Float64Array(rewards.length).fill(Number.NaN);

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import type { PolicyTrainConfig } from './config.js';
 import { createCritic } from './critic.js';
-import type { RolloutOptions, RolloutSample } from './rollout.js';
+import type { RolloutOptions, RolloutSample } from './rollout/generate.js';
 import { fixtureLlama, tinyDecoder } from './testing/decoders.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 

@@ -16,12 +16,13 @@ import { z } from 'zod';
 import { emaBaseline } from './advantages/baselines.js';
 import { type PolicyTrainConfig, parsePolicyConfig } from './config.js';
 import type { Critic } from './critic.js';
-import { collect, type Experience } from './experience.js';
+import { entropyController } from './entropy.js';
+import { type AdvantageFunction, collect, type Experience } from './experience.js';
 import { klController } from './kl.js';
 import { policyLoss } from './losses/index.js';
 import type { PolicyLossSpec } from './losses/types.js';
 import { microsOf, orderOf, policyObjective, valueObjective } from './objective.js';
-import { rollout as ownRollout } from './rollout.js';
+import { rollout as ownRollout, type Rollout } from './rollout/generate.js';
 import type { Reward } from './scoring.js';
 
 export type PolicyTraining = {
@@ -32,14 +33,20 @@ export type PolicyTraining = {
   /** The value model of PPO, for `advantage: 'gae'`; its trainable parameters are changed in place. */
   critic?: Critic;
   prompts: Batches<PromptBatch<string | PromptRecord>>;
+  /** Where dynamic sampling draws further prompts from; without it the same prompts are sampled again. */
+  morePrompts?: Batches<PromptBatch<string | PromptRecord>>;
   reward: Reward;
-  /** Where completions come from: the policy's own generator, unless a server or a recording takes its place. */
-  rollout?: typeof ownRollout;
+  /** Where completions come from: the policy's own generator, unless episodes, a server or a recording take its place. */
+  rollout?: Rollout;
+  /** In place of the configured advantage. */
+  advantage?: AdvantageFunction;
   /** Between the reward and the advantage. Reference rewards are read from a prompt's `meta.reference_rewards`. */
   shaper?: Shaper;
   run: Run;
   /** What it answers is logged with the step, under the names of core's `metrics`. */
   evaluate?: (policy: LocalDecoder, step: number) => Promise<Partial<Record<MetricName, number>>>;
+  /** Told once the policy has learned from another batch, such as to bring its adapter to a server. */
+  afterUpdate?: (policy: LocalDecoder, version: number) => Promise<void>;
   /** Sees every batch of samples, with scores and advantages, after the update. */
   observe?: (experience: Experience, step: number) => void | Promise<void>;
   onProgress?: (progress: { tokens: number; finished: number; total: number }) => void;
@@ -53,11 +60,14 @@ export type PolicyTraining = {
  * the current ones without gradient, so that the ratio is exactly 1. Sums over tokens and sequences are divided by those of the whole update, so
  * that micro-batches cannot matter. Everything random is a function of seed and step.
  *
+ * The loop is the same for completions, for episodes of several turns (`episodes`) and for a server that samples (`remotePolicy`).
+ *
  * @throws ConfigError for a wrong setting; NonFiniteError for a reward that is not finite (naming it, the prompt and the sample) or a loss that is
  * not (naming the step and the prompts), once the state is saved; InterruptedError once the run's signal has fired and the state is saved
  */
 export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, training: PolicyTraining): Promise<void> {
   const { policy, reference, critic, prompts, reward, shaper, run, evaluate, observe, onProgress, rollout = ownRollout } = training;
+  const { morePrompts, advantage, afterUpdate } = training;
   const config = parsePolicyConfig(settings);
   const loss = policyLoss(config.loss);
   const options = lossOptions(loss, config);
@@ -69,15 +79,18 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     throw new ConfigError(`trainPolicy: ${config.steps} steps are asked for, and the prompts are for ${prompts.steps}`);
   if (shaper && config.rewardAggregation === 'normalizeThenSum')
     throw new ConfigError('trainPolicy: normalizeThenSum normalizes each reward by itself; a shaper sees their sum');
+  if (advantage && critic) throw new ConfigError('trainPolicy: a critic is for advantage gae, and another advantage is given');
+  if (morePrompts && !config.dynamicSampling) throw new ConfigError('trainPolicy: morePrompts are for dynamicSampling, which is off');
   if (critic && config.advantage.kind !== 'gae')
     throw new ConfigError(`trainPolicy: a critic is for advantage gae, not ${config.advantage.kind}`);
-  if (!critic && config.advantage.kind === 'gae')
+  if (!critic && !advantage && config.advantage.kind === 'gae')
     throw new ConfigError('trainPolicy: advantage gae needs a critic; createCritic(policy) makes one');
   const updates = config.epochs * config.miniBatches;
   const weights = policy.parameters.trainable();
   const optimizer = adamW({ ...config, decays: matricesOf(policy.parameters) });
   const schedule = learningRateSchedule({ ...config.schedule, peak: config.learningRate, steps: config.steps * updates });
   const kl = klController({ coef: config.klCoef, target: config.klTarget, horizon: config.klHorizon });
+  const entropy = entropyController(config.entropyCoef, config.adaptiveEntropy);
   const baseline = emaBaseline();
   const criticWeights = critic?.parameters.trainable() ?? [];
   const criticOptimizer = adamW(config);
@@ -91,6 +104,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     optimizer,
     kl,
     baseline,
+    ...(config.adaptiveEntropy && { entropy }),
     ...(shaper && { shaper }),
     ...(critic && { critic: critic.parameters, criticOptimizer }),
   }; // all that a step changes
@@ -117,6 +131,8 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
         reward,
         shaper,
         rollout,
+        morePrompts,
+        advantage,
         klCoef: kl.coef,
         baseline,
         rng,
@@ -136,13 +152,19 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
       for (let update = 0; update < updates; update++) {
         const sum = gradientSum(weights);
         const criticSum = gradientSum(criticWeights);
-        for (const micro of microsOf(experience, config, orderOf(experience, config, update, rng))) {
-          sum.add(
-            gradients(
-              () => policyObjective({ policy, experience, config, loss, options, klCoef: kl.coef, onPolicy: updates === 1 }, micro),
-              weights,
-            ),
-          );
+        const objective = {
+          policy,
+          experience,
+          config,
+          loss,
+          options,
+          klCoef: kl.coef,
+          entropyCoef: entropy.coef,
+          onPolicy: updates === 1,
+        };
+        for (const [m, micro] of microsOf(experience, config, orderOf(experience, config, update, rng)).entries()) {
+          const draws = rng.fork('loss', update, m);
+          sum.add(gradients(() => policyObjective({ ...objective, rng: draws }, micro), weights));
           if (critic) criticSum.add(gradients(() => valueObjective(critic, experience, config, micro), criticWeights));
         }
         const values = await sum.read(); // loss, gradNorm and metrics, in one transfer
@@ -161,12 +183,14 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
       }
       const values = meanOf(logged);
       if (reference) kl.update(logged[0]['policy/klSequence'], experience.samples.length);
+      entropy.update(values['policy/entropy']);
       const tokens = experience.samples.reduce((n, { tokens, prompt }) => n + prompt.length + tokens.length, 0);
       const tokensPerSecond = tokens / ((performance.now() - started) / 1000);
       const last = step + 1 === config.steps;
       const evaluation =
         config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last) ? await evaluate(policy, step + 1) : {};
       run.log(step, { ...experience.metrics, ...values, tokens, tokensPerSecond, ...evaluation });
+      await afterUpdate?.(policy, step + 1);
       await observe?.(experience, step);
       if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }

@@ -1,7 +1,9 @@
 import { stopGradient } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
+import { clippedPolicyLoss } from './clipped.js';
 import { checkTokens, logRatio, ratioOf } from './ratio.js';
-import type { PolicyLoss, TokenLosses } from './types.js';
+import type { PolicyLoss, PolicyLossSpec, TokenLosses } from './types.js';
 
 /**
  * `(A − mean A)·(log π − mean log π)` over the counting tokens, without gradient, [tokens]: the tokens whose entropy falls fastest.
@@ -61,3 +63,36 @@ export function clipCovCandidates(t: TokenLosses, { clipped }: Pick<PolicyLoss, 
     return tf.mul(tf.mul(t.completionMask, tf.sub(1, clipped)), tf.cast(inside, 'float32')) as tf.Tensor1D;
   });
 }
+
+const share = z.number().positive().max(1).default(2e-4).describe('Share of the tokens that is held back, at least one');
+
+/** KL-cov as a trainer names it. The covariance is over the tokens of a micro-batch, as in verl, so that it depends on the split. */
+export const klCov = {
+  aggregation: 'token-mean',
+  options: z.strictObject({ share, coef: z.number().positive().default(1).describe('Weight of |log ratio| on the tokens held back') }),
+  apply: (t, options) => klCovLoss(t, options),
+} satisfies PolicyLossSpec<{ share?: number; coef?: number }>;
+
+type ClipCovOptions = { share?: number; low?: number; high?: number; epsilon?: number; epsilonHigh?: number };
+/** Clip-cov as a trainer names it: draws `share` of the micro-batch's tokens among its candidates. */
+export const clipCov = {
+  aggregation: 'token-mean',
+  options: z.strictObject({
+    share,
+    low: z.number().default(1).describe('Covariance from which a token is a candidate'),
+    high: z.number().default(5).describe('Covariance up to which it is one'),
+    epsilon: z.number().positive().lt(1).default(0.2).describe('Clip range of the ratio, below and unless said above'),
+    epsilonHigh: z.number().positive().optional().describe('Clip range above'),
+  }),
+  apply: (t, { share: part = 2e-4, low = 1, high = 5, epsilon = 0.2, epsilonHigh = epsilon }, rng) =>
+    tf.tidy(() => {
+      if (!rng) throw new RangeError('clip_cov draws tokens: it needs an rng');
+      const loss = clippedPolicyLoss(t, { epsilon, epsilonHigh });
+      const candidates = clipCovCandidates(t, loss, { low, high });
+      const n = t.logps.size;
+      const order = tf.mul(candidates, tf.tensor1d(rng.uniform(n).map((u) => 1 + u)));
+      const { indices } = tf.topk(order, Math.max(1, Math.trunc(part * n)));
+      const drawn = tf.cast(tf.sum(tf.oneHot(indices as tf.Tensor1D, n), 0), 'float32');
+      return clipCovLoss(loss, tf.mul(drawn, candidates) as tf.Tensor1D);
+    }),
+} satisfies PolicyLossSpec<ClipCovOptions>;

@@ -1,4 +1,5 @@
 /** What policy losses take and give. All of a micro-batch's completion tokens lie on one [tokens] axis. */
+import type { Rng } from '@plumbline/core';
 import type * as tf from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Aggregation } from '../aggregate.js';
@@ -19,5 +20,9 @@ export type TokenLosses = {
 /** Unreduced, [tokens]: `loss` and `clipped` (1 where the clip took the gradient away) are 0 where masked. The caller disposes them. */
 export type PolicyLoss = { loss: tf.Tensor1D; ratio: tf.Tensor1D; clipped: tf.Tensor1D };
 
-/** A policy loss as a trainer names it: how its tokens are added up unless configuration says otherwise, and its options. */
-export type PolicyLossSpec<O> = { aggregation: Aggregation; options: z.ZodType<O>; apply(tokens: TokenLosses, options: O): PolicyLoss };
+/** A policy loss as a trainer names it: how its tokens are added up unless configuration says otherwise, and its options. `rng` is for losses that draw. */
+export type PolicyLossSpec<O> = {
+  aggregation: Aggregation;
+  options: z.ZodType<O>;
+  apply(tokens: TokenLosses, options: O, rng?: Rng): PolicyLoss;
+};

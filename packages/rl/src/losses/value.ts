@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { TokenLosses } from './types.js';
+import { z } from 'zod';
+import { ratioOf } from './ratio.js';
+import type { PolicyLossSpec, TokenLosses } from './types.js';
 
 /**
  * PPO's clipped value loss, per token: `½·max((V − R)², (clip(V, V_old ± ε) − R)²)`.
@@ -38,3 +40,10 @@ export function klPenaltyLoss({ logps, oldLogps, advantages, completionMask }: T
     return tf.mul(completionMask, tf.sub(tf.mul(beta, tf.sub(tf.sub(ratio, 1), log)), tf.mul(advantages, ratio))) as tf.Tensor1D;
   });
 }
+
+/** That form as a trainer names it; nothing is ever clipped. */
+export const klPenalty = {
+  aggregation: 'token-mean',
+  options: z.strictObject({ beta: z.number().positive().default(0.5).describe('Weight of the KL between the old policy and the new one') }),
+  apply: (t, options) => ({ loss: klPenaltyLoss(t, options), ratio: ratioOf(t), clipped: tf.zerosLike(t.logps) }),
+} satisfies PolicyLossSpec<{ beta?: number }>;

@@ -1,0 +1,188 @@
+/** What the trainer does with a batch before it learns from it: dynamic sampling, penalties, advantages by name, the entropy bonus. */
+import { type MemoryRun, memoryRun, readCopy, rng } from '@plumbline/core';
+import { type PromptRecord, promptBatches, type RewardFunction } from '@plumbline/data';
+import { describe, expect, it } from 'vitest';
+import { groupAdvantages } from './advantages/group.js';
+import { hardnessScaled } from './advantages/hardness.js';
+import type { Experience } from './experience.js';
+import { tinyDecoder } from './testing/decoders.js';
+import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
+
+type Settings = Parameters<typeof trainPolicy>[0];
+const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
+const prompts: PromptRecord[] = Array.from({ length: 8 }, (_, i) => ({ id: `p${i}`, prompt: letters(i, 2 * i + 1) }));
+const idsOf = (text: unknown) => Array.from(text as string, (c) => c.codePointAt(0)! - 33);
+const reward = (name: string, f: (ids: number[], prompt: string, i: number) => number): RewardFunction => ({
+  name,
+  score: async (batch) => ({ scores: Float32Array.from(batch, ({ completion, prompt }, i) => f(idsOf(completion), prompt as string, i)) }),
+});
+const even = reward('even', (ids) => ids.filter((id) => id % 2 === 0).length);
+
+async function train(over: Partial<Settings> | Record<string, unknown>, more: Partial<PolicyTraining> & { run?: MemoryRun } = {}) {
+  const config = { steps: 2, promptsPerStep: 4, samplesPerPrompt: 4, maxTokens: 4, learningRate: 5e-3, klCoef: 0, ...over } as Settings;
+  const { run = memoryRun({ seed: 4 }), policy = tinyDecoder(), ...rest } = more;
+  const seen: Experience[] = [];
+  const batches = promptBatches(prompts, { promptsPerStep: 4, steps: config.steps, rng: rng(1) });
+  await trainPolicy(config, { policy, prompts: batches, reward: even, observe: (e) => void seen.push(e), ...rest, run });
+  const weights = await Promise.all(policy.parameters.trainable().map(async (p) => Array.from(await readCopy(p.value))));
+  return { seen, history: run.history, weights, run };
+}
+
+describe('dynamic sampling', () => {
+  const rare = reward('rare', (ids) => Number(ids[0] === 2)); // most groups of four have none
+  it('draws groups again whose rewards are all equal, counts them, and leaves out those that stay so', async () => {
+    const { seen, history } = await train({ steps: 1, dynamicSampling: { maxRounds: 3 } }, { reward: rare });
+    const plain = await train({ steps: 1 }, { reward: rare });
+    expect(plain.history[0]['groups/withoutDeviation']!).toBeGreaterThan(0);
+    const groups = seen[0].samples.length / 4;
+    expect(history[0]['groups/sampledAgain']!).toBeGreaterThan(0);
+    expect(history[0]['groups/sampledAgain']!).toBeLessThanOrEqual(2); // two more rounds of at most four groups
+    expect(history[0]['groups/dropped']).toBeCloseTo((4 - groups) / 4, 6);
+    expect(history[0]['groups/withoutDeviation']).toBe(0);
+    for (let g = 0; g < groups; g++) expect(new Set(seen[0].scores.subarray(4 * g, 4 * g + 4)).size).toBeGreaterThan(1);
+  });
+  it('draws from further prompts where there are some', async () => {
+    const others = prompts.map(({ prompt, id }) => ({ prompt, id: `more-${id}` }));
+    const morePrompts = promptBatches(others, { promptsPerStep: 4, steps: 5, rng: rng(9) });
+    const { seen } = await train({ steps: 1, dynamicSampling: { maxRounds: 4 } }, { reward: rare, morePrompts });
+    expect(seen[0].ids.some((id) => id.startsWith('more-'))).toBe(true);
+  });
+  it('keeps the batch where nothing ever differs, and changes nothing where all groups do', async () => {
+    const same = await train({ steps: 1, dynamicSampling: {} }, { reward: reward('same', () => 1) });
+    expect(same.seen[0].samples.length).toBe(16);
+    expect(same.history[0].gradNorm).toBe(0);
+    const ranked = reward('ranked', (_ids, _prompt, i) => i);
+    const [a, b] = [await train({ dynamicSampling: {} }, { reward: ranked }), await train({}, { reward: ranked })];
+    expect(a.weights).toEqual(b.weights);
+  });
+  it('is refused where there is one sample a prompt', async () => {
+    await expect(train({ dynamicSampling: {}, samplesPerPrompt: 1, advantage: 'reinforce' })).rejects.toThrow(
+      'one sample has no deviation',
+    );
+  });
+});
+
+describe('penalties and bounds', () => {
+  it('take from long completions what DAPO takes: nothing up to maxTokens - cache, all at maxTokens', async () => {
+    const policy = () => tinyDecoder(7, 4);
+    const { seen } = await train(
+      { steps: 1, maxTokens: 10, softOverlong: { cache: 5 } },
+      { policy: policy(), reward: reward('one', () => 1) },
+    );
+    const [{ samples, rewards }] = seen;
+    samples.forEach(({ tokens }, i) => void expect(rewards[i]).toBeCloseTo(1 + Math.min(0, (5 - tokens.length) / 5), 6));
+    expect(new Set(rewards).size).toBeGreaterThan(1);
+  });
+  it('clip scores before the penalty', async () => {
+    const { seen } = await train({ steps: 1, rewardClip: [0.5, 1.5], missingEosPenalty: 1 });
+    expect(Math.max(...seen[0].rewards)).toBeLessThanOrEqual(0.5);
+    expect(Math.min(...seen[0].rewards)).toBe(-0.5);
+    await expect(train({ rewardClip: [1, 0] })).rejects.toThrow('lower bound');
+  });
+});
+
+describe('advantages by name', () => {
+  it('chosen: the best of each group is learned, the others are not', async () => {
+    const { seen } = await train({ steps: 1, advantage: 'chosen', loss: 'reinforce' });
+    for (let g = 0; g < 4; g++) {
+      const own = Array.from(seen[0].advantages.subarray(4 * g, 4 * g + 4));
+      expect(own.filter((a) => a === 1).length).toBe(1);
+      expect(own.filter((a) => a === 0).length).toBe(3);
+    }
+  });
+  it('brpo: takes verdicts as they are and leaves out groups that lean to one side', async () => {
+    const verdict = reward('verdict', (_ids, _prompt, i) => (i < 4 ? 1 : [1, -1, 0, -1][i % 4]));
+    const { seen, history } = await train({ steps: 1, advantage: 'brpo' }, { reward: verdict });
+    expect(Array.from(seen[0].advantages)).toEqual([0, 0, 0, 0, ...[1, -1, 0, -1], ...[1, -1, 0, -1], ...[1, -1, 0, -1]]);
+    expect(Array.from(seen[0].excluded.subarray(0, 5))).toEqual([1, 1, 1, 1, 0]);
+    expect(history[0]['groups/dropped']).toBe(0.25);
+    await expect(train({ steps: 1, advantage: 'brpo' })).rejects.toThrow('takes verdicts');
+  });
+  it('reinforce++: whitened over the tokens of the batch', async () => {
+    const { seen } = await train({ steps: 1, advantage: 'reinforce++', loss: 'dapo' });
+    const all = seen[0].perToken!.advantages.flatMap((own) => Array.from(own));
+    const mean = all.reduce((a, b) => a + b, 0) / all.length;
+    expect(mean).toBeCloseTo(0, 6);
+    expect(all.reduce((sum, a) => sum + (a - mean) ** 2, 0) / (all.length - 1)).toBeCloseTo(1, 4);
+  });
+  it('otb: an advantage a token, whose weighted mean over the group is 0 at every position', async () => {
+    const { seen } = await train({ steps: 1, advantage: 'otb', loss: 'reinforce' });
+    const own = seen[0].perToken!.advantages.slice(0, 4);
+    for (let t = 0; t < 4; t++) {
+      const column = own.map((tokens) => tokens[t]);
+      expect(Math.min(...column)).toBeLessThanOrEqual(0);
+      expect(Math.max(...column)).toBeGreaterThanOrEqual(0);
+    }
+  });
+  it('one of the user: GRPO-S scales by hardness, and with scales of 1 it is GRPO bit for bit', async () => {
+    const scaled =
+      (alpha: number): PolicyTraining['advantage'] =>
+      ({ rewards, groups }) =>
+        hardnessScaled(groupAdvantages(rewards, groups), new Float64Array(rewards.length).fill(alpha));
+    const [plain, ones, twos] = [await train({}), await train({}, { advantage: scaled(1) }), await train({}, { advantage: scaled(2) })];
+    expect(ones.weights).toEqual(plain.weights);
+    twos.seen[0].advantages.forEach((a, i) => void expect(a).toBeCloseTo(2 * plain.seen[0].advantages[i], 9));
+    await expect(train({}, { advantage: () => [1] })).rejects.toThrow('answered 1 numbers for 16 samples');
+  });
+});
+
+describe('losses that look at the whole batch', () => {
+  for (const loss of ['kl_cov', 'clip_cov', 'kl_penalty'])
+    it(`${loss} trains, and takes the same steps again from the same seed`, async () => {
+      const over = { loss, epochs: 2, lossOptions: loss === 'clip_cov' ? { share: 0.2, low: 0 } : {} };
+      const [a, b] = [await train(over), await train(over)];
+      expect(a.weights).toEqual(b.weights);
+      expect(Number.isFinite(a.history[1].loss!)).toBe(true);
+    });
+});
+
+describe('the entropy bonus', () => {
+  it('follows the entropy where asked, and goes on from a checkpoint as if nothing had happened', async () => {
+    const over = { steps: 4, entropyCoef: 0.01, adaptiveEntropy: { target: 5, delta: 0.02 } };
+    const straight = await train(over);
+    const fixed = await train({ steps: 4, entropyCoef: 0.01 });
+    expect(straight.weights).not.toEqual(fixed.weights);
+    const stopped = new AbortController();
+    const run = memoryRun({ seed: 4, saveEvery: 2, signal: stopped.signal });
+    const observe: PolicyTraining['observe'] = (_, step) => {
+      if (step === 1) stopped.abort();
+    };
+    await expect(train(over, { run, observe })).rejects.toThrow('stopped after step');
+    const again = memoryRun({ seed: 4, saveEvery: 2 });
+    for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
+    expect((await train(over, { run: again, policy: tinyDecoder(99) })).weights).toEqual(straight.weights);
+  });
+});
+
+describe('shared prompts', () => {
+  it('take the steps that prompts apart take', async () => {
+    const [shared, apart] = [await train({ steps: 3 }), await train({ steps: 3, sharePrompts: false })];
+    shared.history.forEach((row, i) => {
+      expect(Math.abs(row.loss! - apart.history[i].loss!)).toBeLessThan(1e-4);
+      expect(Math.abs(row.gradNorm! - apart.history[i].gradNorm!) / apart.history[i].gradNorm!).toBeLessThan(1e-3);
+    });
+  });
+});
+
+it('counts sequences without tokens in a mean where TRL does', async () => {
+  const rolled =
+    (empty: boolean): PolicyTraining['rollout'] =>
+    async ({ prompts: ids, n }) =>
+      ids.flatMap((prompt, group) =>
+        Array.from({ length: n }, (_, j) => {
+          const tokens = Int32Array.from(empty && j === 0 ? [] : [j + 1, group + 2]);
+          return {
+            prompt,
+            group,
+            tokens,
+            text: letters(...tokens),
+            samplingLogps: new Float32Array(tokens.length),
+            finish: 'stop' as const,
+          };
+        }),
+      );
+  const reward = { name: 'rank', score: async (batch: readonly unknown[]) => ({ scores: Float32Array.from(batch, (_, i) => i % 4) }) };
+  const of = async (countEmptySequences: boolean) =>
+    (await train({ steps: 1, countEmptySequences }, { rollout: rolled(true), reward })).history[0].gradNorm!;
+  expect((await of(true)) / (await of(false))).toBeCloseTo(3 / 4, 4);
+});
