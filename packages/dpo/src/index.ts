@@ -43,7 +43,7 @@ export { tpoLoss } from './losses/tpo.js';
 // By name, and what may be put around them
 
 export { Divergence, divergenceScore, withDivergence } from './losses/divergence.js';
-export { type PairLossName, pairLoss, pairLosses } from './losses/index.js';
+export { type OnlinePairLossName, onlinePairLosses, type PairLossName, pairLoss, pairLosses } from './losses/index.js';
 export {
   gapWeights,
   type MixturePart,
@@ -67,8 +67,16 @@ export type {
 
 // Trainer of pairs
 
-export { precomputeReference, type Reference, type ReferenceLogps } from './pairInputs.js';
-export { PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
+export { evaluatePairs, type PairEvaluation, withoutIdentical } from './evaluatePairs.js';
+export { precomputeReference, type Reference, type ReferenceLogps, type TrainingPairs } from './pairInputs.js';
+export { type KnownLogps, type LogpCache, memoryLogpCache, referenceLogps } from './referenceLogps.js';
+export { synchroniseReference } from './syncReference.js';
+export { type PairResult, PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
+
+// Pairs of the policy and an opponent: XPO, Nash-MD
+
+export { sampleMixture } from './online/mixture.js';
+export { type OpponentPairs, opponentPairs } from './online/opponentPairs.js';
 
 // Pairs sampled as the policy trains, kept and shown again; a policy as a classifier
 
@@ -82,7 +90,8 @@ export { type IteratePreferences, type Iteration, iteratePreferences } from './i
 
 // Single completions with a thumb up or down: losses, batches, trainer
 
-export { trainUnpaired, UnpairedTrainConfig, type UnpairedTraining } from './trainUnpaired.js';
+export { evaluateRows } from './evaluateRows.js';
+export { trainUnpaired, type UnpairedResult, UnpairedTrainConfig, type UnpairedTraining } from './trainUnpaired.js';
 export { type EncodedRow, encodeRows, type UnpairedBatch, unpairedBatch, unpairedBatches } from './unpaired/batches.js';
 export { bcoLoss, densityRatios, runningShift } from './unpaired/bco.js';
 export { type UnpairedLossName, unpairedLoss, unpairedLosses } from './unpaired/index.js';

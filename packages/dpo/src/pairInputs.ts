@@ -8,6 +8,16 @@ import type { PairInputs, PairLengths, PairLogps, PairLoss, PairNeed, PairTokenL
 export type ReferenceLogps = ReadonlyMap<string, { chosen: number; rejected: number }>;
 export type Reference = Decoder | ReferenceLogps;
 
+/** A batch as the trainer takes it: of a data set, or of sampled pairs, which know more. */
+export type TrainingPairs = PairBatch & {
+  /** 1 where the chosen completion is the sample of the reference (or of the mixture), and the rejected one that of the policy. [pairs] */
+  chosenByReference?: Uint8Array;
+  /** P(chosen beats rejected), [pairs]. */
+  preference?: Float32Array;
+  /** Sampled pairs of the batch whose weight is 0, and why. */
+  dropped?: { identical: number; ties: number };
+};
+
 /** Of the whole step, so that the split into micro-batches cannot matter. */
 export type StepTotals = { pairs: number; chosenTokens: number };
 
@@ -32,7 +42,7 @@ export function completionLengths({ completionMask, cuSeqlens }: PackedBatch): I
 export function pairConstants(
   needs: readonly PairNeed[],
   reference: Reference | undefined,
-  batch: PairBatch,
+  batch: TrainingPairs,
 ): Omit<PairInputs, 'policy' | 'nll'> {
   const lengths = completionLengths(batch.packed);
   const empty = lengths.subarray(0, 2 * batch.pairs).indexOf(0);
@@ -42,6 +52,16 @@ export function pairConstants(
   if (needs.includes('scores')) {
     if (!batch.scores) throw new ConfigError('this loss compares rewards, and the pairs of this batch have no scores');
     inputs.scores = { chosen: tf.tensor1d(batch.scores.chosen.slice()), rejected: tf.tensor1d(batch.scores.rejected.slice()) };
+  }
+  if (needs.includes('preference')) {
+    if (!batch.preference)
+      throw new ConfigError('this loss asks how likely the chosen answer is to win; take its batches from opponentPairs');
+    inputs.preference = tf.tensor1d(batch.preference.slice());
+  }
+  if (needs.includes('drawnBy')) {
+    if (!batch.chosenByReference)
+      throw new ConfigError('this loss asks which answer the reference drew; take its batches from opponentPairs');
+    inputs.chosenByReference = tf.tensor1d(Float32Array.from(batch.chosenByReference));
   }
   if (needs.includes('lengths')) inputs.lengths = lengthTensors(batch, lengths);
   if (!needs.includes('reference')) return inputs;

@@ -1,5 +1,6 @@
 import {
   adamW,
+  bestWeights,
   ConfigError,
   clipScale,
   createParameters,
@@ -25,8 +26,10 @@ import {
   type Reference,
   type StepTotals,
   stepTotals,
+  type TrainingPairs,
   withNll,
 } from './pairInputs.js';
+import { checkSynchronisable, synchroniseReference } from './syncReference.js';
 import { updateSettings } from './updateSettings.js';
 
 export const PairTrainConfig = z
@@ -34,6 +37,13 @@ export const PairTrainConfig = z
     steps: z.int().positive().describe('Optimizer updates'),
     pairsPerStep: z.int().positive().default(8).describe('Pairs whose gradient makes one update'),
     pairsPerMicroBatch: z.int().positive().default(8).describe('Pairs in memory at once; lower it when memory runs out'),
+    referenceSync: z
+      .strictObject({
+        every: z.int().positive().default(512).describe('Steps between two synchronisations'),
+        mixup: z.number().gt(0).max(1).default(0.6).describe("The policy's share in the new reference; 1 replaces it"),
+      })
+      .optional()
+      .describe('Moves the reference towards the policy (TR-DPO); the reference is a snapshot of the policy'),
     ...updateSettings,
   })
   .refine((c) => c.pairsPerStep % c.pairsPerMicroBatch === 0, { path: ['pairsPerMicroBatch'], error: 'must divide pairsPerStep' });
@@ -44,11 +54,19 @@ export type PairTraining = {
   policy: Decoder;
   /** A frozen model, or log-probabilities known beforehand (`precomputeReference`). Losses that need none ignore it. */
   reference?: Reference;
-  batches: Batches<PairBatch>;
+  /** Of the data set, or drawn from the policy as it is (`onlinePairs`, `opponentPairs`). */
+  batches: Batches<TrainingPairs>;
   loss: PairLossSpec<unknown>;
   run: Run;
   /** What it answers is logged with the step, under the names of core's `metrics`. */
   evaluate?: (policy: Decoder, step: number) => Promise<Partial<Record<MetricName, number>>>;
+};
+
+export type PairResult = {
+  /** Updates that were made; fewer than asked for where it stopped early. */
+  steps: number;
+  /** The lowest `eval/loss`, and the step after which it was measured; with early stopping the policy has these weights. */
+  best?: { step: number; value: number };
 };
 
 /**
@@ -63,7 +81,7 @@ export type PairTraining = {
 export async function trainPairs(
   settings: z.input<typeof PairTrainConfig>,
   { policy, reference, batches, loss, run, evaluate }: PairTraining,
-): Promise<void> {
+): Promise<PairResult> {
   const config = parse(settings);
   const options = lossOptions(loss, config.lossOptions);
   if (batches.steps < config.steps)
@@ -71,9 +89,21 @@ export async function trainPairs(
   const weights = policy.parameters.trainable();
   const optimizer = adamW({ ...config, decays: matricesOf(policy.parameters) });
   const schedule = learningRateSchedule({ ...config.schedule, peak: config.learningRate, steps: config.steps });
-  const state = { policy: policy.parameters, optimizer }; // all that a step changes: saved and restored as one
+  const { referenceSync, earlyStopping } = config;
+  if (earlyStopping && !(evaluate && config.evaluateEvery))
+    throw new ConfigError('trainPairs: earlyStopping looks at eval/loss; give evaluateEvery and a function that evaluates');
+  const moving = referenceSync ? movingReference(policy, reference) : undefined;
+  const stopping = bestWeights(policy.parameters, earlyStopping);
+  // All that a step changes: saved and restored as one.
+  const state = {
+    policy: policy.parameters,
+    optimizer,
+    ...(moving && { reference: moving.parameters }),
+    ...(earlyStopping && { stopping }),
+  };
   try {
-    for (let step = await run.restore(state); step < config.steps; step++) {
+    let step = await run.restore(state);
+    for (; step < config.steps && !stopping.over(); step++) {
       await saveIfAborted(run, step, state);
       const started = performance.now();
       const batch = await batches.at(step); // a function of seed and step: nothing to save, nothing to rewind
@@ -107,14 +137,30 @@ export async function trainPairs(
       sum.dispose();
       const seconds = (performance.now() - started) / 1000;
       const last = step + 1 === config.steps;
-      const evaluation =
-        config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last) ? await evaluate(policy, step + 1) : {};
-      run.log(step, { ...values, learningRate, tokensPerSecond: batch.packed.tokens.length / seconds, ...evaluation });
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      if (moving && referenceSync && (step + 1) % referenceSync.every === 0)
+        await synchroniseReference(policy, moving, referenceSync.mixup);
+      const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
+      const evaluation = due ? await evaluate(policy, step + 1) : {};
+      if (due && evaluation['eval/loss'] !== undefined) await stopping.look(step + 1, evaluation['eval/loss']);
+      else if (due && earlyStopping) throw new ConfigError('trainPairs: earlyStopping looks at eval/loss, and evaluate answered none');
+      const tokens = batch.packed.tokens.length;
+      const counts = batch.dropped && { 'pairs/identical': batch.dropped.identical, 'pairs/ties': batch.dropped.ties };
+      run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...counts, ...evaluation });
+      const ends = last || stopping.over();
+      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }
+    await stopping.goBack();
+    return { steps: step, ...(stopping.best() && { best: stopping.best() }) };
   } finally {
     optimizer.dispose();
   }
+}
+
+function movingReference(policy: Decoder, reference: Reference | undefined): Decoder {
+  if (!reference || !('completionLogps' in reference))
+    throw new ConfigError('trainPairs: referenceSync moves a model; known log-probabilities stay what they are');
+  checkSynchronisable(policy.parameters, reference.parameters);
+  return reference;
 }
 
 function parse(settings: z.input<typeof PairTrainConfig>): PairTrainConfig {

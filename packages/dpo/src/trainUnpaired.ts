@@ -1,5 +1,6 @@
 import {
   adamW,
+  bestWeights,
   ConfigError,
   clipScale,
   gradientSum,
@@ -43,6 +44,13 @@ export type UnpairedTraining = {
   evaluate?: (policy: Decoder, step: number) => Promise<Partial<Record<MetricName, number>>>;
 };
 
+export type UnpairedResult = {
+  /** Updates that were made; fewer than asked for where it stopped early. */
+  steps: number;
+  /** The lowest `eval/loss`, and the step after which it was measured; with early stopping the policy has these weights. */
+  best?: { step: number; value: number };
+};
+
 /**
  * Trains `policy` on completions with a thumb up or down (KTO, BCO, APO-zero); goes on from `run`'s last checkpoint if it has one.
  *
@@ -55,7 +63,7 @@ export type UnpairedTraining = {
 export async function trainUnpaired(
   settings: z.input<typeof UnpairedTrainConfig>,
   { policy, reference, batches, loss, run, evaluate }: UnpairedTraining,
-): Promise<void> {
+): Promise<UnpairedResult> {
   const parsed = UnpairedTrainConfig.safeParse(settings);
   if (!parsed.success) throw new ConfigError(`trainUnpaired: ${z.prettifyError(parsed.error)}`);
   const config = parsed.data;
@@ -67,9 +75,15 @@ export async function trainUnpaired(
   const optimizer = adamW({ ...config, decays: (name) => policy.parameters.get(name).shape.length > 1 });
   const schedule = learningRateSchedule({ ...config.schedule, peak: config.learningRate, steps: config.steps });
   const shift = runningShift();
-  const state = { policy: policy.parameters, optimizer, shift }; // all that a step changes: saved and restored as one
+  const { earlyStopping } = config;
+  if (earlyStopping && !(evaluate && config.evaluateEvery))
+    throw new ConfigError('trainUnpaired: earlyStopping looks at eval/loss; give evaluateEvery and a function that evaluates');
+  const stopping = bestWeights(policy.parameters, earlyStopping);
+  // All that a step changes: saved and restored as one.
+  const state = { policy: policy.parameters, optimizer, shift, ...(earlyStopping && { stopping }) };
   try {
-    for (let step = await run.restore(state); step < config.steps; step++) {
+    let step = await run.restore(state);
+    for (; step < config.steps && !stopping.over(); step++) {
       await saveIfAborted(run, step, state);
       const started = performance.now();
       const batch = await batches.at(step);
@@ -109,11 +123,17 @@ export async function trainUnpaired(
       sum.dispose();
       const seconds = (performance.now() - started) / 1000;
       const last = step + 1 === config.steps;
-      const evaluation =
-        config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last) ? await evaluate(policy, step + 1) : {};
-      run.log(step, { ...values, learningRate, tokensPerSecond: batch.packed.tokens.length / seconds, ...evaluation });
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
+      const evaluation = due ? await evaluate(policy, step + 1) : {};
+      if (due && evaluation['eval/loss'] !== undefined) await stopping.look(step + 1, evaluation['eval/loss']);
+      else if (due && earlyStopping) throw new ConfigError('trainUnpaired: earlyStopping looks at eval/loss, and evaluate answered none');
+      const tokens = batch.packed.tokens.length;
+      run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...evaluation });
+      const ends = last || stopping.over();
+      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }
+    await stopping.goBack();
+    return { steps: step, ...(stopping.best() && { best: stopping.best() }) };
   } finally {
     optimizer.dispose();
   }

@@ -15,6 +15,7 @@ import { gammaDpo } from './gammaDpo.js';
 import { hinge } from './hinge.js';
 import { ipo } from './ipo.js';
 import { irepo } from './irepo.js';
+import { nashMd } from './nashMd.js';
 import { ncaPair } from './ncaPair.js';
 import { odpo } from './odpo.js';
 import { orpo } from './orpo.js';
@@ -28,6 +29,7 @@ import { alphapo, simpo } from './simpo.js';
 import { slic } from './slic.js';
 import { sppo, sppoHard } from './sppo.js';
 import type { PairLossSpec } from './types.js';
+import { xpo } from './xpo.js';
 
 export const pairLosses = {
   dpo,
@@ -73,3 +75,7 @@ export function pairLoss(name: string): PairLossSpec<unknown> {
     throw new ConfigError(`there is no pair loss "${name}"; there are ${Object.keys(pairLosses).join(', ')}`);
   return pairLosses[name as PairLossName];
 }
+
+/** Losses on pairs that are sampled while training, from `opponentPairs`. */
+export const onlinePairLosses = { xpo, nash_md: nashMd } as const;
+export type OnlinePairLossName = keyof typeof onlinePairLosses;

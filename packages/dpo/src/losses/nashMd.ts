@@ -1,5 +1,7 @@
 import { segmentSum, stopGradient } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
+import type { PairLossSpec } from './types.js';
 
 /**
  * Nash mirror descent: `β·Σ_t sg(log π_t − log ref_t)·log π_t − (P − ½)·Σ_t log π_t` of the policy's sample, sg = no gradient.
@@ -33,3 +35,29 @@ export function geometricMixture(policyLogits: tf.Tensor, referenceLogits: tf.Te
   if (!(mixtureCoef >= 0 && mixtureCoef <= 1)) throw new RangeError(`geometricMixture: mixtureCoef must be in [0, 1], got ${mixtureCoef}`);
   return tf.tidy(() => tf.softmax(tf.add(tf.mul(mixtureCoef, referenceLogits), tf.mul(1 - mixtureCoef, policyLogits))));
 }
+
+export type NashMdOptions = { beta: number };
+
+/** As a trainer names it, on pairs of `opponentPairs` with the mixture as opponent: the chosen answer is the policy's, `preference` is P. */
+export const nashMd = {
+  needs: ['reference', 'tokens', 'preference'],
+  scope: 'pair',
+  options: z.strictObject({ beta: z.number().positive().default(0.1).describe('Pull towards the reference, per nat') }),
+  apply: ({ policy, reference, tokens, preference }, { beta }) => {
+    const own = tokens?.chosen;
+    if (!own?.reference || !reference || !preference)
+      throw new TypeError("nash_md: the reference's log-probabilities token by token, and how likely each answer is to win, are required");
+    const { policy: logps, reference: refLogps, lengths } = own;
+    return tf.tidy(() => {
+      const cuSeqlens = new Int32Array(lengths.length + 1);
+      lengths.forEach((length, i) => {
+        cuSeqlens[i + 1] = cuSeqlens[i] + length;
+      });
+      return {
+        loss: nashMdLoss(logps, refLogps!, cuSeqlens, preference, { beta }),
+        chosenRewards: tf.mul(beta, tf.sub(policy.chosen, reference.chosen)) as tf.Tensor1D,
+        rejectedRewards: tf.mul(beta, tf.sub(policy.rejected, reference.rejected)) as tf.Tensor1D,
+      };
+    });
+  },
+} satisfies PairLossSpec<NashMdOptions>;

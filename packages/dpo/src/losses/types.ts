@@ -29,8 +29,11 @@ export type PairInputs = {
   scores?: PairScores;
   tokens?: PairTokenLogps;
   nll?: tf.Tensor1D;
+  /** P(chosen beats rejected), and 1 where the reference drew the chosen completion: of sampled pairs, [pairs]. */
+  preference?: tf.Tensor1D;
+  chosenByReference?: tf.Tensor1D;
 };
-export type PairNeed = 'reference' | 'lengths' | 'scores' | 'tokens' | 'squaredSum' | 'nll';
+export type PairNeed = 'reference' | 'lengths' | 'scores' | 'tokens' | 'squaredSum' | 'nll' | 'preference' | 'drawnBy';
 
 /**
  * A pair loss as a trainer names it. `needs` says what has to be computed (no `'reference'`: no reference model is loaded). `scope` is
