@@ -41,6 +41,15 @@ export const AdvantageConfig = z.preprocess(
       baseline: z.enum(['none', 'group']).default('none').describe("Subtract the group's mean reward first"),
     }),
     z.strictObject({
+      kind: z.literal('minillm'),
+      gamma: z.number().min(0).max(1).default(0).describe('Discount per token of the log-ratio of teacher and student'),
+      lengthNormalized: z.boolean().default(true).describe('Divide by the sum of the discounts'),
+    }),
+    z.strictObject({
+      kind: z.literal('iwOpd'),
+      gamma: z.number().min(0).max(1).default(0.5).describe('How much more the first tokens weigh than the last'),
+    }),
+    z.strictObject({
       kind: z.literal('turns'),
       gamma: z.number().min(0).max(1).default(1).describe('Discount per turn'),
       eps: z.number().min(0).default(1e-4).describe('Added to the deviation'),
@@ -62,9 +71,9 @@ export const AdvantageConfig = z.preprocess(
 export type AdvantageConfig = z.infer<typeof AdvantageConfig>;
 
 /** Advantages that do not compare the samples of a prompt. */
-const single: readonly string[] = ['remax', 'reinforce', 'reinforce++', 'gae', 'chosen'];
+const single: readonly string[] = ['remax', 'reinforce', 'reinforce++', 'gae', 'chosen', 'minillm', 'iwOpd'];
 /** Advantages that take rewards per turn or token themselves, so that the KL cannot be in a sequence's reward. */
-const ofTurns: readonly string[] = ['turns', 'gigpo', 'otb', 'brpo', 'chosen'];
+const ofTurns: readonly string[] = ['turns', 'gigpo', 'otb', 'brpo', 'chosen', 'minillm', 'iwOpd'];
 
 const lossNames = [
   'grpo',

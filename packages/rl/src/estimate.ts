@@ -17,6 +17,7 @@ import { discountedReturns, gae, reinforcePlusPlus, whiten } from './advantages/
 import { brpoAdvantages, gigpoAdvantages, rewardToGo, stepRewardsToTokens } from './advantages/turns.js';
 import type { Collecting, Experience } from './experience.js';
 import { klValue } from './kl.js';
+import { distillationWeights, miniLlmAdvantages } from './losses/distillation.js';
 import { tokenRewards } from './rewards.js';
 import { completionValues, countOf, type RolloutSample } from './rollout/generate.js';
 
@@ -101,6 +102,16 @@ export async function estimate(e: Estimating): Promise<Estimates> {
       return parts({ advantages: perGroup(e, (rows) => onTokens(e, rows, gigpo(e, rows, advantage))) });
     case 'reinforce++':
       return parts({ advantages: plusPlus(e, groups, advantage) });
+    case 'minillm':
+      return parts({ advantages: fromTeacher(e, (teacher, student) => miniLlmAdvantages(teacher, student, advantage)) });
+    case 'iwOpd':
+      return parts({
+        advantages: fromTeacher(e, (teacher, student) => {
+          const gaps = Float64Array.from(teacher, (logp, t) => logp - student[t]);
+          const weights = distillationWeights(gaps, advantage);
+          return gaps.map((gap, t) => weights[t] * gap);
+        }),
+      });
     case 'gae':
       return parts(await generalized(e, advantage));
     default:
@@ -167,6 +178,15 @@ function turnRewards({ samples, rewards }: Estimating, i: number): Float64Array 
 
 const turnEnds = (sample: RolloutSample): number[] => sample.episode?.turnEnds ?? [countOf(sample) - 1];
 
+/** On-policy distillation: the reference is the teacher, and the rewards say nothing. */
+function fromTeacher(
+  { samples, old, refLogps }: Estimating,
+  f: (teacher: Float32Array, student: Float32Array) => Float64Array,
+): Float64Array[] {
+  if (!refLogps) throw new ConfigError('trainPolicy: the teacher of this advantage is the reference, and there is none');
+  return samples.map((_, i) => f(refLogps[i], old!.logps[i]));
+}
+
 /** A turn's value on each of its tokens. */
 function onTokens({ samples }: Estimating, rows: number[], perTurn: readonly ArrayLike<number>[]): Float64Array[] {
   return rows.map((row, k) => {
@@ -207,8 +227,11 @@ function rewardsOnTokens(e: Estimating, i: number, total = e.rewards[i]): Float6
   return given.map((r, t) => r + kl[t]);
 }
 
-const scoredRows = ({ samples, rewards }: Estimating): number[] =>
-  samples.map((_, i) => i).filter((i) => isScored(rewards[i]) && countOf(samples[i]) > 0);
+/** Samples whose tokens are whitened together: scored, and not left out of the loss. */
+const scoredRows = ({ samples, rewards, config }: Estimating): number[] =>
+  samples
+    .map((_, i) => i)
+    .filter((i) => isScored(rewards[i]) && countOf(samples[i]) > 0 && !(config.maskTruncated && samples[i].finish !== 'stop'));
 
 function plusPlus(e: Estimating, groups: number[], { gamma, baseline }: { gamma: number; baseline: 'none' | 'group' }): Float64Array[] {
   const advantages: Float64Array[] = e.samples.map((sample) => new Float64Array(countOf(sample)));

@@ -125,7 +125,7 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     (reference && config.klIn === 'reward') ||
     config.samplingCorrection !== undefined ||
     config.topEntropyQuantile < 1 ||
-    advantage.kind === 'otb';
+    ['otb', 'minillm', 'iwOpd'].includes(advantage.kind);
   const old = needsOld
     ? await completionTokens(policy, samples, { ...prepass, entropy: config.topEntropyQuantile < 1, squaredSum: advantage.kind === 'otb' })
     : undefined;

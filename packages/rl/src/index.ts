@@ -43,7 +43,7 @@ export { type VespoOptions, vespoLoss } from './losses/vespo.js';
 export { type Aggregation, aggregate, type StepCounts } from './aggregate.js';
 export { type KlController, type KlEstimator, klController, klEstimate, klValue } from './kl.js';
 export { adaptEntropyCoef, entropyThreshold, offPolicyMask, type SamplingCorrection, samplingWeights } from './masks.js';
-export { missingEosPenalty, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
+export { missingEosPenalty, noReward, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
 
 // Distillation and offline learning
 
@@ -77,4 +77,5 @@ export { countOf, type Rollout, type RolloutOptions, type RolloutSample, rollout
 export { type RemoteOptions, type RemotePolicy, remotePolicy } from './rollout/remote.js';
 export { type Tool, type ToolEnvOptions, toolCall, toolEnv } from './rollout/tools.js';
 export type { Reward } from './scoring.js';
+export { type Distillation, DistillationConfig, trainDistillation } from './trainDistillation.js';
 export { type PolicyTraining, trainPolicy } from './trainPolicy.js';

@@ -1,4 +1,5 @@
 /** What is added to a score before it becomes an advantage. Plain numbers. */
+import type { RewardFunction } from '@plumbline/data';
 import { type KlEstimator, klValue } from './kl.js';
 
 /**
@@ -38,3 +39,6 @@ export function repetitionPenalty(text: string, { n = 3, maximum = -1 } = {}): n
   const grams = Array.from({ length: words.length - n + 1 }, (_, i) => words.slice(i, i + n).join(' '));
   return (1 - new Set(grams).size / grams.length) * maximum;
 }
+
+/** Says nothing of any completion: for training that has no reward, such as distillation. */
+export const noReward: RewardFunction = { name: 'none', score: async (batch) => ({ scores: new Float32Array(batch.length) }) };

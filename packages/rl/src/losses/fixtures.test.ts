@@ -64,6 +64,9 @@ function optionsOf(c: Config): Record<string, unknown> {
     case 'gmpo':
       return { epsilon: c.epsilon };
     case 'reinforce':
+    case 'kl_cov':
+    case 'clip_cov':
+    case 'kl_penalty': // TRL has none of these
       return {};
     case 'grpo':
     case 'bnpo':

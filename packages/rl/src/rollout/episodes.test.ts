@@ -1,5 +1,5 @@
 import { type LoggedStep, memoryRun, rng } from '@plumbline/core';
-import { packShared, promptBatches, sharedTokens, type TextEnv } from '@plumbline/data';
+import { type PromptRecord, packShared, promptBatches, sharedTokens, type TextEnv } from '@plumbline/data';
 import { describe, expect, it } from 'vitest';
 import { tinyDecoder } from '../testing/decoders.js';
 import { trainPolicy } from '../trainPolicy.js';
@@ -37,10 +37,10 @@ function echo(): TextEnv {
   };
 }
 const options: EpisodeOptions = { env: echo, maxTurns: 3, maxTokensPerTurn: 1, continueCut: true, render: (text) => text };
-const records = [{ prompt: letters(3, 4) }, { prompt: letters(7) }];
+const records: PromptRecord[] = [{ prompt: letters(3, 4) }, { prompt: letters(7) }];
 const roll = (over: Partial<EpisodeOptions> = {}, n = 3, seed = 1) => {
   const policy = tinyDecoder();
-  const prompts = records.map(({ prompt }) => Int32Array.from(prompt, (c) => c.codePointAt(0)! - 33));
+  const prompts = records.map(({ prompt }) => Int32Array.from(prompt as string, (c) => c.codePointAt(0)! - 33));
   return episodes({ ...options, ...over })({ policy, prompts, records, n, sampling: { maxTokens: 4 }, rng: rng(seed) });
 };
 
