@@ -1,6 +1,6 @@
 /** Benchmarks by name, and how a reward, a judge, a step scorer or a model is judged on them. */
 import { humanEval, verilogEval } from './code.js';
-import { ifeval } from './instructions/benchmark.js';
+import { ifbench, ifeval, mIfeval } from './instructions/benchmark.js';
 import { gsm8k, math, mgsm } from './maths.js';
 import {
   judgeBench,
@@ -35,6 +35,8 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
     processBench,
     vlrmBench,
     ifeval,
+    ifbench,
+    mIfeval,
     gsm8k,
     math,
     mgsm,
@@ -45,7 +47,9 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
 
 export { type EvalResult, type EvaluateOptions, evaluate, type Item, numbersOf, readItems, type Subject } from './evaluate.js';
 export { followsInstructions, type Instructions, looseVariants } from './instructions/benchmark.js';
+export { ifbenchInstructions } from './instructions/ifbench.js';
 export { ifevalInstructions } from './instructions/ifeval.js';
+export { mIfevalInstructions } from './instructions/mIfeval.js';
 export { answersRight } from './maths.js';
 export { outcomeOf } from './preference.js';
 export { benchmarkReport } from './report.js';

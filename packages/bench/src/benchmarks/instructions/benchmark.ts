@@ -1,9 +1,11 @@
 /** Benchmarks of verifiable instructions: how a response is checked, strictly and loosely, and what is reported. */
 import { FormatError } from '@plumbline/core';
-import { at, label, text, texts, wrong } from '../fields.js';
+import { at, text, texts, wrong } from '../fields.js';
 import { moments, row } from '../numbers.js';
 import type { AnswerBenchmark, AnswerItem, BenchmarkNumber } from '../types.js';
+import { ifbenchInstructions } from './ifbench.js';
 import { type Arguments, type InstructionCheck, ifevalInstructions } from './ifeval.js';
+import { mIfevalInstructions } from './mIfeval.js';
 
 /** The instructions of a prompt, with their arguments. */
 export type Instructions = { id: string; args: Arguments }[];
@@ -48,7 +50,7 @@ function instructionBenchmark(
       if (unknown !== undefined) throw new FormatError(`${at(place)}: there is no instruction "${unknown}" in ${spec.title}`);
       const target = ids.map((id, i) => ({ id, args: (args[i] ?? {}) as Arguments }));
       return {
-        id: label(r, 'key', place),
+        id: `${place.file}/${place.line}`,
         subset: ids.length === 1 ? 'one instruction' : `${ids.length} instructions`,
         prompt: text(r, 'prompt', place),
         target,
@@ -89,5 +91,19 @@ export const ifeval: AnswerBenchmark<Instructions> = instructionBenchmark(ifeval
   title: 'IFEval',
   paper: '2311.07911',
   files: 'input_data.jsonl with key, prompt, instruction_id_list, kwargs',
+});
+/** IFBench. Pyatkin et al. 2025, arXiv:2507.02833. The paper's headline is loose following of whole prompts; both are here. */
+export const ifbench: AnswerBenchmark<Instructions> = instructionBenchmark(ifbenchInstructions, {
+  id: 'ifbench',
+  title: 'IFBench',
+  paper: '2507.02833',
+  files: 'IFBench_test.jsonl with key, prompt, instruction_id_list, kwargs',
+});
+/** M-IFEval. Dussolle et al. 2025, arXiv:2502.04688: instructions in Spanish, French and Japanese, of the language itself among them. */
+export const mIfeval: AnswerBenchmark<Instructions> = instructionBenchmark(mIfevalInstructions, {
+  id: 'm-ifeval',
+  title: 'M-IFEval',
+  paper: '2502.04688',
+  files: 'es_input_data.jsonl, fr_input_data.jsonl, ja_input_data.jsonl with key, prompt, instruction_id_list, kwargs',
 });
 export type InstructionItem = AnswerItem<Instructions>;

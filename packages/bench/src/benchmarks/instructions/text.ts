@@ -7,8 +7,8 @@ export const words = (text: string): string[] => text.match(/[\p{L}\p{M}\p{N}_]+
 const abbreviations = new Set(
   (
     'a.m p.m e.g i.e etc vs mr mrs ms dr prof rev gen col sgt capt lt maj hon sr jr st ave blvd rd mt ft inc ltd co corp cos bros dept univ assn est approx ' +
-    'jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun no nos vol pp fig ed eds al ph.d u.s u.k u.n d.c n.y calif fla mass minn tex va wash ' +
-    'ariz ark colo conn del ga ill ind kan ky la md me mich miss mo mont neb nev okla ore pa tenn vt wis wyo sen rep gov pres messrs m.b.a b.c a.d'
+    'jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri no nos vol pp fig eds ph.d u.s u.k u.n d.c n.y calif fla minn tex va ' +
+    'ariz ark colo conn ga ind kan ky md mich mo mont neb nev okla ore tenn vt wis wyo sen rep gov pres messrs m.b.a b.c a.d'
   ).split(' '),
 );
 /** Words that begin sentences so often that one begins even after an abbreviation. */
