@@ -55,6 +55,26 @@ configOptions(
 
 backendOptions(
   plumb
+    .command('apply')
+    .description("a paper's method on your model and your preference pairs: baseline and method, and what they leave")
+    .argument('<id>', 'an experiment by id, or by the folder of your own')
+    .requiredOption('--model <name>', 'a folder, a .gguf file, zoo:NAME or a hub id')
+    .requiredOption('--dataset <file>', 'preference pairs: JSON lines, Parquet, CSV, a folder or a hub id')
+    .option('--judge <url>', 'a reward server that scores the answers of both to held-out prompts')
+    .option('--dry-run', 'say which rows serve, tokens, memory and hours, and train nothing')
+    .option('--set <key=value...>', 'one setting, for instance --set steps=40')
+    .option('--seed <n>', 'seed of everything random', '0')
+    .option('--out <folder>', 'where run folders go', 'runs')
+    .option('--json', 'print the plan or the result as JSON'),
+)
+  .addHelpText(
+    'after',
+    '\nExample:\n  plumb apply reward-augmented-dpo --model ./SmolLM2-135M-Instruct --dataset scored-pairs.jsonl --dry-run',
+  )
+  .action(async (id, options) => (await import('./commands/apply.js')).apply(id, options));
+
+backendOptions(
+  plumb
     .command('reproduce')
     .description("run a paper's experiment: the method beside its baseline, claim by claim")
     .argument('<id...>', 'experiments by id, or by the folder of your own')
@@ -168,10 +188,11 @@ plumb
   .command('bench')
   .description('how fast the backends are on this machine, beside PyTorch in the same run')
   .addArgument(
-    new Argument('<suite>', 'single operations, a training step of a small decoder, or generation').choices([
+    new Argument('<suite>', 'single operations, a training step of a small decoder, generation, or alignment beside TRL').choices([
       'kernels',
       'train',
       'generate',
+      'trl',
     ]),
   )
   .option('--backend <names>', 'names with commas between; those that work here of native, tensorflow and wasm by default')
@@ -181,13 +202,18 @@ plumb
     '--model <file>',
     'for generate: the GGUF file of a model, which llama.cpp then generates from too; weights of the sizes of SmolLM2-135M without',
   )
+  .option('--tasks <names>', 'for trl: some of dpo, reward and grpo, with commas between')
+  .option('--precision <names>', 'for trl: f32, bf16 or both with a comma between')
+  .option('--steps <n>', 'for trl: steps of each side, of which the first is not counted where there are several (2)')
   .option('--quick', 'tiny shapes, to see that it runs')
   .option('--json', 'print the result as JSON')
   .addHelpText('after', '\nExamples:\n  plumb bench kernels\n  plumb bench train --backend native,tensorflow --threads 2 --json')
   .action(async (suite, options) =>
-    suite === 'generate'
-      ? (await import('./commands/benchGenerate.js')).benchGenerate(options)
-      : (await import('./commands/bench.js')).bench(suite, options),
+    suite === 'trl'
+      ? (await import('./commands/benchTrl.js')).benchTrl(options)
+      : suite === 'generate'
+        ? (await import('./commands/benchGenerate.js')).benchGenerate(options)
+        : (await import('./commands/bench.js')).bench(suite, options),
   );
 
 plumb
@@ -250,6 +276,43 @@ const sft = configOptions(
     } else await trainSft(options, command.args);
   });
 
+const online = configOptions(
+  backendOptions(
+    train
+      .command('rl')
+      .description(
+        'online reinforcement learning on prompts (GRPO, RLOO, ReMax, PPO, REINFORCE++ and more), by an adapter (LoRA) or of all weights',
+      )
+      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
+      .option('--dataset <file>', 'prompts, or records of any kind that has some: a file, a folder or a hub id')
+      .option(
+        '--reward <reward...>',
+        "one or several: a verifier's name (numeric, exact, code, ...), its specification (.yaml, .json), a reward model's folder, a server's URL",
+      )
+      .option('--seed <n>', 'seed of everything random (0)')
+      .option('--out <folder>', 'where run folders go', 'runs')
+      .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
+      .option('--fresh', 'begin anew even if an interrupted run could be continued')
+      .option('--json', 'print the result as JSON'),
+  ),
+)
+  .helpOption(false)
+  .option('-h, --help', 'this, and every setting')
+  .allowUnknownOption()
+  .allowExcessArguments()
+  .usage('--model M --dataset D --reward R [--SETTING value ...]')
+  .addHelpText(
+    'after',
+    '\nExample:\n  plumb train rl --model ./SmolLM2-135M-Instruct --dataset gsm8k.jsonl --reward numeric --algorithm grpo --steps 50 --maxTokens 128',
+  )
+  .action(async (options, command) => {
+    const { rlHelp, trainRl } = await import('./commands/trainRl.js');
+    if (options.help) {
+      online.outputHelp();
+      console.log(rlHelp());
+    } else await trainRl(options, command.args);
+  });
+
 const rewardModel = configOptions(
   backendOptions(
     train
@@ -280,6 +343,49 @@ const rewardModel = configOptions(
       console.log(rewardHelp());
     } else await trainRewardModel(options, command.args);
   });
+
+for (const [kind, about, dataset, example] of [
+  [
+    'dpo',
+    'align to preference pairs, by an adapter (LoRA) or all weights, under any of the pair losses (sigmoid, ipo, simpo, orpo, ...)',
+    'preference pairs: a file, a folder or a hub id',
+    'plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --beta 0.1\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --loss sigmoid sft --lossWeights 1 0.2',
+  ],
+  [
+    'kto',
+    'align to single answers with a thumb up or down (KTO, APO-zero, BCO)',
+    'answers with a label, or preference pairs, which are taken apart: a file, a folder or a hub id',
+    'plumb train kto --model ./SmolLM2-135M-Instruct --dataset thumbs.jsonl --undesirableWeight 1.5',
+  ],
+] as const) {
+  const command = configOptions(
+    backendOptions(
+      train
+        .command(kind)
+        .description(about)
+        .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
+        .option('--dataset <file>', dataset)
+        .option('--seed <n>', 'seed of everything random (0)')
+        .option('--out <folder>', 'where run folders go', 'runs')
+        .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
+        .option('--fresh', 'begin anew even if an interrupted run could be continued')
+        .option('--json', 'print the result as JSON'),
+    ),
+  )
+    .helpOption(false)
+    .option('-h, --help', 'this, and every setting')
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .usage('--model M --dataset D [--SETTING value ...]')
+    .addHelpText('after', `\nExamples:\n  ${example}`)
+    .action(async (options, { args }) => {
+      const { preferenceHelp, trainDpo, trainKto } = await import('./commands/trainPreferences.js');
+      if (options.help) {
+        command.outputHelp();
+        console.log(preferenceHelp(kind));
+      } else await (kind === 'dpo' ? trainDpo : trainKto)(options, args);
+    });
+}
 
 backendOptions(
   plumb

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { ConfigError, initBackend } from '@plumbline/core';
 import type { RewardFunction } from '@plumbline/data';
 import { loadDecoder, loadScorer, modelPath } from '@plumbline/models';
-import { type HttpRewardOptions, httpReward, modelReward, rewardFromSpec } from '@plumbline/rewards';
+import { type HttpRewardOptions, httpReward, modelReward, rewardFromSpec, verifierOf, verifiers } from '@plumbline/rewards';
 import { parse as parseYaml } from 'yaml';
 import { namedReward, rewardNames } from './rewards.js';
 import { localService, type Service } from './service.js';
@@ -26,10 +26,11 @@ export async function loadService({ model, reward, backend, threads, storage, pr
   return localService(decoder, reward === undefined ? undefined : await loadReward(reward), rest);
 }
 
-/** A scorer's folder, a reward function by name, a verifier specification (`.yaml`, `.json`), or the URL of a reward server. */
+/** A scorer's folder, a reward function or a verifier (with its defaults) by name, a verifier specification (`.yaml`, `.json`), or the URL of a reward server. */
 export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {}): Promise<RewardFunction> {
   const named = namedReward(nameOrPath);
   if (named) return named;
+  if (Object.hasOwn(verifiers, nameOrPath)) return verifierOf(nameOrPath);
   if (/^https?:\/\//.test(nameOrPath)) return httpReward(nameOrPath, http);
   if (/\.(ya?ml|json)$/i.test(nameOrPath)) {
     if (!existsSync(nameOrPath)) throw new ConfigError(`${nameOrPath}: there is no such file`);
@@ -39,7 +40,9 @@ export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {
   try {
     path = modelPath(nameOrPath);
   } catch (error) {
-    throw new ConfigError(`${nameOrPath} is no reward: ${(error as Error).message}; or a name: ${rewardNames.join(', ')}`);
+    throw new ConfigError(
+      `${nameOrPath} is no reward: ${(error as Error).message}; or a name: ${[...rewardNames, ...Object.keys(verifiers)].join(', ')}`,
+    );
   }
   return modelReward(await loadScorer(path));
 }

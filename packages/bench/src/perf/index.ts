@@ -4,3 +4,13 @@ export { type BenchOptions, type BenchResult, type Measured, peerName, runBench,
 export { type BenchCase, type BenchSuite, benchCases, type DecoderSize, type Operation } from './cases.js';
 export { type GenerationMeasure, type GenerationOptions, type GenerationResult, generationPeer, runGenerationBench } from './generation.js';
 export { arbitraryIds, freshDecoder, pacedTraining } from './training.js';
+export {
+  runTrlBench,
+  type TrlCase,
+  type TrlOptions,
+  type TrlPrecision,
+  type TrlResult,
+  type TrlSide,
+  type TrlTask,
+  trlTasks,
+} from './trl.js';
