@@ -1,6 +1,13 @@
 /** Statistics, report pages, and experiments that say whether a paper's claim holds. */
 
 export type {
+  AppliedArm,
+  AppliedPolicy,
+  ApplyContext,
+  ApplyOptions,
+  ApplyPlan,
+  ApplyResult,
+  ApplySpec,
   ArmSummary,
   BedMakers,
   Beds,
@@ -20,6 +27,8 @@ export type {
   StoredSeed,
 } from './experiment/index.js';
 export {
+  applyExperiment,
+  applySettings,
   bedMakers,
   codeHash,
   defineExperiment,
@@ -31,6 +40,7 @@ export {
   minimumSeeds,
   packageVersions,
   parseConfig,
+  planApply,
   readResult,
   reproductionMatrix,
   reproductionsMarkdown,

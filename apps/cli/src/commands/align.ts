@@ -45,7 +45,7 @@ export async function align(
 }
 
 /** A folder without a config.json that holds one GGUF file stands for that file. */
-function ggufIn(model: string): string {
+export function ggufIn(model: string): string {
   if (model.startsWith('zoo:') || !existsSync(model) || !statSync(model).isDirectory() || existsSync(join(model, 'config.json')))
     return model;
   const files = readdirSync(model).filter((name) => name.endsWith('.gguf'));

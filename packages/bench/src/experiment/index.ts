@@ -1,3 +1,4 @@
+export { type AppliedArm, type ApplyOptions, type ApplyPlan, type ApplyResult, applyExperiment, planApply } from './apply.js';
 export { bedMakers } from './beds.js';
 export { codeHash, experimentFile, loadExperimentFrom, packageVersions } from './bundle.js';
 export { experimentContract } from './contract.js';
@@ -7,6 +8,9 @@ export { experimentReport } from './report.js';
 export { type MatrixRow, readResult, reproductionMatrix, reproductionsMarkdown } from './reproductions.js';
 export { type RunOptions, runExperiment } from './run.js';
 export type {
+  AppliedPolicy,
+  ApplyContext,
+  ApplySpec,
   ArmSummary,
   BedMakers,
   Beds,
@@ -23,3 +27,4 @@ export type {
   SeedOutcome,
   StoredSeed,
 } from './types.js';
+export { applySettings } from './types.js';

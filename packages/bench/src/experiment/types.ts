@@ -1,6 +1,8 @@
 import type { MetricName, Rng, Run } from '@plumbline/core';
+import type { PreferenceRecord, Prompt } from '@plumbline/data';
 import type { WordsBed } from '@plumbline/envs';
-import type { z } from 'zod';
+import type { LocalDecoder } from '@plumbline/models';
+import { z } from 'zod';
 import type { Estimate, Verdict } from '../metrics/index.js';
 import type { PaperSource } from '../papers.js';
 
@@ -69,6 +71,54 @@ export type ExperimentSpec<C extends z.ZodType, A extends string> = {
   curves?: readonly MetricName[];
   /** Once per seed. */
   run(ctx: SeedContext<z.infer<C>, NoInfer<A>>): Promise<SeedOutcome<NoInfer<A>>>;
+  /** The method on a user's own model and preference pairs, where it can be had (`plumb apply`). */
+  apply?: ApplySpec;
+};
+
+/** A trained policy, and what stands in place of a prompt where it is used, such as a goal before it. */
+export type AppliedPolicy = { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt };
+
+/** What every `apply` can be set to; an experiment adds its own settings. */
+export const applySettings = {
+  steps: z.int().positive().default(100).describe('Optimizer updates of each policy'),
+  pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
+  pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
+  maxTokens: z.int().positive().default(512).describe('Longer pairs are left out, never cut'),
+  answers: z.int().min(0).default(8).describe('Held-out prompts that both policies answer, and the judge scores'),
+  answerTokens: z.int().positive().default(128).describe('Tokens of an answer'),
+};
+
+export type ApplyContext = {
+  /** As the spec's schema has it. */
+  // biome-ignore lint/suspicious/noExplicitAny: its own schema gave it its type and checked it
+  config: any;
+  /** Frozen: the reference, and what policies begin as. */
+  base: LocalDecoder;
+  train: readonly PreferenceRecord[];
+  rng: Rng;
+  signal: AbortSignal;
+  say(message: string): void;
+  /** A run folder, resumed where it was interrupted. */
+  run(name: string): Promise<Run>;
+  /** A policy to train: all weights of a small model, adapters on the shared base of a larger one. */
+  policy(name: string): Promise<LocalDecoder>;
+  /** Keeps records for the user, as JSON lines under this name. */
+  leave(file: string, records: readonly PreferenceRecord[]): Promise<void>;
+};
+export type ApplySpec = {
+  /** A strict object with `applySettings` and the method's own. */
+  config: z.ZodType;
+  /** What the records must hold, as the end of "ID needs ...". */
+  needs: string;
+  /** Why a record does not serve; undefined where it does. */
+  unusable?(record: PreferenceRecord): string | undefined;
+  leaves: readonly { path: string; what: string }[];
+  /** Policies that are trained: baseline and method. */
+  policies: number;
+  /** The largest model of which a run makes sense on a laptop's processor; above it takes one GPU. */
+  laptopParameters: number;
+  /** Baseline first, then the method. The caller measures them, saves them under `NAME/model` and disposes them. */
+  run(ctx: ApplyContext): Promise<Record<string, AppliedPolicy>>;
 };
 /** An experiment whose arms and config the caller does not know. */
 // biome-ignore lint/suspicious/noExplicitAny: a run function is contravariant in its config, which only `config` itself can check
