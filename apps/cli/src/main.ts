@@ -75,26 +75,6 @@ backendOptions(
 
 backendOptions(
   plumb
-    .command('apply')
-    .description("a paper's method on your model and your preference pairs: baseline and method, and what they leave")
-    .argument('<id>', 'an experiment by id, or by the folder of your own')
-    .requiredOption('--model <name>', 'a folder, a .gguf file, zoo:NAME or a hub id')
-    .requiredOption('--dataset <file>', 'preference pairs: JSON lines, Parquet, CSV, a folder or a hub id')
-    .option('--judge <url>', 'a reward server that scores the answers of both to held-out prompts')
-    .option('--dry-run', 'say which rows serve, tokens, memory and hours, and train nothing')
-    .option('--set <key=value...>', 'one setting, for instance --set steps=40')
-    .option('--seed <n>', 'seed of everything random', '0')
-    .option('--out <folder>', 'where run folders go', 'runs')
-    .option('--json', 'print the plan or the result as JSON'),
-)
-  .addHelpText(
-    'after',
-    '\nExample:\n  plumb apply reward-augmented-dpo --model ./SmolLM2-135M-Instruct --dataset scored-pairs.jsonl --dry-run',
-  )
-  .action(async (id, options) => (await import('./commands/apply.js')).apply(id, options));
-
-backendOptions(
-  plumb
     .command('reproduce')
     .description("run a paper's experiment: the method beside its baseline, claim by claim")
     .argument('<id...>', 'experiments by id, or by the folder of your own')

@@ -1,0 +1,455 @@
+/** Direct alignment of a user's model: pairs under any pair loss, or single answers with a thumb up or down. An adapter by default, all weights on request. */
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import {
+  ConfigError,
+  type MetricName,
+  makeFolder,
+  rng as newRng,
+  openRun,
+  parameterCount,
+  type Rng,
+  writeFileAtomic,
+} from '@plumbline/core';
+import {
+  convertRecord,
+  encodePairs,
+  openRecords,
+  type PreferenceRecord,
+  pairBatches,
+  splitRecords,
+  type UnpairedRecord,
+} from '@plumbline/data';
+import { auroc, tInterval, wilsonInterval } from '@plumbline/data/statistics';
+import {
+  encodeRows,
+  evaluatePairs,
+  evaluateRows,
+  fileLogpCache,
+  type Reference,
+  referenceLogps,
+  trainPairs,
+  trainUnpaired,
+  unpairedBatches,
+  unpairedLoss,
+  withoutIdentical,
+} from '@plumbline/dpo';
+import { addLora, hashOf, isAdapted, type LocalDecoder, loadDecoder, parameterBytes, saveAdapter, saveDecoder } from '@plumbline/models';
+import { getBackend } from '@tensorflow/tfjs-core';
+import { progress } from '../progress.js';
+import { type DpoSettings, type KtoSettings, pairLossOf } from './preferenceConfig.js';
+
+type Interval = { mean: number; low: number; high: number };
+/** On held-out records: of pairs the share whose chosen reward is higher; of single answers the area under the ROC curve. */
+export type PreferenceMeasures = { loss: number; accuracy?: Interval; auroc?: number; margin: Interval };
+export type PreferenceSummary<S> = {
+  seed: number;
+  model: { name: string; parameters: number; trained: number; bytes: number };
+  dataset: string;
+  data: {
+    read: number;
+    skipped: number;
+    why?: string;
+    tooLong: number;
+    empty: number;
+    identical: number;
+    truncated: number;
+    train: number;
+    heldOut: number;
+  };
+  /** Where log-probabilities of the reference came from: computed now, or known from an earlier run by their content. */
+  reference?: { computed: number; cached: number };
+  steps: number;
+  heldOut?: { before?: PreferenceMeasures; after: PreferenceMeasures };
+  best?: { step: number; value: number };
+  warnings: string[];
+  seconds: number;
+  tokensPerSecond: number;
+  /** Of the whole process, at its largest. */
+  peakBytes: number;
+  output: string;
+  settings: S;
+};
+export type PreferenceJob<S> = { settings: S; model: string; dataset: string; seed: number; dir: string; signal: AbortSignal };
+
+export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<PreferenceSummary<DpoSettings>> {
+  const { settings, dataset, seed, dir, signal } = job;
+  const started = Date.now();
+  const loss = pairLossOf(settings);
+  const rng = newRng(seed);
+  await makeFolder(dir);
+  const { base, policy } = await loadPolicy(job, rng);
+  const { records, skipped, why } = await readAs<PreferenceRecord>('preference', dataset);
+  const encode = (some: readonly PreferenceRecord[]) => {
+    const { pairs, dropped, truncated } = encodePairs(base.tokenizer, some, {
+      maxTokens: Math.min(settings.maxTokens, base.contextLength),
+      truncation: settings.truncation,
+    });
+    return { ...withoutIdentical(uniqueIds(pairs)), dropped, truncated };
+  };
+  const [heldOutRecords, trainRecords] = split(drawn(records, settings.records, rng), settings.heldOut, rng);
+  const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
+  const counts = {
+    read: records.length,
+    skipped,
+    ...(why && { why }),
+    ...leftOut([train, heldOut]),
+    identical: train.identical.length + heldOut.identical.length,
+    truncated: train.truncated + heldOut.truncated,
+    train: train.pairs.length,
+    heldOut: heldOut.pairs.length,
+  };
+  if (counts.train === 0) throw nothingFits(dataset, counts, settings.maxTokens, base.contextLength);
+
+  const { sharePrompts, referenceSync, pairsPerMicroBatch } = settings;
+  const needed = loss.needs.includes('reference');
+  if (!needed && (settings.reference || referenceSync))
+    throw new ConfigError(
+      `the loss ${[settings.loss].flat().join(', ')} has no reference; setting ${settings.reference ? 'reference' : 'referenceSync'} would do nothing`,
+    );
+  if (settings.reference && referenceSync)
+    throw new ConfigError('setting referenceSync moves a copy of the policy; it cannot be combined with the setting reference');
+  const other = settings.reference ? await loadReference(settings.reference, base, settings) : undefined;
+  const still: LocalDecoder = other ?? base; // under `full` the base is the policy, which has not moved yet
+  let reference: { train?: Reference; heldOut?: Reference } = {};
+  let known: { computed: number; cached: number } | undefined;
+  if (needed && settings.precompute && !loss.needs.includes('tokens') && !referenceSync) {
+    const { storage, products, full } = settings;
+    const identity = {
+      reference: await hashOf(still),
+      products,
+      sharePrompts,
+      storage: full && !other ? 'f32' : storage,
+      backend: basename(still.name),
+    };
+    const cache = await fileLogpCache(join(dirname(dir), 'reference-logps'), identity);
+    const all = train.pairs.length + heldOut.pairs.length;
+    const bar = progress('Reading the reference', all, 'pairs');
+    const read = async (pairs: typeof train.pairs, from: number) =>
+      referenceLogps(still, pairs, { cache, sharePrompts, signal, onProgress: (done) => bar.update(from + done) });
+    const [a, b] = [await read(train.pairs, 0), await read(heldOut.pairs, train.pairs.length)];
+    bar.stop();
+    reference = { train: a.logps, heldOut: b.logps };
+    known = { computed: a.computed + b.computed, cached: a.cached + b.cached };
+    other?.dispose();
+  } else if (needed) {
+    const moving = referenceSync || (settings.full && !other) ? policy.snapshot() : still;
+    reference = { train: moving, heldOut: moving };
+  }
+
+  const evaluate = async (): Promise<PreferenceMeasures> => {
+    const { loss: value, margins } = await evaluatePairs({ policy, reference: reference.heldOut, loss }, heldOut.pairs, {
+      pairsPerMicroBatch,
+      sharePrompts,
+      signal,
+    });
+    const right = margins.reduce((sum, margin) => sum + (margin > 0 ? 1 : 0), 0);
+    return { loss: value, accuracy: interval(wilsonInterval(right, margins.length)), margin: interval(tInterval(Array.from(margins))) };
+  };
+  const moved = !needed || settings.reference !== undefined; // else every margin is 0 before training
+  const before = counts.heldOut > 0 && moved ? await kept(join(dir, 'before.json'), evaluate) : undefined;
+  const pairsPerStep = Math.min(settings.pairsPerStep, counts.train);
+  const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * counts.train) / pairsPerStep));
+  const { run, bar, rate, warnings } = await begin(job, steps, 'Aligning');
+  try {
+    const result = await trainPairs(
+      {
+        ...updateOf(settings, steps),
+        steps,
+        pairsPerStep,
+        pairsPerMicroBatch: largestDivisor(pairsPerStep, pairsPerMicroBatch),
+        referenceSync,
+      },
+      {
+        policy,
+        reference: reference.train,
+        loss,
+        run,
+        batches: pairBatches(train.pairs, { pairsPerStep, steps, rng: rng.fork('batches'), sharePrompts }),
+        ...(counts.heldOut > 0 && { evaluate: async () => logged(await evaluate()) }),
+      },
+    );
+    bar.stop();
+    const output = await saved(job, policy);
+    return {
+      seed,
+      model: about(base, policy),
+      dataset: basename(dataset),
+      data: counts,
+      ...(known && { reference: known }),
+      steps: result.steps,
+      ...(counts.heldOut > 0 && { heldOut: { ...(before && { before }), after: await evaluate() } }),
+      ...(settings.earlyStopping && result.best && { best: result.best }),
+      warnings,
+      seconds: (Date.now() - started) / 1000,
+      tokensPerSecond: rate(),
+      peakBytes: process.resourceUsage().maxRSS * 1024,
+      output,
+      settings,
+    };
+  } finally {
+    bar.stop();
+    await run.close();
+  }
+}
+
+export async function runKto(job: PreferenceJob<KtoSettings>): Promise<PreferenceSummary<KtoSettings>> {
+  const { settings, dataset, seed, dir, signal } = job;
+  const started = Date.now();
+  const rng = newRng(seed);
+  await makeFolder(dir);
+  const loss = unpairedLoss(settings.loss);
+  const { beta, desirableWeight, undesirableWeight } = settings;
+  if (settings.loss === 'bco' && (desirableWeight !== undefined || undesirableWeight !== undefined))
+    throw new ConfigError('bco has no weights of desirable and undesirable rows; leave desirableWeight and undesirableWeight out');
+  const lossOptions = {
+    beta,
+    ...(desirableWeight !== undefined && { desirableWeight }),
+    ...(undesirableWeight !== undefined && { undesirableWeight }),
+  };
+  const { base, policy } = await loadPolicy(job, rng);
+  const { records, skipped, why } = await readAs<UnpairedRecord>('unpaired', dataset);
+  const encode = (some: readonly UnpairedRecord[]) =>
+    encodeRows(base.tokenizer, some, { maxTokens: Math.min(settings.maxTokens, base.contextLength) });
+  if (settings.truncation !== 'drop')
+    throw new ConfigError('plumb train kto leaves out what is too long; setting truncation can only be drop');
+  const [heldOutRecords, trainRecords] = split(drawn(records, settings.records, rng), settings.heldOut, rng);
+  const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
+  const counts = {
+    read: records.length,
+    skipped,
+    ...(why && { why }),
+    ...leftOut([train, heldOut]),
+    identical: 0,
+    truncated: 0,
+    train: train.rows.length,
+    heldOut: heldOut.rows.length,
+  };
+  if (counts.train < 2) throw nothingFits(dataset, counts, settings.maxTokens, base.contextLength);
+  const ups = train.rows.filter(({ desirable }) => desirable).length;
+  const downs = counts.train - ups;
+  if (ups === 0 || downs === 0) throw new ConfigError(`every label is ${ups === 0 ? 'false' : 'true'}; ${settings.loss} learns from both`);
+  const balance = ((desirableWeight ?? 1) * ups) / ((undesirableWeight ?? 1) * downs);
+  const unbalanced =
+    settings.loss === 'kto' && !(balance >= 0.99 && balance <= 1.34)
+      ? [
+          `desirable answers count ${balance.toFixed(2)} times as much as undesirable ones (${ups} and ${downs}); KTO works best between 1 and 4/3: set desirableWeight to ${((7 / 6) * (downs / ups)).toFixed(2)}`,
+        ]
+      : [];
+  const reference = settings.reference ? await loadReference(settings.reference, base, settings) : settings.full ? policy.snapshot() : base;
+  const rowsPerStep = Math.min(settings.rowsPerStep, counts.train);
+  const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * counts.train) / rowsPerStep));
+  const rowsPerMicroBatch = largestDivisor(rowsPerStep, settings.rowsPerMicroBatch);
+  const labels = heldOut.rows.map(({ desirable }) => (desirable ? 1 : 0));
+  const evaluate = async (): Promise<PreferenceMeasures> => {
+    const { loss: value, rewards } = await evaluateRows({ policy, reference, loss, lossOptions }, heldOut.rows, {
+      rowsPerMicroBatch,
+      signal,
+    });
+    const of = (label: number) => Array.from(rewards).filter((__, i) => labels[i] === label);
+    const both = labels.includes(0) && labels.includes(1);
+    const mean = both ? meanOf(of(1)) - meanOf(of(0)) : Number.NaN;
+    return { loss: value, ...(both && { auroc: auroc(labels, rewards) }), margin: { mean, low: Number.NaN, high: Number.NaN } };
+  };
+  const { run, bar, rate, warnings } = await begin(job, steps, 'Aligning', unbalanced);
+  try {
+    const result = await trainUnpaired(
+      { ...updateOf(settings, steps), steps, rowsPerStep, rowsPerMicroBatch, lossOptions },
+      {
+        policy,
+        reference,
+        loss,
+        run,
+        batches: unpairedBatches(train.rows, { rowsPerStep, steps, rng: rng.fork('batches') }),
+        ...(counts.heldOut > 1 && { evaluate: async () => logged(await evaluate()) }),
+      },
+    );
+    bar.stop();
+    const output = await saved(job, policy);
+    return {
+      seed,
+      model: about(base, policy),
+      dataset: basename(dataset),
+      data: counts,
+      steps: result.steps,
+      ...(counts.heldOut > 1 && { heldOut: { after: await evaluate() } }),
+      ...(settings.earlyStopping && result.best && { best: result.best }),
+      warnings,
+      seconds: (Date.now() - started) / 1000,
+      tokensPerSecond: rate(),
+      peakBytes: process.resourceUsage().maxRSS * 1024,
+      output,
+      settings,
+    };
+  } finally {
+    bar.stop();
+    await run.close();
+  }
+}
+
+type Settings = DpoSettings | KtoSettings;
+
+async function loadPolicy({ settings, model }: PreferenceJob<Settings>, rng: Rng): Promise<{ base: LocalDecoder; policy: LocalDecoder }> {
+  const { products, gradientCheckpointing, full, storage } = settings;
+  const base = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage }) });
+  return { base, policy: full ? base : await addLora(base, settings.lora, { rng: rng.fork('adapter') }) };
+}
+
+async function loadReference(name: string, base: LocalDecoder, { storage, products }: Settings): Promise<LocalDecoder> {
+  const reference = await loadDecoder(name, { storage, products });
+  const [ours, theirs] = [base.tokenizer.vocabSize, reference.tokenizer.vocabSize];
+  if (ours !== theirs)
+    throw new ConfigError(
+      `the reference ${name} has a vocabulary of ${theirs} tokens and the model one of ${ours}; they must have the same tokenizer`,
+    );
+  return reference;
+}
+
+function updateOf(settings: Settings, steps: number) {
+  const { schedule, weightDecay, maxGradNorm, evaluateEvery, earlyStopping, full } = settings;
+  return {
+    learningRate: settings.learningRate ?? (full ? 1e-6 : 5e-5),
+    schedule: { ...schedule, ...('warmupSteps' in schedule && { warmupSteps: Math.min(schedule.warmupSteps, steps - 1) }) },
+    weightDecay,
+    maxGradNorm,
+    evaluateEvery,
+    earlyStopping,
+  };
+}
+
+/** The run folder and the bar that follows it. */
+async function begin(
+  { settings, model, dataset, seed, dir, signal }: PreferenceJob<Settings>,
+  steps: number,
+  label: string,
+  said: readonly string[] = [],
+) {
+  const warnings: string[] = [];
+  const warn = (line: string) => {
+    warnings.push(line);
+    process.stderr.write(`\n${line}\n`);
+  };
+  for (const line of said) warn(`warning: ${line}`);
+  const bar = progress(label, steps, 'steps');
+  let [tokens, seconds] = [0, 0];
+  const run = await openRun({
+    dir,
+    config: { ...settings, model, dataset },
+    seed,
+    saveEvery: settings.saveEvery,
+    keep: settings.keepCheckpoints,
+    signal,
+    onWarning: warn,
+    onLog: (step, metrics) => {
+      tokens += metrics.tokens ?? 0;
+      seconds += (metrics.tokens ?? 0) / (metrics.tokensPerSecond ?? 1);
+      const shown = [
+        `loss ${metrics.loss?.toFixed(3)}`,
+        metrics['rewards/margin'] !== undefined && `margin ${metrics['rewards/margin'].toFixed(2)}`,
+        metrics['rewards/accuracy'] !== undefined && `accuracy ${metrics['rewards/accuracy'].toFixed(2)}`,
+        metrics['eval/loss'] !== undefined && `held out ${metrics['eval/loss'].toFixed(3)}`,
+        `${Math.round(metrics.tokensPerSecond ?? 0)} tokens/s`,
+      ];
+      bar.update(step + 1, shown.filter(Boolean).join('  '));
+    },
+  });
+  return { run, bar, warnings, rate: () => (seconds > 0 ? tokens / seconds : 0) };
+}
+
+async function saved({ settings, model, dir }: PreferenceJob<Settings>, policy: LocalDecoder): Promise<string> {
+  const output = join(dir, settings.full ? 'model' : 'adapter');
+  if (isAdapted(policy)) await saveAdapter(output, policy, { base: model });
+  else await saveDecoder(output, policy);
+  return output;
+}
+
+const about = (base: LocalDecoder, policy: LocalDecoder) => ({
+  name: base.name,
+  parameters: parameterCount(base.parameters).total,
+  trained: parameterCount(policy.parameters).trainable,
+  bytes: parameterBytes(base.parameters),
+});
+
+function logged({ loss, accuracy, margin }: PreferenceMeasures): Partial<Record<MetricName, number>> {
+  return {
+    'eval/loss': loss,
+    ...(accuracy && { 'eval/accuracy': accuracy.mean }),
+    ...(Number.isFinite(margin.mean) && { 'eval/margin': margin.mean }),
+  };
+}
+
+async function readAs<R>(kind: 'preference' | 'unpaired', source: string): Promise<{ records: R[]; skipped: number; why?: string }> {
+  const { kind: held, rows } = await openRecords(source);
+  const accepted = kind === 'unpaired' ? ['unpaired', 'preference'] : ['preference'];
+  if (!accepted.includes(held))
+    throw new ConfigError(
+      `${source} holds ${held} records; this trains on ${accepted.join(' or ')} records${held === 'unpaired' ? ' (plumb train kto takes single answers with a label)' : ''}`,
+    );
+  const records: object[] = [];
+  let [skipped, why]: [number, string | undefined] = [0, undefined];
+  for await (const row of rows) {
+    if (row.records)
+      for (const record of row.records)
+        records.push(...(held === kind ? [record] : convertRecord(record as never, held as never, kind as never)));
+    else {
+      skipped++;
+      why ??= `line ${row.line}: ${row.problem}`;
+    }
+  }
+  if (records.length === 0) throw new ConfigError(`${source}: nothing to learn from${why ? ` (${why})` : ''}`);
+  return { records: records as R[], skipped, why };
+}
+
+/** In an order of their own, so that a limit takes no beginning of a file. */
+const drawn = <T>(records: readonly T[], most: number | undefined, rng: Rng): T[] =>
+  Array.from(rng.fork('records').permutation(records.length), (i) => records[i]).slice(0, most);
+const split = <R extends { prompt: PreferenceRecord['prompt'] }>(
+  records: readonly R[],
+  share: number,
+  rng: Rng,
+): [readonly R[], readonly R[]] => (share === 0 ? [[], records] : splitRecords(records, share, rng.fork('split')));
+
+function leftOut(parts: readonly { dropped: readonly { reason: string }[] }[]): { tooLong: number; empty: number } {
+  const reasons = parts.flatMap(({ dropped }) => dropped.map(({ reason }) => reason));
+  return {
+    tooLong: reasons.filter((reason) => reason === 'too long').length,
+    empty: reasons.filter((reason) => reason === 'empty completion').length,
+  };
+}
+
+const nothingFits = (
+  dataset: string,
+  { read, tooLong, empty, identical }: PreferenceSummary<unknown>['data'],
+  maxTokens: number,
+  most: number,
+) =>
+  new ConfigError(
+    `${dataset}: of ${read} records too few are left to train on (${tooLong} longer than ${maxTokens} tokens, ${empty} empty, ${identical} with two answers that are the same); raise maxTokens, up to ${most}, or lower heldOut`,
+  );
+
+/** Records may share an id; log-probabilities that are known are known by it. */
+function uniqueIds<T extends { id: string }>(items: readonly T[]): T[] {
+  const seen = new Set<string>();
+  return items.map((item, i) => {
+    const id = seen.has(item.id) ? `${item.id}#${i}` : item.id;
+    seen.add(id);
+    return id === item.id ? item : { ...item, id };
+  });
+}
+
+/** The largest divisor of `n` that is at most `most`. */
+function largestDivisor(n: number, most: number): number {
+  for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
+  return 1;
+}
+
+const interval = ({ mean, low, high }: Interval): Interval => ({ mean, low, high });
+const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** What a resumed run reads instead of computing it again. */
+async function kept<T>(file: string, compute: () => Promise<T>): Promise<T> {
+  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as T;
+  const value = await compute();
+  await writeFileAtomic(file, JSON.stringify(value));
+  return value;
+}

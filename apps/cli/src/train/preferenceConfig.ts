@@ -1,0 +1,143 @@
+/** The settings of `plumb train dpo` and `plumb train kto`, and the loss that they name. */
+import { ConfigError, ScheduleConfig } from '@plumbline/core';
+import {
+  Divergence,
+  mixture,
+  type PairLossSpec,
+  pairLoss,
+  withDivergence,
+  withLengthDesensitization,
+  withOptions,
+  withPolicyWeighting,
+} from '@plumbline/dpo';
+import { LoraConfig } from '@plumbline/models';
+import { z } from 'zod';
+
+const earlyStopping = z
+  .strictObject({
+    patience: z.int().positive().default(3).describe('Stop after so many looks without a lower held-out loss, and keep the best weights'),
+    minDelta: z.number().min(0).default(0).describe('How much lower counts as better'),
+  })
+  .optional();
+const data = {
+  epochs: z.number().positive().default(1).describe('How often each record is seen'),
+  steps: z.int().positive().optional().describe('Optimizer updates, in place of epochs'),
+  records: z.int().positive().optional().describe('Only so many records, drawn by the seed'),
+  heldOut: z.number().min(0).lt(1).default(0.1).describe('Share of the prompts that is kept for measuring'),
+  maxTokens: z.int().positive().default(1024).describe('Tokens of prompt and answer'),
+  truncation: z
+    .enum(['drop', 'keepEnd', 'keepStart', 'error'])
+    .default('drop')
+    .describe('What becomes of longer ones: left out, the prompt loses its beginning, the answer its end, or an error'),
+};
+const update = {
+  learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 5e-5 for an adapter, 1e-6 for all weights'),
+  schedule: ScheduleConfig.prefault({ kind: 'linear', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
+  weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
+  maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
+  evaluateEvery: z.int().positive().optional().describe('Steps between two looks at the held-out records; at the end alone by default'),
+  earlyStopping,
+  full: z.boolean().default(false).describe('Train all weights instead of an adapter'),
+  lora: LoraConfig.prefault({}),
+  storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of an adapter is kept in memory'),
+  products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
+  gradientCheckpointing: z.boolean().default(false).describe('Recompute each layer in the backward pass: less memory, more time'),
+  saveEvery: z.int().positive().default(20).describe('Steps between checkpoints'),
+  keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
+};
+const reference = z
+  .string()
+  .optional()
+  .describe('Another model as the reference; by default the model as it was, which under an adapter is the model with the adapter off');
+
+export const DpoSettings = z.strictObject({
+  loss: z
+    .union([z.string(), z.array(z.string()).min(1)])
+    .default('sigmoid')
+    .describe("A pair loss by TRL's name (sigmoid, ipo, simpo, orpo, ...), or several to be added up"),
+  lossWeights: z.array(z.number()).optional().describe('Of several losses, what each counts; 1 by default'),
+  beta: z.number().positive().optional().describe('Pull towards the reference, of each loss that has it; 0.1 for most'),
+  labelSmoothing: z.number().min(0).lt(0.5).optional().describe('Assumed share of flipped labels, of each loss that has it'),
+  lossOptions: z.record(z.string(), z.unknown()).default({}).describe("The loss's other options; of several losses, by the loss's name"),
+  divergence: Divergence.optional().describe('An f-divergence in place of the reverse KL: { type: js_divergence }'),
+  ldAlpha: z.number().min(0).max(1).optional().describe('What the tail of the longer answer counts (LD-DPO)'),
+  policyWeighting: z.boolean().default(false).describe('Pairs that the policy itself would write count more (WPO)'),
+  reference,
+  precompute: z
+    .boolean()
+    .default(true)
+    .describe('Reference log-probabilities are computed once and kept by content, where the loss needs no more than their sums'),
+  referenceSync: z
+    .strictObject({
+      every: z.int().positive().default(512).describe('Steps between two synchronisations'),
+      mixup: z.number().gt(0).max(1).default(0.6).describe("The policy's share in the new reference"),
+    })
+    .optional()
+    .describe('Moves the reference towards the policy (TR-DPO)'),
+  sharePrompts: z.boolean().default(true).describe('The two answers of a pair compute their prompt once'),
+  pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
+  pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once; lower it when memory runs out'),
+  ...data,
+  ...update,
+});
+export type DpoSettings = z.infer<typeof DpoSettings>;
+
+export const KtoSettings = z.strictObject({
+  loss: z.enum(['kto', 'apo_zero_unpaired', 'bco']).default('kto').describe('Of single answers with a thumb up or down'),
+  beta: z.number().positive().default(0.1).describe('Pull towards the reference'),
+  desirableWeight: z.number().min(0).optional().describe('Factor of the desirable rows (kto, apo_zero_unpaired)'),
+  undesirableWeight: z.number().min(0).optional().describe('Factor of the undesirable rows (kto, apo_zero_unpaired)'),
+  reference,
+  rowsPerStep: z.int().min(2).default(16).describe('Answers of one update; KTO estimates its reference point from them'),
+  rowsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once; lower it when memory runs out'),
+  ...data,
+  ...update,
+});
+export type KtoSettings = z.infer<typeof KtoSettings>;
+
+/**
+ * The loss with its options bound and what is put around it.
+ * @throws ConfigError for a name that is none (with those that there are), options that the loss does not have, lists of different lengths
+ */
+export function pairLossOf(
+  settings: Pick<
+    DpoSettings,
+    'loss' | 'lossWeights' | 'beta' | 'labelSmoothing' | 'lossOptions' | 'divergence' | 'ldAlpha' | 'policyWeighting'
+  >,
+): PairLossSpec<unknown> {
+  const { loss, lossWeights, lossOptions, divergence, ldAlpha, policyWeighting } = settings;
+  const names = [loss].flat();
+  if (lossWeights && lossWeights.length !== names.length)
+    throw new ConfigError(`setting lossWeights has ${lossWeights.length} weights for ${names.length} losses (${names.join(', ')})`);
+  const several = names.length > 1;
+  if (several) {
+    const other = Object.keys(lossOptions).filter((name) => !names.includes(name));
+    if (other.length > 0)
+      throw new ConfigError(
+        `setting lossOptions: of several losses options go by the loss's name; ${other.join(', ')} is none of ${names.join(', ')}`,
+      );
+  }
+  const specs = names.map((name) => pairLoss(name));
+  const has = (spec: PairLossSpec<unknown>, option: string) =>
+    Object.hasOwn((spec.options as unknown as { shape?: object }).shape ?? {}, option);
+  for (const option of ['beta', 'labelSmoothing'] as const)
+    if (settings[option] !== undefined && !specs.some((spec) => has(spec, option)))
+      throw new ConfigError(`setting ${option}: ${names.join(', ')} has no such option`);
+  const parts = specs.map((spec, i) => {
+    const shared = Object.fromEntries(
+      (['beta', 'labelSmoothing'] as const).flatMap((option) =>
+        settings[option] !== undefined && has(spec, option) ? [[option, settings[option]]] : [],
+      ),
+    );
+    const own = (several ? lossOptions[names[i]] : lossOptions) as Record<string, unknown> | undefined;
+    const bound = withOptions(spec as PairLossSpec<object>, { ...shared, ...own }) as PairLossSpec<unknown>;
+    return divergence && divergence.type !== 'reverse_kl' ? withDivergence(bound, divergence) : bound;
+  });
+  let whole =
+    several || lossWeights
+      ? (mixture(parts.map((part, i) => ({ loss: part, weight: lossWeights?.[i] }))) as PairLossSpec<unknown>)
+      : parts[0];
+  if (ldAlpha !== undefined) whole = withLengthDesensitization(whole, ldAlpha);
+  if (policyWeighting) whole = withPolicyWeighting(whole);
+  return whole;
+}
