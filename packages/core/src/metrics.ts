@@ -202,6 +202,11 @@ export const metrics = {
     formula: 'groups that were left out of the update / groups of a batch: without deviation after all rounds, or verdicts too one-sided',
     healthy: 'near 0',
   },
+  'groups/replayed': {
+    unit: 'share',
+    formula: 'groups without deviation that gave their place to kept ones of earlier steps / groups',
+    healthy: 'below 0.5: otherwise most of what is learned from is old',
+  },
   'policy/staleness': {
     unit: 'batches',
     formula: 'mean over samples of the batches learned from since the policy that wrote them, where somebody else samples',

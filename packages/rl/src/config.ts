@@ -50,6 +50,15 @@ export const AdvantageConfig = z.preprocess(
       gamma: z.number().min(0).max(1).default(0.5).describe('How much more the first tokens weigh than the last'),
     }),
     z.strictObject({
+      kind: z.literal('a2po'),
+      beta1: z.number().positive().default(0.5).describe('Temperature of the optimal value: 0 is the best sample, infinity their mean'),
+      referenceSamples: z
+        .int()
+        .positive()
+        .default(8)
+        .describe('Samples of the reference from which the optimal value of a prompt is estimated'),
+    }),
+    z.strictObject({
       kind: z.literal('turns'),
       gamma: z.number().min(0).max(1).default(1).describe('Discount per turn'),
       eps: z.number().min(0).default(1e-4).describe('Added to the deviation'),
@@ -71,9 +80,9 @@ export const AdvantageConfig = z.preprocess(
 export type AdvantageConfig = z.infer<typeof AdvantageConfig>;
 
 /** Advantages that do not compare the samples of a prompt. */
-const single: readonly string[] = ['remax', 'reinforce', 'reinforce++', 'gae', 'chosen', 'minillm', 'iwOpd'];
+const single: readonly string[] = ['remax', 'reinforce', 'reinforce++', 'gae', 'chosen', 'minillm', 'iwOpd', 'a2po'];
 /** Advantages that take rewards per turn or token themselves, so that the KL cannot be in a sequence's reward. */
-const ofTurns: readonly string[] = ['turns', 'gigpo', 'otb', 'brpo', 'chosen', 'minillm', 'iwOpd'];
+const ofTurns: readonly string[] = ['turns', 'gigpo', 'otb', 'brpo', 'chosen', 'minillm', 'iwOpd', 'a2po'];
 
 const lossNames = [
   'grpo',
@@ -90,6 +99,7 @@ const lossNames = [
   'kl_cov',
   'clip_cov',
   'kl_penalty',
+  'a2po',
 ] as const;
 
 export const PolicyTrainConfig = z
@@ -133,6 +143,10 @@ export const PolicyTrainConfig = z
       })
       .optional()
       .describe('Sample groups again whose rewards are all equal, and leave out those that stay so (DAPO)'),
+    replay: z
+      .strictObject({ capacity: z.int().positive().default(64).describe('Groups that are kept, those with most to learn') })
+      .optional()
+      .describe('Replace groups whose rewards are all equal by kept ones of earlier steps'),
     maskTruncated: z.boolean().default(false).describe('Leave completions that did not end by themselves out of the loss'),
     missingEosPenalty: z.number().min(0).default(0).describe('Subtracted from their score'),
     softOverlong: z
@@ -211,6 +225,14 @@ export const PolicyTrainConfig = z
   .refine((c) => c.dynamicSampling === undefined || c.samplesPerPrompt > 1, {
     path: ['dynamicSampling'],
     error: 'needs at least 2 samplesPerPrompt: one sample has no deviation',
+  })
+  .refine((c) => c.replay === undefined || c.dynamicSampling === undefined, {
+    path: ['replay'],
+    error: 'goes without dynamicSampling: both fill the place of groups without deviation',
+  })
+  .refine((c) => c.replay === undefined || !['remax', 'gae', 'a2po'].includes(c.advantage.kind), {
+    path: ['replay'],
+    error: 'goes with advantages that compare the samples of a prompt',
   })
   .refine((c) => c.softOverlong === undefined || c.softOverlong.cache <= c.maxTokens, {
     path: ['softOverlong', 'cache'],

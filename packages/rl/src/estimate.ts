@@ -28,6 +28,8 @@ export type Estimating = Collecting & {
   rewards: Float64Array;
   /** Of the greedy completions, [groups]. */
   greedyRewards: Float64Array;
+  /** V* of the groups whose reference samples were rewarded at all (A*PO). */
+  optimal: ReadonlyMap<number, number>;
   /** Of each reward function, [functions][samples]. */
   columns: readonly Float64Array[];
   weights: readonly number[];
@@ -102,6 +104,13 @@ export async function estimate(e: Estimating): Promise<Estimates> {
       return parts({ advantages: perGroup(e, (rows) => onTokens(e, rows, gigpo(e, rows, advantage))) });
     case 'reinforce++':
       return parts({ advantages: plusPlus(e, groups, advantage) });
+    case 'a2po': {
+      const dead = samples.map((_, i) => i).filter((i) => !e.optimal.has(groups[i]));
+      return whole(
+        rewards.map((reward, i) => (isScored(reward) && e.optimal.has(groups[i]) ? reward - e.optimal.get(groups[i])! : 0)),
+        dead,
+      );
+    }
     case 'minillm':
       return parts({ advantages: fromTeacher(e, (teacher, student) => miniLlmAdvantages(teacher, student, advantage)) });
     case 'iwOpd':

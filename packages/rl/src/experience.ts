@@ -8,8 +8,17 @@ import { groupRows, isScored, nanMean, nanStd } from './advantages/statistics.js
 import type { PolicyTrainConfig } from './config.js';
 import type { Critic } from './critic.js';
 import { estimate } from './estimate.js';
+import { optimalValue } from './losses/offline.js';
 import { missingEosPenalty, softOverlongPenalty } from './rewards.js';
-import { completionTokens, countOf, type Rollout, type RolloutSample } from './rollout/generate.js';
+import {
+  completionTokens,
+  countOf,
+  rollout as ownRollout,
+  type Rollout,
+  type RolloutOptions,
+  type RolloutSample,
+} from './rollout/generate.js';
+import type { GroupReplay, KeptGroup } from './rollout/replay.js';
 import { type Reward, score, shape } from './scoring.js';
 
 export type Experience = {
@@ -58,6 +67,7 @@ export type Collecting = {
   morePrompts?: Batches<PromptBatch<string | PromptRecord>>;
   advantage?: AdvantageFunction;
   shaper?: Shaper;
+  replay?: GroupReplay;
   klCoef: number;
   baseline: ReturnType<typeof emaBaseline>;
   rng: Rng;
@@ -67,12 +77,14 @@ export type Collecting = {
 };
 
 /** A prompt, its samples and what was said of them. */
-type Group = {
+export type Group = {
   id: string;
   record: PromptRecord;
   prompt: Int32Array;
   samples: RolloutSample[];
   greedy?: RolloutSample;
+  /** V* from samples of the reference; none where they all got 0. */
+  optimal?: number;
   /** Rows: the samples, then the greedy completion. */
   scores: number[];
   penalized: number[];
@@ -93,7 +105,9 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
   const sampled =
     config.dynamicSampling && first ? await withDeviation(first.groups, first.weights, c) : first && { ...first, again: 0, dropped: 0 };
   if (!sampled || signal.aborted) return undefined;
-  const { groups, weights, again, dropped } = sampled;
+  const { weights, again, dropped } = sampled;
+  const replayed = c.replay && replacing(sampled.groups, c.replay, c.rng.fork('replay'));
+  const groups = replayed?.groups ?? sampled.groups;
 
   const samples = groups.flatMap(({ samples }, group) => samples.map((sample) => ({ ...sample, group })));
   const records = groups.map(({ record }) => record);
@@ -124,11 +138,16 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     severalUpdates ||
     (reference && config.klIn === 'reward') ||
     config.samplingCorrection !== undefined ||
+    c.replay !== undefined ||
     config.topEntropyQuantile < 1 ||
     ['otb', 'minillm', 'iwOpd'].includes(advantage.kind);
   const old = needsOld
     ? await completionTokens(policy, samples, { ...prepass, entropy: config.topEntropyQuantile < 1, squaredSum: advantage.kind === 'otb' })
     : undefined;
+  samples.forEach(({ group }, i) => {
+    const known = replayed?.from.get(group);
+    if (known) old!.logps[i] = known.oldLogps[samples.slice(0, i).filter((other) => other.group === group).length];
+  });
   const refLogps = reference ? (await completionTokens(reference, samples, prepass)).logps : undefined;
   const { advantages, perToken, lopsided } = await estimate({
     ...c,
@@ -136,6 +155,7 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     records,
     rewards,
     greedyRewards: shaped.slice(samples.length),
+    optimal: new Map(groups.flatMap(({ optimal }, g) => (optimal === undefined ? [] : [[g, optimal]]))),
     columns: groups[0].columns.map((_, f) => flat((group) => group.columns[f])),
     weights,
     components,
@@ -143,6 +163,14 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     refLogps,
   });
   for (const i of lopsided) excluded[i] = 1;
+  c.replay?.add(
+    groups.flatMap((group, g) => {
+      const rows = groupIds.map((_, i) => i).filter((i) => groupIds[i] === g);
+      if (replayed!.from.has(g)) return [];
+      const score = rows.reduce((sum, i) => sum + Math.abs(advantages[i]), 0) * nanStd(rows.map((i) => rewards[i])) ** 2;
+      return [{ group, oldLogps: rows.map((i) => old!.logps[i]), score }];
+    }),
+  );
 
   const mean = (f: (sample: RolloutSample) => number) => nanMean(samples.map(f));
   const episodes = samples.flatMap(({ episode }) => (episode ? [episode] : []));
@@ -170,6 +198,7 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
       'reward/abstained': scores.filter((x) => !isScored(x)).length / scores.length,
       'groups/withoutDeviation': groupsWithoutDeviation(rewards, groupIds),
       ...(config.dynamicSampling && { 'groups/sampledAgain': again / config.promptsPerStep }),
+      ...(replayed && { 'groups/replayed': replayed.from.size / groups.length }),
       ...((config.dynamicSampling || advantage.kind === 'brpo') && {
         'groups/dropped': (dropped + new Set(lopsided.map((i) => groupIds[i])).size) / config.promptsPerStep,
       }),
@@ -211,14 +240,16 @@ async function gather(slots: readonly Slot[], c: Collecting, round: number): Pro
     config.advantage.kind === 'remax'
       ? await rollout({ ...shared, n: 1, sampling: { maxTokens, temperature: 0 }, rng: rng.fork('greedy') })
       : [];
+  const drawn = config.advantage.kind === 'a2po' ? await fromReference(c, shared, sampling, config.advantage.referenceSamples, rng) : [];
   if (signal.aborted) return undefined;
   if (samples.length !== n * slots.length || samples.some(({ group }, i) => group !== Math.floor(i / n)))
     throw new ConfigError(
       `trainPolicy: the rollout gave ${samples.length} samples for ${slots.length} prompts; it must give ${n} of each, in order`,
     );
 
-  const all = [...samples, ...greedy]; // scored together
-  const nameOf = (i: number) => `prompt ${slots[all[i].group].id}, ${i < samples.length ? `sample ${i % n}` : 'the greedy completion'}`;
+  const all = [...samples, ...greedy, ...drawn]; // scored together
+  const nameOf = (i: number) =>
+    `prompt ${slots[all[i].group].id}, ${i < samples.length ? `sample ${i % n}` : greedy.length > 0 ? 'the greedy completion' : 'a sample of the reference'}`;
   const scored = await score({ ...c, rng }, records, all, nameOf);
   const penalized = penalizedScores(scored.scores, all, config);
   return {
@@ -230,6 +261,7 @@ async function gather(slots: readonly Slot[], c: Collecting, round: number): Pro
         ...slot,
         samples: samples.filter(({ group }) => group === g),
         ...(greedy.length > 0 && { greedy: greedy[g] }),
+        ...optimalOf(pick(penalized).slice(n), config),
         scores: pick(scored.scores),
         penalized: pick(penalized),
         columns: scored.columns.map(pick),
@@ -237,6 +269,26 @@ async function gather(slots: readonly Slot[], c: Collecting, round: number): Pro
       };
     }),
   };
+}
+
+/** Samples of the reference, by its own generator. */
+function fromReference(
+  { reference }: Collecting,
+  shared: Omit<RolloutOptions, 'n' | 'sampling' | 'rng' | 'policy'>,
+  sampling: RolloutOptions['sampling'],
+  n: number,
+  rng: Rng,
+): Promise<RolloutSample[]> {
+  if (!reference || !('next' in reference))
+    throw new ConfigError('trainPolicy: advantage a2po draws samples from the reference, which must be a local model');
+  return ownRollout({ ...shared, policy: reference as LocalDecoder, n, sampling, rng: rng.fork('reference') });
+}
+
+/** Prompts that the reference never solves say nothing of what is optimal. */
+function optimalOf(rewards: number[], { advantage }: PolicyTrainConfig): { optimal?: number } {
+  if (advantage.kind !== 'a2po') return {};
+  const given = rewards.filter(isScored);
+  return given.every((reward) => reward === 0) ? {} : { optimal: optimalValue(given, advantage.beta1) };
 }
 
 function penalizedScores(
@@ -282,6 +334,14 @@ async function withDeviation(
   return kept.length === 0
     ? { groups: [...first], weights, again, dropped: 0 }
     : { groups: kept, weights, again, dropped: wanted - kept.length };
+}
+
+/** Groups whose rewards are all equal give their place to groups of the buffer, as far as it has some. `from` tells which, by index. */
+function replacing(groups: readonly Group[], replay: GroupReplay, rng: Rng): { groups: Group[]; from: Map<number, KeptGroup> } {
+  const flat = groups.map((_, g) => g).filter((g) => nanStd(groups[g].scores.slice(0, groups[g].samples.length)) === 0);
+  const drawn = replay.draw(flat.length, rng);
+  const from = new Map(drawn.map((kept, k) => [flat[k], kept]));
+  return { groups: groups.map((group, g) => from.get(g)?.group ?? group), from };
 }
 
 /** 1 on samples of a policy that is too old. @throws ConfigError where all are */

@@ -26,6 +26,7 @@ export { brpoAdvantages, gigpoAdvantages, rewardToGo, stepRewardsToTokens } from
 
 // Policy losses
 
+export { a2poLoss } from './losses/a2po.js';
 export { type CispoOptions, cispoLoss } from './losses/cispo.js';
 export { type ClippedOptions, clippedPolicyLoss } from './losses/clipped.js';
 export { clipCovCandidates, clipCovLoss, klCovLoss, tokenCovariance } from './losses/covariance.js';
@@ -75,6 +76,7 @@ export type { AdvantageFunction, AdvantageInput, Experience } from './experience
 export { type EpisodeOptions, episodeReturn, episodes, observationText } from './rollout/episodes.js';
 export { countOf, type Rollout, type RolloutOptions, type RolloutSample, rollout } from './rollout/generate.js';
 export { type RemoteOptions, type RemotePolicy, remotePolicy } from './rollout/remote.js';
+export { type GroupReplay, groupReplay, type KeptGroup } from './rollout/replay.js';
 export { type Tool, type ToolEnvOptions, toolCall, toolEnv } from './rollout/tools.js';
 export type { Reward } from './scoring.js';
 export { type Distillation, DistillationConfig, trainDistillation } from './trainDistillation.js';

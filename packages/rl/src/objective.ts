@@ -50,7 +50,9 @@ export function policyObjective(
   const completionMask = tf.tensor1d(mask.slice());
   const seqIds = tf.tensor1d(Int32Array.from(indices.flatMap((i, s) => Array<number>(countOf(samples[i])).fill(s))), 'int32');
   const old = onPolicy ? stopGradient(out.tokens) : perToken((i) => oldLogps![i]);
+  const reference = refLogps && perToken((i) => refLogps[i]);
   const tokens: TokenLosses = {
+    ...(reference && { refLogps: reference }),
     logps: out.tokens,
     oldLogps: old,
     advantages: perToken((i) => estimates?.advantages[i] ?? advantages[i]),
@@ -61,7 +63,6 @@ export function policyObjective(
   const { loss: x, ratio, clipped } = loss.apply(tokens, options, rng);
   let total: tf.Tensor1D = weights ? tf.mul(x, tf.tensor1d(weights.slice())) : x;
   if (config.offPolicyMaskThreshold !== undefined) total = tf.mul(total, keptOnPolicy(tokens, config.offPolicyMaskThreshold));
-  const reference = refLogps && perToken((i) => refLogps[i]);
   if (reference && config.klIn === 'loss' && klCoef > 0) {
     const estimate = klEstimate(out.tokens, reference, config.klEstimator ?? 'k3');
     total = tf.add(total, tf.mul(klCoef, config.biasCorrectedKl ? tf.mul(ratio, estimate) : estimate));

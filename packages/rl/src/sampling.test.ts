@@ -1,11 +1,17 @@
 /** What the trainer does with a batch before it learns from it: dynamic sampling, penalties, advantages by name, the entropy bonus. */
 import { type MemoryRun, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type PromptRecord, promptBatches, type RewardFunction } from '@plumbline/data';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { groupAdvantages } from './advantages/group.js';
 import { hardnessScaled } from './advantages/hardness.js';
+import { aggregate } from './aggregate.js';
 import type { Experience } from './experience.js';
+import { a2poLoss } from './losses/a2po.js';
+import { optimalValue } from './losses/offline.js';
+import { groupReplay } from './rollout/replay.js';
 import { tinyDecoder } from './testing/decoders.js';
+import { valueAndGrad } from './testing/tokens.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 
 type Settings = Parameters<typeof trainPolicy>[0];
@@ -59,6 +65,45 @@ describe('dynamic sampling', () => {
     await expect(train({ dynamicSampling: {}, samplesPerPrompt: 1, advantage: 'reinforce' })).rejects.toThrow(
       'one sample has no deviation',
     );
+  });
+});
+
+describe('replay of groups', () => {
+  const rare = reward('rare', (ids) => Number(ids[0] === 2));
+  const over = { steps: 6, replay: { capacity: 8 } };
+  it('gives the place of groups that say nothing to kept ones, with the log-probabilities of the policy that wrote them', async () => {
+    const { seen, history } = await train(over, { reward: rare });
+    const replayed = history.findIndex((row) => row['groups/replayed']! > 0);
+    expect(replayed).toBeGreaterThan(0);
+    const old = seen[replayed].samples.map(({ text }) => text);
+    const earlier = new Set(seen.slice(0, replayed).flatMap(({ samples }) => samples.map(({ text }) => text)));
+    expect(old.some((text) => earlier.has(text))).toBe(true);
+    expect(history[replayed]['policy/ratio']).not.toBe(1);
+    expect(history[0]['policy/ratio']).toBeCloseTo(1, 5);
+    const firstUse = seen[replayed];
+    firstUse.oldLogps!.forEach((own, i) => void expect(own.length).toBe(firstUse.samples[i].tokens.length));
+  });
+  it('goes on from a checkpoint with what it had kept', async () => {
+    const whole = await train(over, { reward: rare });
+    const stopped = new AbortController();
+    const run = memoryRun({ seed: 4, saveEvery: 1, signal: stopped.signal });
+    const observe: PolicyTraining['observe'] = (_, step) => {
+      if (step === 2) stopped.abort();
+    };
+    await expect(train(over, { run, observe, reward: rare })).rejects.toThrow('stopped after step');
+    const again = memoryRun({ seed: 4 });
+    for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
+    expect((await train(over, { run: again, policy: tinyDecoder(99), reward: rare })).weights).toEqual(whole.weights);
+  });
+  it('keeps the groups with most to say, draws in proportion, and is refused beside dynamic sampling', async () => {
+    const buffer = groupReplay({ capacity: 2 });
+    const kept = (score: number) => ({ group: { id: String(score) } as never, oldLogps: [], score });
+    expect(buffer.draw(3, rng(1))).toEqual([]);
+    buffer.add([kept(1), kept(0), kept(3), kept(2)]);
+    expect(buffer.size).toBe(2);
+    const counts = buffer.draw(4000, rng(1)).filter(({ score }) => score === 3).length / 4000;
+    expect(Math.abs(counts - 3 / 5)).toBeLessThan(4 * Math.sqrt(0.24 / 4000));
+    await expect(train({ replay: {}, dynamicSampling: {} })).rejects.toThrow('goes without dynamicSampling');
   });
 });
 
@@ -185,4 +230,40 @@ it('counts sequences without tokens in a mean where TRL does', async () => {
   const of = async (countEmptySequences: boolean) =>
     (await train({ steps: 1, countEmptySequences }, { rollout: rolled(true), reward })).history[0].gradNorm!;
   expect((await of(true)) / (await of(false))).toBeCloseTo(3 / 4, 4);
+});
+
+describe('A*PO', () => {
+  it('has the loss and the gradient of its formula', async () => {
+    // two sequences with log-ratios 0.3 and -0.2, rewards 1 and 0, V* 0.611284
+    const rewards = [1, 0, 0, 1, 1, 0, 0, 0];
+    const best = optimalValue(rewards, 0.5);
+    const advantages = tf.tensor1d([1 - best, 1 - best, -best]);
+    const rest = { advantages, completionMask: tf.tensor1d([1, 1, 1]), seqIds: tf.tensor1d([0, 0, 1], 'int32'), sequences: 2 };
+    const { value, grad } = await valueAndGrad(
+      (logps) => {
+        const t = { ...rest, logps, oldLogps: tf.tensor1d([-1, -1, -1]), refLogps: tf.tensor1d([-1, -1, -1]) };
+        return aggregate(a2poLoss(t, { beta2: 1 }).loss, rest.completionMask, rest.seqIds, 'seq-mean-token-sum', {
+          tokensInStep: 3,
+          sequencesInStep: 2,
+          sequences: 2,
+        });
+      },
+      [-0.9, -0.8, -1.2],
+    );
+    expect(value).toBeCloseTo(0.088512, 5);
+    [-0.088716, -0.088716, 0.411284].forEach((g, i) => void expect(grad[i]).toBeCloseTo(g, 5));
+  });
+  it('raises the reward, and needs a reference to draw from', async () => {
+    const over = {
+      steps: 40,
+      advantage: { kind: 'a2po', referenceSamples: 4 },
+      loss: 'a2po',
+      lossOptions: { beta2: 0.1 },
+      learningRate: 1e-2,
+    };
+    const { history } = await train(over, { reference: tinyDecoder() });
+    const mean = (rows: typeof history) => rows.reduce((sum, row) => sum + row['reward/mean']!, 0) / rows.length;
+    expect(mean(history.slice(-5))).toBeGreaterThan(mean(history.slice(0, 5)) + 0.4); // of 4
+    await expect(train(over)).rejects.toThrow('draws samples from the reference');
+  });
 });

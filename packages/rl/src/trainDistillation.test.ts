@@ -1,4 +1,4 @@
-import { memoryRun, readCopy, rng } from '@plumbline/core';
+import { memoryRun, readCopy } from '@plumbline/core';
 import type { Batches, CompletionRecord, PromptBatch } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';

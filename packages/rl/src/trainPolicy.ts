@@ -23,6 +23,7 @@ import { policyLoss } from './losses/index.js';
 import type { PolicyLossSpec } from './losses/types.js';
 import { microsOf, orderOf, policyObjective, valueObjective } from './objective.js';
 import { rollout as ownRollout, type Rollout } from './rollout/generate.js';
+import { groupReplay } from './rollout/replay.js';
 import type { Reward } from './scoring.js';
 
 export type PolicyTraining = {
@@ -79,6 +80,8 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     throw new ConfigError(`trainPolicy: ${config.steps} steps are asked for, and the prompts are for ${prompts.steps}`);
   if (shaper && config.rewardAggregation === 'normalizeThenSum')
     throw new ConfigError('trainPolicy: normalizeThenSum normalizes each reward by itself; a shaper sees their sum');
+  if (shaper && config.advantage.kind === 'a2po')
+    throw new ConfigError('trainPolicy: advantage a2po compares rewards with those of the reference, which no shaper sees');
   if (advantage && critic) throw new ConfigError('trainPolicy: a critic is for advantage gae, and another advantage is given');
   if (morePrompts && !config.dynamicSampling) throw new ConfigError('trainPolicy: morePrompts are for dynamicSampling, which is off');
   if (critic && config.advantage.kind !== 'gae')
@@ -91,6 +94,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
   const schedule = learningRateSchedule({ ...config.schedule, peak: config.learningRate, steps: config.steps * updates });
   const kl = klController({ coef: config.klCoef, target: config.klTarget, horizon: config.klHorizon });
   const entropy = entropyController(config.entropyCoef, config.adaptiveEntropy);
+  const replay = config.replay && groupReplay(config.replay);
   const baseline = emaBaseline();
   const criticWeights = critic?.parameters.trainable() ?? [];
   const criticOptimizer = adamW(config);
@@ -105,6 +109,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     kl,
     baseline,
     ...(config.adaptiveEntropy && { entropy }),
+    ...(replay && { replay }),
     ...(shaper && { shaper }),
     ...(critic && { critic: critic.parameters, criticOptimizer }),
   }; // all that a step changes
@@ -118,10 +123,11 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
           `trainPolicy: promptsPerStep is ${config.promptsPerStep}, and the batches have ${batch.prompts.length} prompts`,
         );
       const rng = run.rng.fork('step', step);
-      const before = { shaper: await shaper?.save(), baseline: await baseline.save() };
+      const before = { shaper: await shaper?.save(), baseline: await baseline.save(), replay: await replay?.save() };
       const undo = async () => {
         if (before.shaper) await shaper?.load(before.shaper);
         await baseline.load(before.baseline);
+        if (before.replay) await replay?.load(before.replay);
       };
       const experience = await collect(batch, {
         critic,
@@ -133,6 +139,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
         rollout,
         morePrompts,
         advantage,
+        replay,
         klCoef: kl.coef,
         baseline,
         rng,
@@ -160,7 +167,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
           options,
           klCoef: kl.coef,
           entropyCoef: entropy.coef,
-          onPolicy: updates === 1,
+          onPolicy: updates === 1 && !replay,
         };
         for (const [m, micro] of microsOf(experience, config, orderOf(experience, config, update, rng)).entries()) {
           const draws = rng.fork('loss', update, m);

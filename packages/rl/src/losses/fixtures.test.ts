@@ -66,7 +66,8 @@ function optionsOf(c: Config): Record<string, unknown> {
     case 'reinforce':
     case 'kl_cov':
     case 'clip_cov':
-    case 'kl_penalty': // TRL has none of these
+    case 'kl_penalty':
+    case 'a2po': // no cases of these
       return {};
     case 'grpo':
     case 'bnpo':

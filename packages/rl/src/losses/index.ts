@@ -1,5 +1,6 @@
 /** Every policy loss under the name by which configuration calls it: TRL's where TRL has it. */
 import { ConfigError } from '@plumbline/core';
+import { a2po } from './a2po.js';
 import { cispo } from './cispo.js';
 import { bnpo, dapo, drGrpo, grpo, luspo, rloo } from './clipped.js';
 import { clipCov, klCov } from './covariance.js';
@@ -25,6 +26,7 @@ export const policyLosses = {
   kl_cov: klCov,
   clip_cov: clipCov,
   kl_penalty: klPenalty,
+  a2po,
 } as const;
 export type PolicyLossName = keyof typeof policyLosses;
 

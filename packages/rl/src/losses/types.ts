@@ -9,6 +9,8 @@ export type TokenLosses = {
   logps: tf.Tensor1D;
   /** The same when the tokens were sampled, from the training path; constants. */
   oldLogps: tf.Tensor1D;
+  /** log π_ref(token), where there is a reference; constants. */
+  refLogps?: tf.Tensor1D;
   /** A sequence's value repeated on its tokens, unless the method gives one a token; constants. */
   advantages: tf.Tensor1D;
   /** 1 on tokens that count. */

@@ -31,6 +31,7 @@ export function tokensOf({ oldLogps, advantages, mask }: Rows): Omit<TokenLosses
   const flat = (rows: number[][]) => tf.tensor1d(rows.flat());
   return {
     oldLogps: flat(oldLogps),
+    refLogps: flat(oldLogps),
     advantages: flat(oldLogps.map((row, i) => row.map(() => advantages[i]))),
     completionMask: flat(mask ?? oldLogps.map((row) => row.map(() => 1))),
     seqIds: tf.tensor1d(
