@@ -387,6 +387,31 @@ for (const [kind, about, dataset, example] of [
     });
 }
 
+const runs = plumb.command('runs').description('run folders: which there are, what is in one, how several differ');
+const inspect = (command: Command): Command =>
+  command.option('--out <folder>', 'where run folders are', 'runs').option('--json', 'as JSON');
+inspect(runs.command('list').description('all runs, newest first')).action(async (options) =>
+  (await import('./commands/runs.js')).listRuns(options),
+);
+inspect(
+  runs
+    .command('show')
+    .description('first and last value of what a run logged, its environment and hints')
+    .argument('<run>', 'a run folder, its name, or the beginning of it'),
+).action(async (run, options) => (await import('./commands/runs.js')).showRun(run, options));
+inspect(runs.command('compare').description('settings that differ and last values, side by side').argument('<runs...>', 'as for show'))
+  .addHelpText('after', '\nExample:\n  plumb runs compare runs/dpo-seed0-native-... runs/dpo-seed1-native-...')
+  .action(async (which, options) => (await import('./commands/runs.js')).compareRuns(which, options));
+
+plumb
+  .command('report')
+  .description('the page of a run folder: its curves, result, settings and environment, finished or not')
+  .argument('<run>', 'a run folder, its name, or the beginning of it')
+  .option('--out <folder>', 'where run folders are', 'runs')
+  .option('--to <file>', 'the page; run.html in the run folder by default')
+  .addHelpText('after', '\nExample:\n  plumb report runs/dpo-seed0-native-...')
+  .action(async (run, options) => (await import('./commands/runs.js')).report(run, options));
+
 backendOptions(
   plumb
     .command('judge')
