@@ -20,6 +20,9 @@ export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js'
 export { averageRegret, normalisedRegret, returnRange, worstCaseRegret } from './comparison/regret.js';
 export type { Canonicalisation, RewardNorm, StarcOptions } from './comparison/starc.js';
 export { canonicalise, distanceMatrix, rewardNorm, standardise, starcDistance } from './comparison/starc.js';
+// Contrastive learning of embeddings
+export type { ContrastedPairs } from './contrastive/infoNce.js';
+export { infoNce } from './contrastive/infoNce.js';
 // Diagnostics
 export { chooseRidge, gatedScore, gateWeights, ridgeProbe, verbosityPenalties, withoutVerbosity } from './diagnostics/attributes.js';
 export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
