@@ -178,6 +178,22 @@ backendOptions(check.command('experiment').description('what every experiment mu
   .action(async (which, options) => (await import('./commands/paper.js')).checkExperiment(which, options));
 
 backendOptions(
+  check
+    .command('trainer')
+    .description('the invariants of training: over a trainer of ours, your own, or as far as the logs of TRL tell')
+    .argument(
+      '<which>',
+      'sft, reward, dpo, kto, dpo:LOSS, kto:LOSS or all; a module that exports an adapter; a folder with trainer_state.json',
+    )
+    .option('--json', 'as JSON'),
+)
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb check trainer dpo:simpo\n  plumb check trainer ./my-trainer.mjs\n  plumb check trainer ./trl-output/checkpoint-500',
+  )
+  .action(async (which, options) => (await import('./commands/checkTrainer.js')).checkTrainer(which, options));
+
+backendOptions(
   plumb
     .command('doctor')
     .description('what this machine has: backends, device, threads, and why each rung was taken or not')

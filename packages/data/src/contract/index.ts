@@ -7,3 +7,12 @@ export type { KvCacheShape } from './kvCache.js';
 export { kvCacheContract } from './kvCache.js';
 export { languageModelContract } from './languageModel.js';
 export { groupRewardFunctionContract, pairwiseJudgeContract, rewardFunctionContract, stepRewardFunctionContract } from './rewards.js';
+export {
+  lacksFor,
+  type StepOptions,
+  type StepOutcome,
+  type TrainerRow,
+  type TrainerUnderTest,
+  trainerContract,
+  trainerRows,
+} from './trainer.js';

@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { lacksFor, type TrainerUnderTest, trainerContract } from '@plumbline/data/contract';
+import { afterAll, describe, expect, it } from 'vitest';
+import { checkOne } from '../commands/checkTrainer.js';
+import { trainerNamed, trainerNames } from './trainers.js';
+import { checkTrlLog, readTrlLog, trlStateIn } from './trlLog.js';
+
+// Every trainer and loss: `dpo` and `kto` alone stand for their defaults, and two names of one loss are run once.
+for (const name of trainerNames.filter((one) => !['dpo', 'kto', 'dpo:dpo', 'dpo:bo2'].includes(one)))
+  describe(name, () => {
+    const trainer = trainerNamed(name);
+    for (const one of trainerContract(() => trainerNamed(name))) if (!lacksFor(trainer, one)) it(one.name, one.run);
+  });
+
+describe('the suite', () => {
+  const of = async (broken: Partial<TrainerUnderTest>) =>
+    (await checkOne(() => ({ ...trainerNamed('sft'), ...broken }))).filter(({ outcome }) => outcome === 'broken').map(({ name }) => name);
+  const honest = trainerNamed('sft');
+  it('finds nothing in a trainer that keeps it, and each mistake by its name', async () => {
+    expect(await of({})).toEqual([]);
+    const meanOfMeans: TrainerUnderTest['step'] = async (rows, options) => {
+      const parts = await Promise.all(rows.map((row) => honest.step([row])));
+      const split = options?.rowsPerMicroBatch ?? rows.length;
+      return split === rows.length
+        ? honest.step(rows)
+        : { loss: parts.reduce((sum, { loss }) => sum + loss, 0) / parts.length, gradNorm: (await honest.step(rows)).gradNorm };
+    };
+    expect(await of({ step: meanOfMeans, train: undefined })).toEqual(expect.arrayContaining(['splitting a batch changes nothing']));
+    expect(await of({ startLoss: Math.LN2, train: undefined })).toEqual([
+      'starts at the loss that has a closed form while the policy is its reference',
+    ]);
+    expect(await of({ train: (rows, o) => honest.train!(rows, { ...o, seed: 1 }) })).toEqual([
+      'a resumed run equals an uninterrupted one bit for bit, and another seed differs',
+    ]);
+    expect(await of({ train: undefined, score: async (rows) => rows.map((_, i) => i) })).toEqual([
+      'a score does not depend on its batch neighbours',
+    ]);
+  });
+});
+
+describe("TRL's logs", () => {
+  const folder = mkdtempSync(join(tmpdir(), 'plumbline-trl-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const log = (history: object[]) => {
+    const file = join(folder, 'trainer_state.json');
+    writeFileSync(file, JSON.stringify({ log_history: history }));
+    return checkTrlLog(readTrlLog(trlStateIn(folder)!)).map(({ holds, text }) => `${holds ? 'yes' : 'no'}: ${text}`);
+  };
+  it('are read under our names, and judged as far as they go', () => {
+    expect(
+      log([
+        { step: 1, epoch: 0.1, loss: 0.6931, 'rewards/margins': 0, 'rewards/accuracies': 0, grad_norm: 2.5, learning_rate: 1e-6 },
+        { step: 2, epoch: 0.2, loss: 0.62, 'rewards/margins': 0.2, 'logits/chosen': -1, eval_loss: 0.6 },
+        { step: 2, train_runtime: 3 },
+      ]),
+    ).toEqual([
+      'yes: every number is finite',
+      expect.stringMatching(/^yes: the first logged loss is 0.6931/),
+      'yes: the margin of implicit rewards went from 0.00 to 0.200',
+    ]);
+    expect(readTrlLog(join(folder, 'trainer_state.json')).unknown).toEqual(['logits/chosen']);
+  });
+  it('show symptoms', () => {
+    const grpo = log([1, 2, 3, 4].map((step) => ({ step, loss: 0, frac_reward_zero_std: 1, 'completions/clipped_ratio': 1, kl: 0 })));
+    expect(grpo.filter((line) => line.startsWith('no'))).toEqual([
+      expect.stringMatching(/every group's rewards were all equal/),
+      expect.stringMatching(/no completion came to its end/),
+    ]);
+  });
+  it('that are none are refused', () => {
+    writeFileSync(join(folder, 'other.json'), '{}');
+    expect(() => readTrlLog(join(folder, 'other.json'))).toThrow(/has no log_history/);
+  });
+});
