@@ -27,12 +27,19 @@ export type Objective = {
   onPolicy: boolean;
 };
 /** Samples of a micro-batch, what their tokens count, and the numbers of the whole update. */
-export type Micro = { indices: number[]; mask: Float32Array; weights?: Float32Array; counts: StepCounts };
+export type Micro = {
+  indices: number[];
+  mask: Float32Array;
+  /** Of tokens: the entropy mask, and the correction for the sampler unless the loss takes `samplingLogRatio` itself, [sequences]. */
+  weights?: Float32Array;
+  samplingLogRatio?: Float32Array;
+  counts: StepCounts;
+};
 
 /** The loss of one micro-batch and the step's metrics, as sums that add up over the micro-batches of the update. */
 export function policyObjective(
   { policy, experience, config, loss, options, klCoef, entropyCoef, rng, onPolicy }: Objective,
-  { indices, mask, weights, counts }: Micro,
+  { indices, mask, weights, samplingLogRatio, counts }: Micro,
 ) {
   const { samples, advantages, perToken: estimates, oldLogps, refLogps } = experience;
   const perToken = (values: (i: number) => ArrayLike<number> | number) => {
@@ -53,6 +60,7 @@ export function policyObjective(
   const reference = refLogps && perToken((i) => refLogps[i]);
   const tokens: TokenLosses = {
     ...(reference && { refLogps: reference }),
+    ...(samplingLogRatio && { samplingLogRatio: tf.tensor1d(samplingLogRatio.slice()) }),
     logps: out.tokens,
     oldLogps: old,
     advantages: perToken((i) => estimates?.advantages[i] ?? advantages[i]),
@@ -130,6 +138,7 @@ export function microsOf(
   { samples, oldLogps, entropies, excluded }: Experience,
   config: PolicyTrainConfig,
   order: ArrayLike<number>,
+  correctsSampler = false,
 ): Micro[] {
   const counts = (i: number) => excluded[i] === 0 && !(config.maskTruncated && samples[i].finish !== 'stop');
   const active = Array.from(order).filter((i) => counts(i) && countOf(samples[i]) > 0);
@@ -162,7 +171,12 @@ export function microsOf(
     return {
       indices,
       mask: Float32Array.from(ones),
-      ...((threshold !== undefined || config.samplingCorrection) && { weights: Float32Array.from(kept, (m, t) => m * corrections[t]) }),
+      ...(correctsSampler && config.samplingCorrection
+        ? {
+            samplingLogRatio: sequenceLogs(corrections, indices, samples, config.samplingCorrection.mode.startsWith('token')),
+            ...(threshold !== undefined && { weights: Float32Array.from(kept) }),
+          }
+        : (threshold !== undefined || config.samplingCorrection) && { weights: Float32Array.from(kept, (m, t) => m * corrections[t]) }),
       counts: {
         tokensInStep,
         sequencesInStep: config.countEmptySequences ? order.length : active.length,
@@ -170,6 +184,23 @@ export function microsOf(
         microBatches: batches.length,
       },
     };
+  });
+}
+
+/** Logs of corrections, summed over each sequence's tokens, or as they stand on its first where they are the sequence's; one of 0 is as good as gone. */
+function sequenceLogs(
+  corrections: ArrayLike<number>,
+  indices: readonly number[],
+  samples: readonly RolloutSample[],
+  perToken: boolean,
+): Float32Array {
+  let at = 0;
+  return Float32Array.from(indices, (i) => {
+    const n = countOf(samples[i]);
+    let sum = 0;
+    for (let t = 0; t < (perToken ? n : 1); t++) sum += Math.log(Math.max(1e-8, corrections[at + t]));
+    at += n;
+    return sum;
   });
 }
 

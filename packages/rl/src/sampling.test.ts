@@ -9,6 +9,7 @@ import { aggregate } from './aggregate.js';
 import type { Experience } from './experience.js';
 import { a2poLoss } from './losses/a2po.js';
 import { optimalValue } from './losses/offline.js';
+import { rollout } from './rollout/generate.js';
 import { groupReplay } from './rollout/replay.js';
 import { tinyDecoder } from './testing/decoders.js';
 import { valueAndGrad } from './testing/tokens.js';
@@ -179,6 +180,20 @@ describe('losses that look at the whole batch', () => {
       expect(a.weights).toEqual(b.weights);
       expect(Number.isFinite(a.history[1].loss!)).toBe(true);
     });
+});
+
+it('vespo takes the correction for the sampler into its ratio, which others are multiplied by', async () => {
+  const shifted: PolicyTraining['rollout'] = async (options) =>
+    (await rollout(options)).map((sample) => ({ ...sample, samplingLogps: sample.samplingLogps.map((logp) => logp - 0.1) }));
+  const of = async (loss: string, correct: boolean) =>
+    (await train({ steps: 1, loss, ...(correct && { samplingCorrection: { mode: 'sequence_truncate' } }) }, { rollout: shifted }))
+      .history[0].gradNorm!;
+  const w = Math.exp(0.4); // four tokens of 0.1 nats
+  expect((await of('dapo', true)) / (await of('dapo', false))).toBeCloseTo(w, 4);
+  const phi = (k: number, lambda: number) => Math.exp(lambda + k * Math.log(w) - lambda * w);
+  const ratio = (await of('vespo', true)) / (await of('vespo', false));
+  expect(ratio).toBeGreaterThan(Math.min(phi(2, 3), phi(3, 2)));
+  expect(ratio).toBeLessThan(Math.max(phi(2, 3), phi(3, 2)));
 });
 
 describe('the entropy bonus', () => {

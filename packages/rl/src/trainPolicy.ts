@@ -169,7 +169,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
           entropyCoef: entropy.coef,
           onPolicy: updates === 1 && !replay,
         };
-        for (const [m, micro] of microsOf(experience, config, orderOf(experience, config, update, rng)).entries()) {
+        for (const [m, micro] of microsOf(experience, config, orderOf(experience, config, update, rng), loss.correctsSampler).entries()) {
           const draws = rng.fork('loss', update, m);
           sum.add(gradients(() => policyObjective({ ...objective, rng: draws }, micro), weights));
           if (critic) criticSum.add(gradients(() => valueObjective(critic, experience, config, micro), criticWeights));

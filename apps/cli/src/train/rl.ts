@@ -1,5 +1,5 @@
 /** Online reinforcement learning of a user's model on prompts, under any reward: an adapter by default, all weights on request. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { ConfigError, makeFolder, rng as newRng, openRun, parameterCount, type Rng, writeFileAtomic } from '@plumbline/core';
 import {
@@ -223,6 +223,7 @@ function remote(url: string, dir: string, base: string) {
       if (!isAdapted(policy)) throw new ConfigError('a server is given adapters, and the policy has none');
       const folder = resolve(join(dir, 'served', `v${version}`));
       await saveAdapter(folder, policy, { base });
+      rmSync(join(dir, 'served', `v${version - 2}`), { recursive: true, force: true }); // the server has unloaded it
       return folder;
     },
   });

@@ -88,7 +88,7 @@ export async function runTrlBench(options: TrlOptions): Promise<TrlResult> {
         if (!('why' in peer)) {
           say(`${task}, ${precision}: TRL`);
           const theirs = await measured(() =>
-            startParticipant(peer.python, [ownFile('peers', 'trl.py'), file], peerEnvironment(threads, busy)),
+            startParticipant(peer.python, [ownFile('peers', 'trl_peer.py'), file], peerEnvironment(threads, busy)),
           );
           versions.trl ??= theirs.version;
           one.trl = sideOf(theirs, tokens);

@@ -42,5 +42,6 @@ export const vespo = {
     kNeg: z.number().default(3).describe('Power of the ratio for negative advantages'),
     lambdaNeg: z.number().default(2).describe('Rate of the decay there'),
   }),
-  apply: (t, options) => vespoLoss(t, options),
+  correctsSampler: true,
+  apply: (t, options) => vespoLoss(t, options, t.samplingLogRatio),
 } satisfies PolicyLossSpec<VespoOptions>;

@@ -1,4 +1,4 @@
-"""TRL's side of `plumb bench trl` (src/perf/trl.ts): one task in one precision. trl.py WORK.json
+"""TRL's side of `plumb bench trl` (src/perf/trl.ts): one task in one precision. trl_peer.py WORK.json
 
 Answers the one line that it is sent by the seconds of each step and the largest resident memory. TRL at its defaults but for what the work says; batches are
 of 4 rows (32 completions), without accumulation.
