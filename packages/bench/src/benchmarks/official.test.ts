@@ -6,7 +6,7 @@ import { numbersOf, readItems } from './evaluate.js';
 import { benchmarks } from './index.js';
 import { judgeBench, rmBench } from './preference.js';
 import { benchmarkRows } from './rows.js';
-import { countSteps, prmBench, prmScore, socraticPrmBench, vlrmBench } from './steps.js';
+import { countSteps, prmBench, prmScore, socraticPatterns, socraticPrmBench, vlrmBench } from './steps.js';
 import type { PreferenceItem, StepItem } from './types.js';
 
 const folder = (file: string) => {
@@ -92,6 +92,15 @@ describe.skipIf(!here)('official files (skipped where the real data is missing)'
     const f1 = (2 * 2725) / (2 * 2725 + 1425);
     // precision of wrong steps is undefined (−1), their recall 0
     expect(prmScore(counts)).toMatchObject({ f1, negF1: 0, prmScore: f1 / 2 });
+    const all480 = (value: number) => socraticPrmBench.report(items, all(value)).map((one) => [one.name, Number(one.value.toFixed(6))]);
+    const constant = { allRight: Object.fromEntries(all480(1)), allWrong: Object.fromEntries(all480(0)) };
+    expect(constant.allRight['PRM-Score, all steps together']).toBeCloseTo(f1 / 2, 6);
+    expect(constant.allRight['reward bias (the first minus the second)']).toBe(1);
+    expect(constant.allWrong['PRM-Score, all steps together']).toBeCloseTo(1425 / (2 * 1425 + 2725), 6);
+    for (const pattern of Object.keys(socraticPatterns)) {
+      expect(constant.allRight[pattern]).toBeGreaterThan(0.3);
+      expect(constant.allRight[pattern]).toBeLessThan(0.46);
+    }
     const oracle = items.map(({ steps, errors }) => ({ scores: steps.map((_, t) => (errors.includes(t) ? 0 : 1)) }));
     const numbers = socraticPrmBench.report(items, oracle);
     expect(numbers[0].value).toBe(1);

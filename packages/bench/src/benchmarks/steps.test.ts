@@ -39,6 +39,12 @@ describe('the PRM-Score', () => {
     expect(score).toBeCloseTo(0.777778, 6);
     expect(firstErrors([item([2, 4], 6)], sound)).toEqual({ accuracy: 1, delay: 0, n: 1 });
   });
+  it('has the scores of constant predictors that follow from the counts of all 2,995 official rows', () => {
+    const right = prmScore({ tp: 17127, fp: 8928, tn: 0, fn: 0 });
+    expect(right.f1).toBeCloseTo(0.793247, 6);
+    expect(right.prmScore).toBeCloseTo(0.396624, 6);
+    expect(prmScore({ tp: 0, fp: 0, tn: 8928, fn: 17127 }).prmScore).toBeCloseTo(0.25521, 6);
+  });
   it('takes −1 for what has no denominator, as the reference does', () => {
     expect(prmScore({ tp: 0, fp: 0, fn: 3, tn: 1 })).toMatchObject({ precision: -1, recall: 0, f1: 0 });
     expect(prmScore({ tp: 0, fp: 0, fn: 0, tn: 2 }).f1).toBe(-1);
