@@ -118,7 +118,7 @@ export default defineExperiment({
       { path: 'dpo/model', what: 'the baseline: DPO on the pairs as they were' },
       { path: 'rewardAugmented/model', what: 'the method: DPO on the augmented pairs, to be asked for a 10' },
     ],
-    policies: 2,
+    work: ({ steps, pairsPerStep }) => ({ trainedPairs: 2 * steps * pairsPerStep, writtenAnswers: 0 }),
     laptopParameters: 500e6,
     async run({ config, base, train, rng, run, policy: begin, leave, say }) {
       const { steps, pairsPerStep, pairsPerMicroBatch, learningRate, beta, maxTokens, placement, scoreRange } = config;

@@ -53,7 +53,7 @@ const spec = (over: Partial<ApplySpec> = {}) =>
       needs: 'pairs with scores that differ',
       unusable: ({ chosen_score, rejected_score }) => (chosen_score === rejected_score ? 'both scores are equal' : undefined),
       leaves: [{ path: 'pairs.jsonl', what: 'the pairs' }],
-      policies: 2,
+      work: ({ steps, pairsPerStep }) => ({ trainedPairs: 2 * steps * pairsPerStep, writtenAnswers: 0 }),
       laptopParameters: 1e6,
       async run({ config, base, train, policy, run, rng: draws, leave }) {
         await leave('pairs.jsonl', train);

@@ -23,7 +23,18 @@ import {
   writeRecords,
 } from '@plumbline/data';
 import { policyClassifier } from '@plumbline/dpo';
-import { addLora, generate, isAdapted, type LocalDecoder, loadDecoder, mergeAdapter, saveAdapter, saveDecoder } from '@plumbline/models';
+import {
+  addLora,
+  createScorer,
+  generate,
+  isAdapted,
+  type LocalDecoder,
+  loadDecoder,
+  mergeAdapter,
+  saveAdapter,
+  saveDecoder,
+  saveScorer,
+} from '@plumbline/models';
 import { type Estimate, mean, pairedDifference, tInterval, wilsonInterval } from '../metrics/index.js';
 import { parseConfig } from './define.js';
 import type { AppliedPolicy, Experiment } from './types.js';
@@ -141,10 +152,16 @@ export async function applyExperiment(experiment: Experiment, options: ApplyOpti
         open.push(run);
         return run;
       },
-      policy: (name) =>
-        full
-          ? Promise.resolve(base.snapshot())
-          : addLora(base, { layers: upperHalf(base.spec.layers) }, { rng: rng.fork('adapter', name) }),
+      policy: async (name) =>
+        full ? base.snapshot() : addLora(base, { layers: upperHalf(base.spec.layers) }, { rng: rng.fork('adapter', name) }),
+      scorer: async (name) => {
+        const scorer = createScorer(base, { pooling: 'mean', rng: rng.fork('head', name), shareBackbone: !full });
+        return full ? scorer : addLora(scorer, { layers: upperHalf(base.spec.layers) }, { rng: rng.fork('adapter', name) });
+      },
+      keep: async (name, scorer) =>
+        isAdapted(scorer)
+          ? saveAdapter(join(dir, name, 'model'), scorer, { base: options.model })
+          : saveScorer(join(dir, name, 'model'), scorer),
       leave: async (name, records) => void (await writeRecords(join(dir, name), records)),
     });
     Object.assign(policies, made);
@@ -228,15 +245,16 @@ async function prepare(
     const [heldOut, train] = splitRecords(fitting, heldOutShare, newRng(seed).fork('split'));
     const parameters = parameterCount(base.parameters).total;
     const tokensOfPair = mean(pairs.map(({ prompt, chosen, rejected: other }) => 2 * prompt.length + chosen.length + other.length));
-    const passes = apply.policies * config.steps * config.pairsPerStep;
+    const { trainedPairs, writtenAnswers } = apply.work(config);
     const tokens = {
-      trained: Math.round(passes * tokensOfPair),
-      written: apply.policies * Math.min(config.answers, heldOut.length) * config.answerTokens,
+      trained: Math.round(trainedPairs * tokensOfPair),
+      written: (writtenAnswers + 2 * Math.min(config.answers, heldOut.length)) * config.answerTokens,
     };
     const longest = Math.max(...pairs.map(({ prompt, chosen, rejected: other }) => 2 * prompt.length + chosen.length + other.length));
     const secondsPerToken = await forwardSeconds(base, pairs[0].prompt);
     const factor = ((full ? work.trainedAll : work.trainedAdapters) + work.forward) / work.forward; // and the reference's forward pass
-    const hours = (secondsPerToken * (tokens.trained * factor + 4 * tokens.written)) / 3600;
+    const measured = 4 * heldOut.length * tokensOfPair; // two policies, each beside the base
+    const hours = (secondsPerToken * (tokens.trained * factor + measured + 4 * tokens.written)) / 3600;
     const { layers, width, mlpWidth, vocabSize } = base.spec;
     // float32 activations that the backward pass keeps of each token and layer, and one micro-batch's logits in passing
     const activations = config.pairsPerMicroBatch * longest * 4 * (layers * (10 * width + 3 * mlpWidth) + 0.1 * vocabSize);

@@ -1,7 +1,7 @@
 import type { MetricName, Rng, Run } from '@plumbline/core';
 import type { PreferenceRecord, Prompt } from '@plumbline/data';
 import type { WordsBed } from '@plumbline/envs';
-import type { LocalDecoder } from '@plumbline/models';
+import type { LocalDecoder, LocalScorer } from '@plumbline/models';
 import { z } from 'zod';
 import type { Estimate, Verdict } from '../metrics/index.js';
 import type { PaperSource } from '../papers.js';
@@ -102,6 +102,10 @@ export type ApplyContext = {
   run(name: string): Promise<Run>;
   /** A policy to train: all weights of a small model, adapters on the shared base of a larger one. */
   policy(name: string): Promise<LocalDecoder>;
+  /** A reward model to train, likewise; mean-pooled. The experiment disposes it. */
+  scorer(name: string): Promise<LocalScorer>;
+  /** Keeps a trained reward model for the user, under `NAME/model`. */
+  keep(name: string, scorer: LocalScorer): Promise<void>;
   /** Keeps records for the user, as JSON lines under this name. */
   leave(file: string, records: readonly PreferenceRecord[]): Promise<void>;
 };
@@ -113,8 +117,8 @@ export type ApplySpec = {
   /** Why a record does not serve; undefined where it does. */
   unusable?(record: PreferenceRecord): string | undefined;
   leaves: readonly { path: string; what: string }[];
-  /** Policies that are trained: baseline and method. */
-  policies: number;
+  /** Pairs whose gradient is taken, by baseline and method and all that they need, and answers that are written for training, of `answerTokens` each. */
+  work(config: ApplyContext['config']): { trainedPairs: number; writtenAnswers: number };
   /** The largest model of which a run makes sense on a laptop's processor; above it takes one GPU. */
   laptopParameters: number;
   /** Baseline first, then the method. The caller measures them, saves them under `NAME/model` and disposes them. */
