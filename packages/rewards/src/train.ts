@@ -63,6 +63,8 @@ export const RewardTrainConfig = z.strictObject({
 });
 export type RewardTrainConfig = z.input<typeof RewardTrainConfig>;
 
+// biome-ignore lint/suspicious/noExplicitAny: a loss takes and gives its options, which only its own schema can check
+type AnyOptions = any;
 type Shared = {
   run: Run;
   /** Metrics on held-out data, such as `eval/accuracy` or `eval/loss`; logged with the step after which they hold. */
@@ -72,9 +74,9 @@ type Shared = {
 export type RewardTraining = Shared &
   (
     | { scorer: Scorer; batches: Batches<LabelledRewardBatch>; loss?: undefined }
-    | { scorer: RewardModel; batches: Batches<LabelledRewardBatch>; loss: PairRewardLoss<never> }
-    | { scorer: RewardModel; batches: Batches<TargetBatch>; loss: TargetRewardLoss<never> }
-    | { scorer: RewardModel; batches: Batches<StepBatch>; loss: StepRewardLoss<never> }
+    | { scorer: RewardModel; batches: Batches<LabelledRewardBatch>; loss: PairRewardLoss<AnyOptions> }
+    | { scorer: RewardModel; batches: Batches<TargetBatch>; loss: TargetRewardLoss<AnyOptions> }
+    | { scorer: RewardModel; batches: Batches<StepBatch>; loss: StepRewardLoss<AnyOptions> }
   );
 export type RewardResult = {
   /** Updates that were made; fewer than asked for where it stopped early. */
