@@ -5,10 +5,18 @@ import { root } from './install.js';
 
 export type Outcome = { code: number | null; signal: NodeJS.Signals | null; stdout: string; stderr: string };
 
-/** @param kill sends `signal` as soon as `when` is true of what was printed so far */
+/**
+ * @param kill   sends `signal` as soon as `when` is true of what was printed so far
+ * @param signal sends SIGKILL once it is aborted
+ */
 export function plumb(
   args: readonly string[],
-  o: { cwd?: string; env?: Record<string, string>; kill?: { signal: NodeJS.Signals; when: (printed: string) => boolean } } = {},
+  o: {
+    cwd?: string;
+    env?: Record<string, string>;
+    kill?: { signal: NodeJS.Signals; when: (printed: string) => boolean };
+    signal?: AbortSignal;
+  } = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(root, 'apps/cli/bin/plumb.mjs'), ...args], {
@@ -26,6 +34,7 @@ export function plumb(
           child.kill(o.kill.signal);
         }
       });
+    o.signal?.addEventListener('abort', () => child.kill('SIGKILL'));
     child.on('error', reject);
     child.on('close', (code, signal) => resolve({ code, signal, ...printed }));
   });

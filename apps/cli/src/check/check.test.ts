@@ -51,7 +51,7 @@ describe("TRL's logs", () => {
   it('are read under our names, and judged as far as they go', () => {
     expect(
       log([
-        { step: 1, epoch: 0.1, loss: 0.6931, 'rewards/margins': 0, 'rewards/accuracies': 0, grad_norm: 2.5, learning_rate: 1e-6 },
+        { step: 1, epoch: 0.1, loss: Math.LN2, 'rewards/margins': 0, 'rewards/accuracies': 0, grad_norm: 2.5, learning_rate: 1e-6 },
         { step: 2, epoch: 0.2, loss: 0.62, 'rewards/margins': 0.2, 'logits/chosen': -1, eval_loss: 0.6 },
         { step: 2, train_runtime: 3 },
       ]),
