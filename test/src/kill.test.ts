@@ -1,5 +1,5 @@
 /** A training of the command-line tool that is killed at random moments, again and again, ends where an undisturbed one does. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rng } from '@plumbline/core';
@@ -35,7 +35,9 @@ const args = (out: string) =>
     '1e-3',
   ]);
 const adapterIn = (out: string) => {
-  const runs = readdirSync(join(folder, out)).filter((name) => name.startsWith('dpo-'));
+  const runs = readdirSync(join(folder, out)).filter(
+    (name) => name.startsWith('dpo-') && existsSync(join(folder, out, name, 'identity.json')),
+  );
   expect(runs).toHaveLength(1); // each start went on with the same run
   return readFileSync(join(folder, out, runs[0], 'adapter', 'adapter_model.safetensors'));
 };
