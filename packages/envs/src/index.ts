@@ -2,6 +2,8 @@
 
 // Maths: problems that a small language model solves in steps
 export * from './maths/index.js';
+// SQL: queries on real SQLite
+export * from './sql/index.js';
 // Tabular: finite processes whose optimum is known
 export * from './tabular/index.js';
 // Words: story openings that a small language model continues
