@@ -74,7 +74,14 @@ def pairs():
 
 
 def causal():
-    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=dtype)
+    """The model as if it had come from safetensors: what transformers reads from GGUF calls itself quantised, and is not trained."""
+    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=dtype)
+    config = read.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = type(read)(config).to(dtype)
+    model.load_state_dict(read.state_dict())
+    return model
 
 
 def trainer(clock):
@@ -84,7 +91,7 @@ def trainer(clock):
         args = trl.DPOConfig(**settings(4), max_length=work["maxTokens"])
         return trl.DPOTrainer(model=causal(), args=args, train_dataset=pairs(), peft_config=peft("CAUSAL_LM"), **common)
     if task == "reward":
-        backbone = causal()  # transformers reads GGUF files as language models: the head is put on its backbone
+        backbone = causal()  # the head is put on its backbone
         config = backbone.config
         config.num_labels = 1
         config.pad_token_id = tokenizer.pad_token_id
