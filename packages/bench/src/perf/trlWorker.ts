@@ -81,7 +81,7 @@ async function measure(decoder: LocalDecoder): Promise<TrlAnswer> {
         { policy, reference: decoder, batches, loss: dpo, run },
       );
     } else {
-      const base = createScorer(decoder, { rng: rng(3), name: 'reward', shareBackbone: true });
+      const base = createScorer(decoder, { pooling: 'last', rng: rng(3), name: 'reward', shareBackbone: true });
       const scorer = await addLora(base, lora, { rng: rng(1) });
       const batches = timed(rewardBatches(pairs, { groupsPerStep: 4, ...layout }), ({ ids }) => apart(ids));
       await trainReward({ steps, groupsPerMicroBatch: 4, learningRate: 1e-5 }, { scorer, batches, run });
