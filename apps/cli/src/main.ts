@@ -183,7 +183,7 @@ backendOptions(
     .description('the invariants of training: over a trainer of ours, your own, or as far as the logs of TRL tell')
     .argument(
       '<which>',
-      'sft, reward, dpo, kto, dpo:LOSS, kto:LOSS or all; a module that exports an adapter; a folder with trainer_state.json',
+      'sft, reward, dpo, kto, rl, dpo:LOSS, kto:LOSS, rl:LOSS or all; a module that exports an adapter; a folder with trainer_state.json',
     )
     .option('--json', 'as JSON'),
 )

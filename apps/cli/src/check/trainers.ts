@@ -9,34 +9,23 @@ import {
   promptBatches,
   rewardBatch,
   rewardBatches,
-  type Tokenizer,
 } from '@plumbline/data';
-import type { StepOptions, TrainerRow, TrainerUnderTest } from '@plumbline/data/contract';
+import {
+  type ContractCase,
+  lacksFor,
+  type StepOptions,
+  type TrainerRow,
+  type TrainerUnderTest,
+  trainerContract,
+} from '@plumbline/data/contract';
 import { pairLoss, pairLosses, trainPairs, trainUnpaired, unpairedBatch, unpairedLoss, unpairedLosses } from '@plumbline/dpo';
-import { createDecoder, createScorer, decoderSpec, type LocalDecoder, sftBatch, trainSft } from '@plumbline/models';
+import { createScorer, sftBatch, trainSft } from '@plumbline/models';
 import { trainReward } from '@plumbline/rewards';
+import { policyTrainerContract } from '@plumbline/rl/contract';
+import { policySettings, policyTrainer } from './policy.js';
+import { tiny, tokenizer } from './tiny.js';
 
-const vocabSize = 23;
-const tokenizer: Tokenizer = {
-  name: 'ids',
-  vocabSize,
-  encode: (text) => Int32Array.from(text, (c) => c.codePointAt(0)! - 33),
-  decode: (ids) => Array.from(ids, (id) => String.fromCodePoint(id + 33)).join(''),
-  hasChatTemplate: false,
-  renderChat: () => '',
-};
-const spec = decoderSpec({
-  vocabSize,
-  width: 18,
-  layers: 2,
-  heads: 3,
-  kvHeads: 1,
-  headDim: 6,
-  mlpWidth: 20,
-  contextLength: 32,
-  initializerRange: 0.3,
-});
-const tiny = (): LocalDecoder => createDecoder(spec, { tokenizer, rng: rng(7) });
+const { vocabSize } = tokenizer;
 const weightsOf = async (tree: { trainable(): readonly { value: Parameters<typeof readCopy>[0] }[] }): Promise<Float32Array> =>
   Float32Array.from((await Promise.all(tree.trainable().map(({ value }) => readCopy(value)))).flatMap((part) => Array.from(part)));
 
@@ -211,8 +200,10 @@ export const trainerNames: readonly string[] = [
   'reward',
   'dpo',
   'kto',
+  'rl',
   ...Object.keys(pairLosses).map((name) => `dpo:${name}`),
   ...Object.keys(unpairedLosses).map((name) => `kto:${name}`),
+  ...Object.keys(policySettings).map((name) => `rl:${name}`),
 ];
 
 /** @throws ConfigError listing the names there are */
@@ -222,5 +213,25 @@ export function trainerNamed(name: string): TrainerUnderTest {
   if (kind === 'reward' && !loss) return reward();
   if (kind === 'dpo') return pairs(loss ?? 'sigmoid');
   if (kind === 'kto') return unpaired(loss ?? 'kto');
-  throw new ConfigError(`there is no trainer "${name}"; there are sft, reward, dpo, kto, dpo:LOSS and kto:LOSS`);
+  throw new ConfigError(`there is no trainer "${name}"; there are sft, reward, dpo, kto, rl, dpo:LOSS, kto:LOSS and rl:LOSS`);
+}
+
+export type SuiteCase = ContractCase & { leftOut?: boolean };
+
+/** The cases of the suite that fits a trainer of ours. @throws ConfigError listing the names there are */
+export function casesNamed(name: string): SuiteCase[] {
+  const [kind, loss = 'grpo'] = name.split(':');
+  if (kind !== 'rl') return casesOf(() => trainerNamed(name));
+  if (!Object.hasOwn(policySettings, loss))
+    throw new ConfigError(
+      `there is no "${name}"; there are ${Object.keys(policySettings)
+        .map((one) => `rl:${one}`)
+        .join(', ')}`,
+    );
+  return policyTrainerContract(() => policyTrainer(policySettings[loss]));
+}
+
+export function casesOf(make: () => TrainerUnderTest): SuiteCase[] {
+  const trainer = make();
+  return trainerContract(make).map((one) => ({ ...one, leftOut: lacksFor(trainer, one) }));
 }

@@ -3,26 +3,26 @@ import { existsSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ConfigError } from '@plumbline/core';
-import { lacksFor, type TrainerUnderTest, trainerContract } from '@plumbline/data/contract';
+import type { TrainerUnderTest } from '@plumbline/data/contract';
+import { type PolicyTrainerUnderTest, policyTrainerContract } from '@plumbline/rl/contract';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
-import { trainerNamed, trainerNames } from '../check/trainers.js';
+import { casesNamed, casesOf, type SuiteCase, trainerNames } from '../check/trainers.js';
 import { checkTrlLog, readTrlLog, trlStateIn } from '../check/trlLog.js';
 
 export type CaseResult = { name: string; outcome: 'holds' | 'broken' | 'left out'; why?: string };
 
-/** Every case of the suite on one trainer. */
-export async function checkOne(make: () => TrainerUnderTest | Promise<TrainerUnderTest>): Promise<CaseResult[]> {
-  const trainer = await make();
+/** What each case comes to. */
+export async function runCases(cases: readonly SuiteCase[]): Promise<CaseResult[]> {
   const results: CaseResult[] = [];
-  for (const one of trainerContract(make)) {
-    if (lacksFor(trainer, one)) results.push({ name: one.name, outcome: 'left out', why: `the trainer does not have it` });
+  for (const { name, run, leftOut } of cases) {
+    if (leftOut) results.push({ name, outcome: 'left out', why: 'the trainer does not have it' });
     else
       try {
-        await one.run();
-        results.push({ name: one.name, outcome: 'holds' });
+        await run();
+        results.push({ name, outcome: 'holds' });
       } catch (error) {
-        results.push({ name: one.name, outcome: 'broken', why: error instanceof Error ? error.message : String(error) });
+        results.push({ name, outcome: 'broken', why: error instanceof Error ? error.message : String(error) });
       }
   }
   return results;
@@ -43,13 +43,12 @@ export async function checkTrainer(which: string, options: BackendFlags & { json
     if (findings.some(({ holds }) => !holds)) process.exitCode = 1;
     return;
   }
-  const named = which === 'all' ? trainerNames.filter((name) => !['dpo', 'kto'].includes(name)) : [which];
-  if (!code) for (const name of named) trainerNamed(name); // an error now
+  const named = which === 'all' ? trainerNames.filter((name) => !['dpo', 'kto', 'rl'].includes(name)) : [which];
+  const suites = code ? [await ofModule(which)] : named.map(casesNamed); // an error now
   await startBackend(options);
   const found: Record<string, CaseResult[]> = {};
-  for (const name of named) {
-    const make = code ? await ofModule(which) : () => trainerNamed(name);
-    const results = await checkOne(make);
+  for (const [i, name] of named.entries()) {
+    const results = await runCases(suites[i]);
     found[name] = results;
     if (options.json) continue;
     console.log(pc.bold(name));
@@ -62,14 +61,21 @@ export async function checkTrainer(which: string, options: BackendFlags & { json
   if (Object.values(found).some((results) => results.some(({ outcome }) => outcome === 'broken'))) process.exitCode = 1;
 }
 
-/** The adapter that a module exports by default: a `TrainerUnderTest`, or a function that makes one. */
-async function ofModule(path: string): Promise<() => TrainerUnderTest | Promise<TrainerUnderTest>> {
+/**
+ * The suite over what a module exports by default: a `TrainerUnderTest` of `@plumbline/data/contract`, or for online training a `PolicyTrainerUnderTest` of
+ * `@plumbline/rl/contract`; or a function that makes one.
+ */
+async function ofModule(path: string): Promise<SuiteCase[]> {
   if (!existsSync(path)) throw new ConfigError(`${path}: there is no such file`);
   const { default: exported } = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
-  const made = (typeof exported === 'function' ? await exported() : exported) as Partial<TrainerUnderTest> | undefined;
+  const made = (typeof exported === 'function' ? await exported() : exported) as
+    | Partial<TrainerUnderTest & PolicyTrainerUnderTest>
+    | undefined;
+  if (typeof made?.update === 'function' && typeof made.start === 'function' && typeof made.vocabSize === 'number')
+    return policyTrainerContract(() => made as PolicyTrainerUnderTest);
   if (typeof made?.step !== 'function' || typeof made.vocabSize !== 'number' || !(made.completions === 1 || made.completions === 2))
     throw new ConfigError(
-      `${path}: expected a default export with name, vocabSize, completions (1 or 2) and step(rows, options), as TrainerUnderTest of @plumbline/data/contract`,
+      `${path}: expected a default export with name, vocabSize, completions (1 or 2) and step(rows, options), as TrainerUnderTest of @plumbline/data/contract, or with vocabSize, start() and update(batch, options), as PolicyTrainerUnderTest of @plumbline/rl/contract`,
     );
-  return typeof exported === 'function' ? (exported as () => TrainerUnderTest) : () => made as TrainerUnderTest;
+  return casesOf(() => made as TrainerUnderTest);
 }

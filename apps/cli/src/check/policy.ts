@@ -1,0 +1,90 @@
+/** `trainPolicy` behind the interface of the invariant suite of online training: completions are recorded, and nothing is sampled. */
+import { memoryRun, readCopy } from '@plumbline/core';
+import type { RewardFunction } from '@plumbline/data';
+import { type policyLosses, type RolloutSample, trainPolicy } from '@plumbline/rl';
+import type { PolicyTrainerUnderTest } from '@plumbline/rl/contract';
+import { tiny, tokenizer } from './tiny.js';
+
+/** Settings of each algorithm that the suite runs over. `bnpo` is not among them: it divides by the tokens of a micro-batch, as TRL's, so that the split matters by definition. */
+export const policySettings: Record<string, object> = {
+  grpo: { loss: 'grpo' },
+  dapo: { loss: 'dapo' },
+  dr_grpo: { loss: 'dr_grpo', advantage: { kind: 'group', scale: 'none' } },
+  gspo: { loss: 'grpo', lossOptions: { level: 'sequence' } },
+  luspo: { loss: 'luspo' },
+  cispo: { loss: 'cispo' },
+  sapo: { loss: 'sapo' },
+  vespo: { loss: 'vespo' },
+  gmpo: { loss: 'gmpo' },
+  kl_penalty: { loss: 'kl_penalty' },
+  rloo: { loss: 'rloo', advantage: 'rloo' },
+  reinforce: { loss: 'reinforce', advantage: { kind: 'reinforce++', baseline: 'group' } },
+} satisfies Partial<Record<keyof typeof policyLosses | 'gspo', object>>;
+
+export function policyTrainer(settings: object): PolicyTrainerUnderTest {
+  const weightsOf = async (policy: ReturnType<typeof tiny>): Promise<Float32Array> => {
+    const parts = await Promise.all(policy.parameters.trainable().map(({ value }) => readCopy(value)));
+    return Float32Array.from(parts.flatMap((part) => Array.from(part)));
+  };
+  return {
+    vocabSize: tokenizer.vocabSize,
+    start: () => weightsOf(tiny()),
+    async update({ groups }, { samplesPerMicroBatch, maskTruncated = false, klCoef = 0 } = {}) {
+      const policy = tiny();
+      const samples = groups.flatMap(({ completions }, group) => completions.map((one) => ({ ...one, group })));
+      const reward: RewardFunction = {
+        name: 'recorded',
+        score: async (batch) => ({ scores: Float32Array.from(batch, (_, i) => samples[i].reward) }),
+      };
+      const run = memoryRun({ seed: 0 });
+      await trainPolicy(
+        {
+          steps: 1,
+          promptsPerStep: groups.length,
+          samplesPerPrompt: groups[0].completions.length,
+          maxTokens: 8,
+          learningRate: 1e-3,
+          klCoef,
+          maskTruncated,
+          // The longest sample has 8 tokens: so many samples fit, and no more.
+          ...(samplesPerMicroBatch && { tokensPerMicroBatch: samplesPerMicroBatch === 1 ? 1 : 8 * samplesPerMicroBatch }),
+          ...settings,
+        },
+        {
+          policy,
+          reference: tiny(),
+          prompts: {
+            steps: 1,
+            at: async () => ({
+              ids: groups.map((_, i) => `p${i}`),
+              prompts: groups.map(({ prompt }) => tokenizer.decode(prompt)),
+              indices: new Int32Array(),
+            }),
+          },
+          reward,
+          rollout: async ({ prompts }) =>
+            samples.map(
+              ({ tokens, truncated, group }): RolloutSample => ({
+                prompt: prompts[group],
+                group,
+                tokens,
+                text: tokenizer.decode(tokens),
+                samplingLogps: new Float32Array(tokens.length),
+                finish: truncated ? 'length' : 'stop',
+              }),
+            ),
+          run,
+        },
+      );
+      const { loss, gradNorm, ...values } = run.history[0];
+      return {
+        loss,
+        gradNorm: gradNorm!,
+        ratio: values['policy/ratio'],
+        clipFraction: values['policy/clipFraction'],
+        kl: values['policy/kl'],
+        weights: await weightsOf(policy),
+      };
+    },
+  };
+}
