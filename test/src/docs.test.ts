@@ -1,7 +1,7 @@
 /** The reference pages that are made from the code agree with it. `PLUMB_WRITE_DOCS=1` writes them anew. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { metrics } from '@plumbline/core';
+import { knownSymptoms, metrics } from '@plumbline/core';
 import { describe, expect, it } from 'vitest';
 import { root } from './install.js';
 
@@ -19,6 +19,14 @@ function metricsPage(): string {
     '| metric | unit | formula | healthy | TRL |',
     '|---|---|---|---|---|',
     ...rows,
+    '',
+    '## Hints',
+    '',
+    'A run says so, once, where its numbers are a known symptom for some steps in a row; `plumb runs show` and `plumb report` say it of any run folder.',
+    '',
+    '| symptom | steps | what is said |',
+    '|---|---|---|',
+    ...knownSymptoms.map(({ name, steps, hint }) => `| ${name} | ${steps} | ${hint} |`),
     '',
   ].join('\n');
 }

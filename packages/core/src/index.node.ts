@@ -106,6 +106,7 @@ export {
   globalNorm,
   gradientSum,
   InterruptedError,
+  knownSymptoms,
   learningRateSchedule,
   lion,
   memoryRun,

@@ -54,7 +54,7 @@ export { learningRateSchedule, ScheduleConfig } from './schedules.js';
 export { type Metric, type MetricName, metrics } from './metrics.js';
 export { rng } from './rng.js';
 export { type LoggedStep, type MemoryRun, memoryRun, saveIfAborted } from './run.js';
-export { type Symptom, symptomsOf, symptomWatch } from './symptoms.js';
+export { knownSymptoms, type Symptom, symptomsOf, symptomWatch } from './symptoms.js';
 
 // Files
 

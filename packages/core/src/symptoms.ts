@@ -50,6 +50,13 @@ const rules: readonly Rule[] = [
   },
 ];
 
+/** All that is watched for: after how many steps in a row it is told, and what then. */
+export const knownSymptoms: readonly { name: string; steps: number; hint: string }[] = rules.map(({ name, steps, hint }) => ({
+  name,
+  steps,
+  hint: hint(steps),
+}));
+
 /** Watches a run step by step: each call answers the hints that have just become due, each of them once. */
 export function symptomWatch(): (step: LoggedStep) => Symptom[] {
   const counts = rules.map(() => 0);
