@@ -79,7 +79,14 @@ export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
 // Servers
 export { diskCache } from './remote/diskCache.node.js';
 export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
-export { createRequester, type RequestCache, type RequestCounts, type Requester, type RequestOptions, ServerError } from './remote/request.js';
+export {
+  createRequester,
+  type RequestCache,
+  type RequestCounts,
+  type Requester,
+  type RequestOptions,
+  ServerError,
+} from './remote/request.js';
 // Reward heads
 export {
   type AttributeScorer,

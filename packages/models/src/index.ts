@@ -56,7 +56,14 @@ export { type MergedDecoder, mergeAdapter } from './lora/merge.js';
 export { fromPeft, loraFromPeft, peftConfig, peftName } from './lora/peft.js';
 // Servers
 export { type OpenAiModel, type OpenAiOptions, openAiModel, type TokenCounts } from './remote/openAiModel.js';
-export { createRequester, type RequestCache, type RequestCounts, type Requester, type RequestOptions, ServerError } from './remote/request.js';
+export {
+  createRequester,
+  type RequestCache,
+  type RequestCounts,
+  type Requester,
+  type RequestOptions,
+  ServerError,
+} from './remote/request.js';
 export {
   type AttributeScorer,
   createAttributeScorer,

@@ -9,7 +9,11 @@ import { ownFixture, readJson, readTensors, sharedFixture, sharedFolder } from '
 import { plainTokenizer } from '../testing/plainTokenizer.js';
 
 type Batch = { input_ids: number[][]; attention_mask: number[][]; scores: number[] };
-type Io = Batch & { scores_left_padded?: number[]; last_real_token_of_row_0_is_the_pad_id?: Omit<Batch, 'attention_mask'>; bradley_terry_loss: number };
+type Io = Batch & {
+  scores_left_padded?: number[];
+  last_real_token_of_row_0_is_the_pad_id?: Omit<Batch, 'attention_mask'>;
+  bradley_terry_loss: number;
+};
 const names = ['llama_score', 'qwen2_score'];
 const folders = [
   ...names.map((name) => [`a small ${name}`, ownFixture(`models/${name}`)]),
