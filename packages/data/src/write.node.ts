@@ -131,7 +131,7 @@ async function writeParquet(path: string, rows: AsyncIterable<object> | Iterable
       if (group.push(row as Row) >= rowsPerGroup) await writeGroup();
     }
     if (group.length > 0 || !writer) await writeGroup();
-    writer!.finish();
+    await writer!.finish();
     return count;
   } finally {
     closeSync(file);

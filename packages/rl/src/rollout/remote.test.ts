@@ -1,4 +1,4 @@
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { memoryRun, rng } from '@plumbline/core';
 import { promptBatches } from '@plumbline/data';
@@ -22,7 +22,7 @@ async function vllm(
 ) {
   const calls: string[] = [];
   const loaded = new Map<string, LocalDecoder>();
-  const server = createServer(async (request, response) => {
+  const handle = async (request: IncomingMessage, response: ServerResponse) => {
     let text = '';
     for await (const part of request) text += part;
     const body = JSON.parse(text) as Body;
@@ -57,7 +57,8 @@ async function vllm(
       },
     }));
     answer(200, JSON.stringify({ model: (over.answersAs ?? ((name) => name))(body.model!), choices: choices.reverse() }));
-  });
+  };
+  const server = createServer((request, response) => void handle(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const stub = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
