@@ -99,6 +99,8 @@ export async function runTrlBench(options: TrlOptions): Promise<TrlResult> {
           one.memory = plumbline.peakBytes / trl.peakBytes;
         }
         cases.push(one);
+        for (const [who, side] of Object.entries({ Plumbline: plumbline, TRL: trl }))
+          if (side) say(`  ${who}: ${'error' in side ? side.error : `${side.secondsPerStep.toFixed(2)} s a step`}`); // a run that is cut short has said this
       }
   } finally {
     rmSync(scratch, { recursive: true, force: true });
