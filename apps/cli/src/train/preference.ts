@@ -120,7 +120,7 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
       products,
       sharePrompts,
       storage: full && !other ? 'f32' : storage,
-      backend: basename(still.name),
+      backend: getBackend(),
     };
     const cache = await fileLogpCache(join(dirname(dir), 'reference-logps'), identity);
     const all = train.pairs.length + heldOut.pairs.length;
