@@ -134,7 +134,7 @@ function unpaired(name: string): TrainerUnderTest {
 }
 
 function reward(): TrainerUnderTest {
-  const make = () => createScorer(tiny(), { rng: rng(8) });
+  const make = () => createScorer(tiny(), { pooling: 'last', rng: rng(8) });
   return {
     name: 'reward',
     vocabSize,
