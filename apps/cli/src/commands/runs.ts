@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { reportPage } from '@plumbline/bench';
 import { ConfigError, symptomsOf, writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
-import { flat, lastOf, metricNames, type RunFolder, findRun, runFolders } from '../inspect/folders.js';
+import { findRun, flat, lastOf, metricNames, type RunFolder, runFolders } from '../inspect/folders.js';
 import { runPage } from '../inspect/page.js';
 
 export function listRuns({ out, json }: { out: string; json?: boolean }): void {
