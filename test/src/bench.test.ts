@@ -21,7 +21,10 @@ describe('plumb bench', () => {
       expect(result.participants.map(({ name }) => name)).toContain('wasm');
       for (const { name, results } of result.cases)
         for (const participant of result.participants) {
-          const { seconds, rate, error } = results[participant.name];
+          const measured = results[participant.name];
+          // bf16 operands are there for products alone, the plain copy is native's
+          if (!measured && (participant.name === 'native-bf16' || name.startsWith('copy'))) continue;
+          const { seconds, rate, error } = measured;
           expect(error, `${participant.name}, ${name}`).toBeUndefined();
           for (const value of [seconds, rate].flatMap((spread) => Object.values(spread ?? { missing: Number.NaN })))
             expect(value > 0 && value < Infinity, `${participant.name}, ${name}: ${value}`).toBe(true);
