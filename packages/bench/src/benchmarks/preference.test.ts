@@ -145,7 +145,7 @@ describe('pairs with a label', () => {
       { query: 'do it', tools: [{ name: 't' }], chosen: { messages }, reject: { messages: messages.slice(0, 1) }, uuid: 'u' },
       at('tool_irrelevance'),
     )!;
-    expect(item).toMatchObject({ id: 'tool_irrelevance/1', subset: 'tool_irrelevance', candidates: [[{ role: 'tool_call' }], []] });
+    expect(item).toMatchObject({ id: 'tool_irrelevance/1', subset: 'tool_irrelevance', candidates: [[{ role: 'assistant' }], []] });
     expect(item.prompt).toEqual([
       { role: 'system', content: 'Tools: [{"name":"t"}]' },
       { role: 'user', content: 'do it' },

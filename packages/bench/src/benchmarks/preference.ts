@@ -320,6 +320,9 @@ export const judgeBench: PreferenceBenchmark = {
     })(items, outcomes),
 };
 
+/** Its roles, as chat templates know them: a tool call is the assistant's. */
+const agentRoles: Record<string, string> = { tool_call: 'assistant', tool_response: 'tool' };
+
 /** Plan-RewardBench: which of two trajectories of a tool-using agent is the better one. The headline is the mean of the subsets. */
 export const planRewardBench: PreferenceBenchmark = {
   kind: 'preference',
@@ -332,7 +335,7 @@ export const planRewardBench: PreferenceBenchmark = {
       const value = r[name] as { messages?: unknown } | undefined;
       if (!Array.isArray(value?.messages)) throw wrong(r, name, 'an object with messages', place);
       const messages = (value.messages as Row[]).map((message) => ({
-        role: String(message.role),
+        role: agentRoles[String(message.role)] ?? String(message.role),
         content: typeof message.content === 'string' ? message.content : JSON.stringify(message.content),
       }));
       // the query is the prompt; what follows it is the trajectory
