@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /** Tests run on the sources of every package in the workspace, so that nothing has to be built first. */
@@ -8,6 +9,7 @@ export default defineConfig({
     include: ['src/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
+    setupFiles: [fileURLToPath(new URL('plain.js', import.meta.url))],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', 'json'],
