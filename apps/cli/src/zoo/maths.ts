@@ -3,8 +3,7 @@
  *
  * Only the solutions count in the loss. Training stops while half of the answers at level 4 are wrong: the model is there to be improved by others.
  */
-import { mkdir, rm } from 'node:fs/promises';
-import { rng as newRng, openRun, type Rng } from '@plumbline/core';
+import { rng as newRng, type Rng } from '@plumbline/core';
 import { type Batches, joinSequence, packSequences } from '@plumbline/data';
 import { expressionMark, type MathsMix, mathsExample, pretrainingMix } from '@plumbline/envs';
 import {
@@ -12,31 +11,21 @@ import {
   decoderSpec,
   type LocalTokenizer,
   type SftBatch,
-  saveDecoder,
   sftBatch,
   tokenizerFromJson,
   trainByteBpe,
-  trainSft,
 } from '@plumbline/models';
 import { writeMathsCard } from './mathsCard.js';
+import { type PretrainingConfig, pretrain } from './pretrain.js';
 import type { Recipe, RecipeOptions, RecipeResult } from './recipe.js';
 import { clock } from './spent.js';
 
-export type MathsConfig = {
-  readonly name: string;
+export type MathsConfig = PretrainingConfig & {
   readonly shape: { vocabSize: number; width: number; layers: number; heads: number; mlpWidth: number; contextLength: number };
   readonly mix: MathsMix;
   /** Texts that the tokenizer is trained on. */
   readonly tokenizerExamples: number;
-  readonly steps: number;
   readonly problemsPerStep: number;
-  readonly learningRate: number;
-  readonly warmupSteps: number;
-  /** Share of the steps before the rate begins to fall. */
-  readonly flatShare: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly weightDecay: number;
   /** Problems of each level that the card solves. */
   readonly measured: { problems: number; levels: readonly (0 | 1 | 2 | 3 | 4 | 5)[] };
 };
@@ -71,55 +60,19 @@ export const maths1m: Recipe = {
  * Tokenizer, training, float16 files, and the model card with what was measured of those files. Stopped by `signal`, it throws an
  * InterruptedError once it has saved; called again with the same `runDir`, it goes on.
  */
-export async function trainMaths(config: MathsConfig, { seed, out, runDir, signal, onProgress }: RecipeOptions): Promise<RecipeResult> {
-  const time = await clock(runDir);
+export async function trainMaths(config: MathsConfig, options: RecipeOptions): Promise<RecipeResult> {
+  const { seed, out } = options;
+  const time = await clock(options.runDir);
   const rng = newRng(seed);
   const tokenizer = mathsTokenizer(config, newRng(0));
   const shape = { ...config.shape, vocabSize: tokenizer.vocabSize };
   const decoder = createDecoder(decoderSpec(shape), { tokenizer, name: config.name, rng: rng.fork('weights') });
-  let last = 0;
-  const run = await openRun({
-    dir: runDir,
-    config: { recipe: config.name, ...config },
-    seed,
-    saveEvery: 250,
-    signal,
-    onLog: (step, metrics) => {
-      if (Date.now() - last < 1000 && step + 1 < config.steps) return;
-      last = Date.now();
-      onProgress?.({ stage: 'pretraining', done: step + 1, total: config.steps, unit: 'steps', note: `loss ${metrics.loss?.toFixed(3)}` });
-    },
+  return pretrain(config, options, {
+    time,
+    decoder,
+    batches: problemBatches(config, tokenizer, rng.fork('batches')),
+    measure: (spent) => writeMathsCard(config, { out, seed, spent, rng: newRng(seed).fork('card') }),
   });
-  try {
-    await trainSft(
-      {
-        steps: config.steps,
-        learningRate: config.learningRate,
-        schedule: {
-          kind: 'wsd',
-          warmupSteps: config.warmupSteps,
-          decaySteps: Math.round(config.steps * (1 - config.flatShare)),
-          decay: 'cosine',
-        },
-        beta1: config.beta1,
-        beta2: config.beta2,
-        weightDecay: config.weightDecay,
-      },
-      { policy: decoder, batches: problemBatches(config, tokenizer, rng.fork('batches')), run },
-    );
-  } finally {
-    await run.close();
-    await time.stop();
-  }
-  await mkdir(out, { recursive: true });
-  await saveDecoder(out, decoder, { dtype: 'F16' });
-  decoder.dispose();
-  onProgress?.({ stage: 'measuring', done: 0, total: 1, unit: 'models' });
-  const spent = await time.stop();
-  const card = await writeMathsCard(config, { out, seed, spent, rng: newRng(seed).fork('card') });
-  onProgress?.({ stage: 'measuring', done: 1, total: 1, unit: 'models' });
-  await rm(runDir, { recursive: true, force: true });
-  return { ...card, seconds: spent.seconds };
 }
 
 /** Byte-level BPE in which every digit is a token of its own; the first one of a number holds the space before it. */

@@ -4,8 +4,7 @@
  * Three batches in four are stories, each a sequence of its own that starts where the story starts, as the words bed's prompts do; the fourth
  * is windows of prose. Everything is a function of the seed: an interrupted run goes on where it stopped and ends in the same weights.
  */
-import { mkdir, rm } from 'node:fs/promises';
-import { rng as newRng, openRun, type Rng } from '@plumbline/core';
+import { rng as newRng, type Rng } from '@plumbline/core';
 import type { Batches } from '@plumbline/data';
 import { differentStories } from '@plumbline/envs';
 import {
@@ -14,14 +13,13 @@ import {
   decoderSpec,
   type LocalTokenizer,
   type SftBatch,
-  saveDecoder,
   sftBatches,
   tokenizerFromJson,
   trainByteBpe,
-  trainSft,
 } from '@plumbline/models';
 import { writeCard } from './card.js';
 import { englishWords, publicDomainProse } from './corpora.js';
+import { pretrain } from './pretrain.js';
 import { windowsOf } from './quality.js';
 import type { Recipe, RecipeOptions, RecipeResult } from './recipe.js';
 import { clock } from './spent.js';
@@ -55,9 +53,10 @@ const fetchSources = async (): Promise<Sources> => ({ prose: await publicDomainP
  */
 export async function trainWords(
   config: WordsConfig,
-  { seed, out, runDir, signal, onProgress }: RecipeOptions,
+  options: RecipeOptions,
   sources: () => Promise<Sources> = fetchSources,
 ): Promise<RecipeResult> {
+  const { seed, out, runDir, onProgress } = options;
   const time = await clock(runDir);
   const { shape } = config;
   const rng = newRng(seed);
@@ -67,50 +66,12 @@ export async function trainWords(
   onProgress?.({ stage: 'text', done: 1, total: 1, unit: 'corpora' });
 
   const decoder = createDecoder(decoderSpec(shape), { tokenizer, name: config.name, rng: rng.fork('weights') });
-  let last = 0;
-  const run = await openRun({
-    dir: runDir,
-    config: { recipe: config.name, ...config },
-    seed,
-    saveEvery: 250,
-    signal,
-    onLog: (step, metrics) => {
-      if (Date.now() - last < 1000 && step + 1 < config.steps) return;
-      last = Date.now();
-      onProgress?.({ stage: 'pretraining', done: step + 1, total: config.steps, unit: 'steps', note: `loss ${metrics.loss?.toFixed(3)}` });
-    },
+  return pretrain(config, options, {
+    time,
+    decoder,
+    batches: mixed(config, tokens, rng.fork('batches')),
+    measure: (spent) => writeCard(config, { out, seed, tokens, dictionary, spent, rng: rng.fork('card') }),
   });
-  try {
-    await trainSft(
-      {
-        steps: config.steps,
-        learningRate: config.learningRate,
-        schedule: {
-          kind: 'wsd',
-          warmupSteps: config.warmupSteps,
-          decaySteps: Math.round(config.steps * (1 - config.flatShare)),
-          decay: 'cosine',
-        },
-        beta1: config.beta1,
-        beta2: config.beta2,
-        weightDecay: config.weightDecay,
-      },
-      { policy: decoder, batches: mixed(config, tokens, rng.fork('batches')), run },
-    );
-  } finally {
-    await run.close();
-    await time.stop();
-  }
-
-  await mkdir(out, { recursive: true });
-  await saveDecoder(out, decoder, { dtype: 'F16' });
-  decoder.dispose();
-  onProgress?.({ stage: 'measuring', done: 0, total: 1, unit: 'models' });
-  const spent = await time.stop();
-  const card = await writeCard(config, { out, seed, tokens, dictionary, spent, rng: rng.fork('card') });
-  onProgress?.({ stage: 'measuring', done: 1, total: 1, unit: 'models' });
-  await rm(runDir, { recursive: true, force: true });
-  return { ...card, seconds: spent.seconds };
 }
 
 /** The tokenizer and all text in its ids. The same for every seed: seeds differ in weights and batches. */

@@ -1,9 +1,9 @@
 /** The settings of the words recipes, as measured in the model cards. */
+import type { PretrainingConfig } from './pretrain.js';
+
 export const endOfText = '<|endoftext|>';
 
-export type WordsConfig = {
-  /** The zoo's name of the model. */
-  readonly name: string;
+export type WordsConfig = PretrainingConfig & {
   /** The card's first paragraph: one line that says what it is, and what it is not. */
   readonly about: string;
   readonly shape: {
@@ -22,16 +22,8 @@ export type WordsConfig = {
   readonly proseBytes: number;
   /** One step in so many reads prose. */
   readonly proseEvery: number;
-  readonly steps: number;
   readonly storiesPerStep: number;
   readonly proseWindowsPerStep: number;
-  readonly learningRate: number;
-  readonly warmupSteps: number;
-  /** Share of the steps before the rate begins to fall. */
-  readonly flatShare: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly weightDecay: number;
   /** How much the card samples. */
   readonly measured: { stories: number; prompts: number; samplesPerPrompt: number };
 };
