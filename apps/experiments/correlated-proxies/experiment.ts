@@ -60,25 +60,29 @@ export default defineExperiment({
     {
       id: 'better',
       text: 'A chi-squared price on the occupancy keeps more true reward than a KL price on the actions',
-      test: { metric: 'gain', better: 'occupancyChi2', than: 'actionKl', smallestEffect: 0.02, resample: 'units' },
+      test: { metric: 'gain', better: 'occupancyChi2', than: 'actionKl', smallestEffect: 0.02, resample: 'drawnUnits' },
     },
     {
       id: 'occupancy',
       text: 'It is the occupancy: the chi-squared price on it beats the chi-squared price on the actions',
-      test: { metric: 'gain', better: 'occupancyChi2', than: 'actionChi2', smallestEffect: 0.02, resample: 'units' },
+      test: { metric: 'gain', better: 'occupancyChi2', than: 'actionChi2', smallestEffect: 0.02, resample: 'drawnUnits' },
     },
     {
       id: 'chi2',
       text: 'It is the chi-squared: the price on the occupancy by chi-squared beats that by KL',
-      test: { metric: 'gain', better: 'occupancyChi2', than: 'occupancyKl', smallestEffect: 0.02, resample: 'units' },
+      test: { metric: 'gain', better: 'occupancyChi2', than: 'occupancyKl', smallestEffect: 0.02, resample: 'drawnUnits' },
     },
-    { id: 'base', text: 'It ends above the base policy', test: { statistic: 'gainOccupancyChi2', above: 0 } },
+    { id: 'base', text: 'It ends above the base policy', test: { statistic: 'gainOccupancyChi2', above: 0, smallestEffect: 0.05 } },
     {
       id: 'hacked',
       text: 'Without a price the proxy is hacked on most boards: its optimum has less true reward than the base',
-      test: { statistic: 'hacked', above: 0.5 },
+      test: { statistic: 'hacked', above: 0.5, smallestEffect: 0.1 },
     },
-    { id: 'bound', text: 'No solution breaks the lower bound on the true reward', test: { statistic: 'largestViolation', below: 1e-6 } },
+    {
+      id: 'bound',
+      text: 'No solution breaks the lower bound on the true reward',
+      test: { statistic: 'largestViolation', below: 1e-6, smallestEffect: 1e-6 },
+    },
     { id: 'sumo', text: 'It also holds for learned policies in traffic, glucose and pandemic control', test: 'full scale only' },
   ],
   async run({ config, rng, signal, say }) {

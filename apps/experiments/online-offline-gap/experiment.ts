@@ -26,7 +26,7 @@ import {
   withOptions,
 } from '@plumbline/dpo';
 import { distinctPairs } from '@plumbline/envs';
-import { analyticKl, createScorer, type LocalDecoder } from '@plumbline/models';
+import { analyticKl, createScorer, type LocalDecoder, loadDecoder } from '@plumbline/models';
 import { modelReward, pairwiseFromPointwise, rewardAccuracy, trainReward } from '@plumbline/rewards';
 import { z } from 'zod';
 
@@ -42,6 +42,7 @@ export default defineExperiment({
   config: z.strictObject({
     model: z.string().default('zoo:words-1m').describe('Start and reference of every arm: zoo:NAME or a folder'),
     prompts: z.int().positive().default(384).describe('Prompts of the data set, with one pair each'),
+    writer: z.string().default('start').describe('Who wrote the data set: the start, or another decoder (zoo:NAME or a folder)'),
     proxyEpochs: z.int().positive().default(3).describe('Passes of the preference model over the data set'),
     proxyLearningRate: z.number().positive().default(1e-3).describe('Of the preference model; the paper has 1e-4'),
     steps: z.int().positive().default(48).describe('Updates of every arm; the paper has 4,000'),
@@ -73,7 +74,7 @@ export default defineExperiment({
     {
       id: 'gap',
       text: 'At equal KL, online IPO wins more than offline IPO on the same data in as many steps',
-      test: { statistic: 'onlineOverOffline', above: 0 },
+      test: { statistic: 'onlineOverOffline', above: 0, smallestEffect: 0.02 },
     },
     {
       id: 'peak',
@@ -83,17 +84,17 @@ export default defineExperiment({
     {
       id: 'coverage',
       text: 'It is not the coverage: offline IPO on the pairs of the online run, shuffled, stays below online at equal KL',
-      test: { statistic: 'onlineOverShuffled', above: 0 },
+      test: { statistic: 'onlineOverShuffled', above: 0, smallestEffect: 0.02 },
     },
     {
       id: 'final',
       text: 'It is not the quality: offline IPO on pairs of the final online policy stays below offline IPO on pairs of the start, at equal KL',
-      test: { statistic: 'offlineOverFinal', above: 0 },
+      test: { statistic: 'offlineOverFinal', above: 0, smallestEffect: 0.02 },
     },
     {
       id: 'start',
       text: 'One side from the start helps: pairs of start and early policy do better offline than pairs of the final policy, at equal KL',
-      test: { statistic: 'startVsEarlyOverFinal', above: 0 },
+      test: { statistic: 'startVsEarlyOverFinal', above: 0, smallestEffect: 0.02 },
     },
     {
       id: 'classifier',
@@ -103,7 +104,7 @@ export default defineExperiment({
     {
       id: 'logp',
       text: 'The log-probability of chosen answers of the data set falls more offline than online',
-      test: { metric: 'chosenChange', better: 'online', than: 'offline' },
+      test: { metric: 'chosenChange', better: 'online', than: 'offline', smallestEffect: 0.5 },
     },
     {
       id: 'scale',
@@ -119,8 +120,10 @@ export default defineExperiment({
     const prompts = words.prompts.slice(0, config.prompts);
     const heldOut = words.heldOutPrompts.slice(0, config.evaluationPrompts);
 
-    say(`the data set: ${prompts.length} pairs of the start, labelled by the gold`);
-    const answers = await words.sampleGroups({ prompts, n: 2, rng: rng.fork('answers'), signal });
+    say(`the data set: ${prompts.length} pairs of ${config.writer}, labelled by the gold`);
+    const writer = config.writer === 'start' ? base : await loadDecoder(config.writer);
+    const answers = await words.sampleGroups({ prompts, n: 2, rng: rng.fork('answers'), policy: writer, signal });
+    if (writer !== base) writer.dispose();
     const paired = (groups: Parameters<typeof makePairs>[0]) =>
       encodePairs(tokenizer, makePairs(groups, 'all', rng.fork('pairs'), { minGap })).pairs;
     const golden = paired(answers);

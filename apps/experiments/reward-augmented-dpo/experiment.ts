@@ -82,12 +82,12 @@ export default defineExperiment({
     {
       id: 'unlearning',
       text: 'Good rejected answers (7 points or more) lose less log-probability than under plain DPO',
-      test: { metric: 'rejectedLogpChange', better: 'rewardAugmented', than: 'dpo' },
+      test: { metric: 'rejectedLogpChange', better: 'rewardAugmented', than: 'dpo', smallestEffect: 0.5 },
     },
     {
       id: 'control',
       text: 'The score that is asked for controls the score that comes: their rank correlation is above 0.5',
-      test: { statistic: 'goalCorrelation', above: 0.5 },
+      test: { statistic: 'goalCorrelation', above: 0.5, smallestEffect: 0.05 },
     },
     {
       id: 'alpaca',

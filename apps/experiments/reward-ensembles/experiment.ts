@@ -72,17 +72,17 @@ export default defineExperiment({
     {
       id: 'gain',
       text: 'They gain more by being put together',
-      test: { statistic: 'gainGap', above: 0 },
+      test: { statistic: 'gainGap', above: 0, smallestEffect: 0.02 },
     },
     {
       id: 'diversity',
       text: 'Members of one pretrained model rank the samples more alike than members pretrained apart',
-      test: { statistic: 'correlationGap', above: 0 },
+      test: { statistic: 'correlationGap', above: 0, smallestEffect: 0.05 },
     },
     {
       id: 'flattery',
       text: 'Members pretrained apart agree less with what another chose: own score minus others’ score of the chosen is larger',
-      test: { statistic: 'flatteryGap', above: 0 },
+      test: { statistic: 'flatteryGap', above: 0, smallestEffect: 0.05 },
     },
     {
       id: 'tldr',

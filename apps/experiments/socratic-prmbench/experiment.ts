@@ -49,17 +49,17 @@ export default defineExperiment({
     {
       id: 'uneven',
       text: 'A process reward model that has seen errors of deduction alone is uneven: its best and worst pattern lie more than 0.05 apart',
-      test: { statistic: 'spread', above: 0.05 },
+      test: { statistic: 'spread', above: 0.05, smallestEffect: 0.05 },
     },
     {
       id: 'deduction',
       text: 'It is better at deduction than at the other patterns',
-      test: { statistic: 'deductionLead', above: 0 },
+      test: { statistic: 'deductionLead', above: 0, smallestEffect: 0.05 },
     },
     {
       id: 'bias',
       text: 'It is biased to reward: right steps are called right more often than wrong steps wrong',
-      test: { statistic: 'rewardBias', above: 0 },
+      test: { statistic: 'rewardBias', above: 0, smallestEffect: 0.05 },
     },
     {
       id: 'coverage',

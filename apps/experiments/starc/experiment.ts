@@ -36,22 +36,22 @@ export default defineExperiment({
     {
       id: 'epic',
       text: 'STARC follows regret more closely than EPIC does',
-      test: { metric: 'correlation', better: 'starcVal', than: 'epic', smallestEffect: 0.02, resample: 'units' },
+      test: { metric: 'correlation', better: 'starcVal', than: 'epic', smallestEffect: 0.02, resample: 'drawnUnits' },
     },
     {
       id: 'dard',
       text: 'STARC follows regret more closely than DARD does',
-      test: { metric: 'correlation', better: 'starcVal', than: 'dard', smallestEffect: 0.02, resample: 'units' },
+      test: { metric: 'correlation', better: 'starcVal', than: 'dard', smallestEffect: 0.02, resample: 'drawnUnits' },
     },
     {
       id: 'blind',
       text: 'STARC does not see a redistribution of rewards over next states',
-      test: { statistic: 'redistributionStarc', below: 1e-3 },
+      test: { statistic: 'redistributionStarc', below: 1e-3, smallestEffect: 5e-4 },
     },
     {
       id: 'seeing',
       text: 'EPIC takes rewards that differ by such a redistribution alone for different ones',
-      test: { statistic: 'redistributionEpic', above: 0.05 },
+      test: { statistic: 'redistributionEpic', above: 0.05, smallestEffect: 0.05 },
     },
     { id: 'reacher', text: 'It also follows regret more closely in the continuous Reacher', test: 'full scale only' },
   ],

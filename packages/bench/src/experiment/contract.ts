@@ -48,6 +48,15 @@ export function experimentContract(
       },
     },
     {
+      name: 'fixes the smallest effect of interest, or the margin, of every claim',
+      run: async () => {
+        const open = experiment.claims.filter(
+          ({ test }) => typeof test === 'object' && !test.smallestEffect && !('margin' in test && test.margin),
+        );
+        check(open.length === 0, `the claims ${open.map(({ id }) => `"${id}"`).join(', ')} name no smallestEffect`);
+      },
+    },
+    {
       name: 'refuses a key that it does not have',
       run: async () => {
         const parsed = experiment.config.safeParse({ noSuchKey: 1 });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { pairedPower } from '../metrics/index.js';
 import { papers } from '../papers.js';
 import { defineExperiment } from './define.js';
 import { judgeClaims } from './judge.js';
@@ -68,7 +69,8 @@ describe('runExperiment', () => {
     expect(result.claims.map((c) => c.verdict)).toEqual(['holds', 'does not hold', 'does not hold', 'holds', 'not testable at this scale']);
     expect(result.claims[0].difference).toBeCloseTo(1, 0);
     expect(result.claims[1].difference).toBe(-1); // lower is better: the sign is turned
-    expect(result.claims[0]).toMatchObject({ n: 5, unit: 'seeds', smallestEffect: 0.5, power: null });
+    expect(result.claims[0]).toMatchObject({ n: 5, unit: 'seeds', smallestEffect: 0.5, seedsForPower: 5 });
+    expect(result.claims[4]).toMatchObject({ smallestEffect: null, power: null });
     expect(JSON.parse(readFileSync(resultPath, 'utf8'))).toEqual(JSON.parse(JSON.stringify(result)));
     const html = readFileSync(reportPath, 'utf8');
     expect(html).toContain('does not hold');
@@ -119,11 +121,25 @@ describe('runExperiment', () => {
     await expect(runExperiment(arithmetic(), { outDir: dir, config: { efect: 2 } })).rejects.toThrow(/efect.*Keys: steps, effect, noise/s);
     await expect(runExperiment(arithmetic(), { outDir: dir, config: { steps: 'many' } })).rejects.toThrow(/steps: .*number/);
   });
-  it('takes the number of seeds from a pilot on other seeds', async () => {
-    const { result } = await runExperiment(arithmetic(), { outDir: outDir(), pilot: 4, config: { noise: 0.5 }, maximumSeeds: 12 });
+  it('takes the number of seeds from a pilot on other seeds, and keeps the plan', async () => {
+    const { result, dir } = await runExperiment(arithmetic(), { outDir: outDir(), pilot: 4, config: { noise: 0.5 }, maximumSeeds: 12 });
     expect(result.pilotSeeds).toEqual([1000, 1001, 1002, 1003]);
-    expect(result.seeds.length).toBe(Math.min(12, Math.max(5, result.claims[0].seedsForPower ?? 12)));
+    const asked = Math.max(...result.claims.map((c) => c.seedsForPower ?? 0));
+    expect(result).toMatchObject({ plannedSeeds: asked, seeds: { length: Math.min(12, asked) } });
     expect(result.claims[0].power).toBeGreaterThan(0.3);
+    const plan = JSON.parse(readFileSync(join(dir, 'plan.json'), 'utf8'));
+    expect(plan).toMatchObject({ pilotSeeds: result.pilotSeeds, plannedSeeds: asked, countedSeeds: result.seeds });
+    expect(plan.claims[0]).toMatchObject({ id: 'gold', smallestEffect: 0.5, pilotDeviation: result.claims[0].pilotDeviation });
+  });
+  it('runs its own pilot where nobody names a number of seeds, and none where somebody does', async () => {
+    const pilotOf = async (options: object, own: object = {}) =>
+      (await runExperiment({ ...arithmetic(), ...own }, { outDir: outDir(), ...options })).result.pilotSeeds.length;
+    expect(await pilotOf({})).toBe(3);
+    expect(await pilotOf({}, { pilot: 2 })).toBe(2);
+    expect(await pilotOf({ pilot: 0 })).toBe(0);
+    expect(await pilotOf({ seeds: 5 })).toBe(0);
+    expect(await pilotOf({ seeds: 5, pilot: 2 })).toBe(2);
+    expect(await pilotOf({ quick: true })).toBe(0);
   });
   it('says of one seed that its interval covers the units of one run', async () => {
     const { result } = await runExperiment(arithmetic(), { outDir: outDir(), seeds: 1 });
@@ -171,6 +187,28 @@ describe('judging', () => {
     const units = (shift: number) => Array.from({ length: 40 }, (_, i) => shift + (i % 3) * shift);
     const one: StoredSeed = { ...seed(0, 0, 0), arms: { a: { gold: units(0), cost: 1 }, b: { gold: units(1), cost: 1 } } };
     expect(judgeClaims(experiment, [one])[0]).toMatchObject({ verdict: 'holds', unit: 'units', n: 40 });
+    // the same units in every seed count once, units that each seed draws count each
+    const both = (resample: 'units' | 'drawnUnits') => ({
+      ...experiment,
+      claims: [{ ...experiment.claims[0], test: { ...experiment.claims[0].test, resample, smallestEffect: 1 } }],
+    });
+    expect(judgeClaims(both('units'), [one, one])[0].n).toBe(40);
+    const drawn = judgeClaims(both('drawnUnits'), [one, one], [one])[0];
+    expect(drawn.n).toBe(80);
+    expect(drawn.pilotDeviation).toBeCloseTo(0.8317, 3); // of 14 ones, 13 twos and 13 threes
+    expect(drawn).toMatchObject({ seedsForPower: 5 });
+    expect(drawn.power).toBeGreaterThan(0.99);
+  });
+  it('takes the power of a statistic from its distance to the bound, and of "not worse" from the margin', () => {
+    const seeds = [0.9, 1.1, 1, 0.8, 1.2].map((b, i) => ({ ...seed(i, 0, b), statistics: { s: 0.4 + b / 10 } }));
+    const claims = [
+      { id: 's', text: '', test: { statistic: 's', above: 0.4, smallestEffect: 0.02 } },
+      { id: 'm', text: '', test: { metric: 'gold', better: 'a' as const, than: 'b' as const, margin: 0.5 } },
+    ];
+    const [statistic, margin] = judgeClaims({ ...arithmetic(), claims }, seeds, seeds);
+    expect(statistic.pilotDeviation).toBeCloseTo(0.1 * Math.sqrt(0.025), 6);
+    expect(statistic.power).toBeCloseTo(pairedPower(5, 0.02, 0.1 * Math.sqrt(0.025)), 6);
+    expect(margin.power).toBeCloseTo(pairedPower(5, 0.5, Math.sqrt(0.025)), 6);
   });
 });
 
@@ -192,6 +230,7 @@ describe('the matrix', () => {
     const text = reproductionsMarkdown(await reproductionMatrix({ implemented, resultsDir: stored }));
     expect(text).toContain('**the code has changed since**');
     expect(text).toContain('| B has more gold than A | holds | +');
+    expect(text).toContain('a pilot on seeds 1000, 1001, 1002 fixed the power: ');
   });
   it('names a damaged result file', async () => {
     writeFileSync(join(root, 'docs', 'par', 'result.json'), '{');

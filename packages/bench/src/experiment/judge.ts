@@ -23,6 +23,8 @@ type Tested = {
   unit: 'seeds' | 'units';
   oriented?: { smallestEffect: number; margin?: number };
   pilotSd?: number;
+  /** Units of the interval that one more seed adds. */
+  perSeed?: number;
 };
 
 /**
@@ -52,8 +54,10 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
             adjustedP,
             minimumUnits: resamplesUnits(claim) ? 2 : minimumSeeds,
           });
-    const known = t.pilotSd !== undefined && smallest ? { sd: t.pilotSd, effect: smallest } : undefined;
+    const effect = smallest || t.oriented?.margin; // "not worse": the power where there is no difference
+    const known = t.pilotSd !== undefined && effect ? { sd: t.pilotSd, effect } : undefined;
     const needed = known && unitsForPower(known.effect, known.sd);
+    const seedsNeeded = needed && Math.max(minimumSeeds, Math.ceil(needed / (t.perSeed ?? 1)));
     return {
       id: claim.id,
       claim: claim.text,
@@ -66,42 +70,61 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
       adjustedP: estimate?.method === 'none' ? null : (adjustedP ?? null),
       smallestEffect: smallest || null,
       margin: t.oriented?.margin ?? null,
-      power: known && seeds.length > 1 ? pairedPower(seeds.length, known.effect, known.sd) : null,
-      seedsForPower: needed === undefined ? null : Number.isFinite(needed) ? needed : null,
+      pilotDeviation: t.pilotSd ?? null,
+      power: known && estimate && estimate.n > 1 ? pairedPower(estimate.n, known.effect, known.sd) : null,
+      seedsForPower: seedsNeeded === undefined || !Number.isFinite(seedsNeeded) ? null : seedsNeeded,
     };
   });
 }
 
 const shown = ({ mean, low, high }: Estimate) => `${formatNumber(mean)} [${formatNumber(low)}, ${formatNumber(high)}]`;
 const finite = (x: number) => (Number.isFinite(x) ? x : null);
-const resamplesUnits = ({ test }: Claim) => typeof test === 'object' && 'resample' in test && test.resample === 'units';
+const resamplesUnits = ({ test }: Claim) =>
+  typeof test === 'object' && 'resample' in test && (test.resample === 'units' || test.resample === 'drawnUnits');
 
 function test(experiment: Experiment, claim: Claim, seeds: readonly StoredSeed[], pilot: readonly StoredSeed[]): Tested {
   const rule = claim.test;
   if (rule === 'full scale only') return { claim, unit: 'seeds' };
+  const deviation = (values: ArrayLike<number>) => (values.length > 1 ? standardDeviation(Array.from(values)) : undefined);
   if ('statistic' in rule) {
     const sign = rule.above !== undefined ? 1 : -1;
     const bound = rule.above ?? rule.below!;
-    const values = seeds.map((s) => sign * (s.statistics[rule.statistic] - bound));
-    return { claim, estimate: tInterval(values), unit: 'seeds', oriented: { smallestEffect: 0 } };
+    const over = (some: readonly StoredSeed[]) => some.map((s) => sign * (s.statistics[rule.statistic] - bound));
+    const oriented = { smallestEffect: rule.smallestEffect ?? 0 };
+    return { claim, estimate: tInterval(over(seeds)), unit: 'seeds', oriented, pilotSd: deviation(over(pilot)) };
   }
   const sign = experiment.metrics[rule.metric].better === 'higher' ? 1 : -1;
   const meanDifference = (s: StoredSeed) => sign * (meanOf(s.arms[rule.better][rule.metric]) - meanOf(s.arms[rule.than][rule.metric]));
-  const oriented = { smallestEffect: rule.smallestEffect ?? 0, margin: rule.margin };
-  const pilotSd = pilot.length > 1 ? standardDeviation(pilot.map(meanDifference)) : undefined;
-  const a = seeds[0].arms[rule.better][rule.metric];
-  const b = seeds[0].arms[rule.than][rule.metric];
-  if (Array.isArray(a) && Array.isArray(b) && (rule.resample === 'units' || seeds.length === 1)) {
+  const unitDifferences = (s: StoredSeed) => {
+    const [a, b] = [s.arms[rule.better][rule.metric], s.arms[rule.than][rule.metric]] as number[][];
     if (a.length !== b.length)
       throw new RangeError(
         `claim "${claim.id}": ${a.length} units of ${rule.metric} against ${b.length}; the arms must be measured on the same ones`,
       );
-    const unitDifferences = Float64Array.from(a, (_, i) =>
-      mean(seeds.map((s) => sign * ((s.arms[rule.better][rule.metric] as number[])[i] - (s.arms[rule.than][rule.metric] as number[])[i]))),
-    );
-    return { claim, estimate: bootstrapInterval(unitDifferences, rng(0).fork('bootstrap', claim.id)), unit: 'units', oriented, pilotSd };
+    return a.map((x, i) => sign * (x - b[i]));
+  };
+  const oriented = { smallestEffect: rule.smallestEffect ?? 0, margin: rule.margin };
+  const inUnits = Array.isArray(seeds[0].arms[rule.better][rule.metric]) && Array.isArray(seeds[0].arms[rule.than][rule.metric]);
+  if (inUnits && (resamplesUnits(claim) || seeds.length === 1)) {
+    const drawn = rule.resample === 'drawnUnits';
+    const over = (some: readonly StoredSeed[]) => {
+      const each = some.map(unitDifferences);
+      return drawn ? each.flat() : each.length === 0 ? [] : each[0].map((_, i) => mean(each.map((own) => own[i])));
+    };
+    const estimate = bootstrapInterval(Float64Array.from(over(seeds)), rng(0).fork('bootstrap', claim.id));
+    const pilotSd = resamplesUnits(claim) ? deviation(over(pilot)) : deviation(pilot.map(meanDifference));
+    return { claim, estimate, unit: 'units', oriented, pilotSd, ...(drawn && { perSeed: estimate.n / seeds.length }) };
   }
-  return { claim, estimate: tInterval(seeds.map(meanDifference)), unit: 'seeds', oriented, pilotSd };
+  return { claim, estimate: tInterval(seeds.map(meanDifference)), unit: 'seeds', oriented, pilotSd: deviation(pilot.map(meanDifference)) };
+}
+
+/** Seeds that give every claim power 0.8, at least 5, from the pilot's deviations; undefined where no number does. */
+export function seedsForClaims(experiment: Experiment, pilot: readonly StoredSeed[]): number | undefined {
+  const needed = judgeClaims(experiment, pilot, pilot)
+    .filter((claim) => claim.pilotDeviation !== null && (claim.smallestEffect ?? claim.margin) !== null)
+    .map((claim) => claim.seedsForPower ?? Infinity);
+  const most = Math.max(minimumSeeds, ...needed);
+  return Number.isFinite(most) ? most : undefined;
 }
 
 export const meanOf = (value: number | readonly number[]) => (typeof value === 'number' ? value : mean(value));

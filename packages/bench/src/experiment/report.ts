@@ -82,11 +82,18 @@ function summary(experiment: Experiment, result: ExperimentResult): string[] {
   return [
     `${plural(experiment.arms.length, 'arm')} (${(experiment.arms as readonly string[]).join(', ')}) on ${result.seeds.length === 1 ? 'one seed' : `the same ${result.seeds.length} seeds`}.`,
     ...sentences,
+    ...(result.pilotSeeds.length > 0 ? [protocol(result)] : []),
     ...(result.quick ? ['Warning: this is a two-step run for testing; its numbers say nothing about the paper.'] : []),
     ...(few
       ? [`Warning: a verdict needs at least 5 seeds; ${plural(result.seeds.length, 'seed')} can only show which way it points.`]
       : []),
   ];
+}
+
+/** What the pilot fixed before the counted seeds ran. */
+export function protocol({ pilotSeeds, plannedSeeds, seeds }: Pick<ExperimentResult, 'pilotSeeds' | 'plannedSeeds' | 'seeds'>): string {
+  const asked = plannedSeeds === null ? 'no number of seeds is enough for' : `${plural(plannedSeeds, 'seed')} would give`;
+  return `Before the counted seeds ran, a pilot on seeds ${pilotSeeds.join(', ')} fixed the power: ${asked} power 0.8 on every claim, and ${seeds.length} were run.`;
 }
 
 const duration = (seconds: number) => (seconds < 90 ? plural(Math.round(seconds), 'second') : `${(seconds / 60).toFixed(1)} minutes`);
@@ -120,6 +127,7 @@ function claimsTable(result: ExperimentResult): Section {
         percent: true,
         help: "Probability of finding the smallest effect with these seeds, from the pilot's deviation.",
       },
+      { key: 'needed', label: 'Seeds for 0.8', digits: 0, help: 'Seeds that would give power 0.8, from the pilot; at least 5.' },
     ],
     rows: result.claims.map(
       (c): Record<string, Cell> => ({
@@ -130,6 +138,7 @@ function claimsTable(result: ExperimentResult): Section {
         p: c.adjustedP === null ? null : c.adjustedP < 0.001 ? '<\u00a00.001' : c.adjustedP,
         smallest: c.smallestEffect ?? c.margin,
         power: c.power,
+        needed: c.seedsForPower,
       }),
     ),
   };

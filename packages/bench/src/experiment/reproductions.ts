@@ -5,7 +5,7 @@ import { FormatError } from '@plumbline/core';
 import { type Paper, papers } from '../papers.js';
 import { formatNumber } from '../report/index.js';
 import { codeHash } from './bundle.js';
-import { sourceWords } from './report.js';
+import { protocol, sourceWords } from './report.js';
 import type { ClaimResult, ExperimentResult } from './types.js';
 
 export type MatrixRow = {
@@ -97,13 +97,14 @@ function section({ paper, result, fresh }: MatrixRow): string[] {
       fresh ? 'code unchanged since' : '**the code has changed since**'
     }`,
     '',
-    '| what the paper claims | verdict here | difference [95% interval] | n | smallest effect | power |',
-    '|---|---|---|---|---|---|',
+    '| what the paper claims | verdict here | difference [95% interval] | n | smallest effect | power | seeds for 0.8 |',
+    '|---|---|---|---|---|---|---|',
     ...r.claims.map(
       (c) =>
-        `| ${cellText(c.claim)} | ${c.verdict} | ${effect(c)} | ${c.n || ''} | ${c.smallestEffect ?? (c.margin === null ? '' : `margin ${c.margin}`)} | ${c.power === null ? '' : formatNumber(c.power, { percent: true })} |`,
+        `| ${cellText(c.claim)} | ${c.verdict} | ${effect(c)} | ${c.n > 0 ? `${c.n} ${c.unit}` : ''} | ${c.smallestEffect ?? (c.margin === null ? '' : `margin ${c.margin}`)} | ${c.power === null ? '' : formatNumber(c.power, { percent: true })} | ${c.seedsForPower ?? ''} |`,
     ),
     '',
+    ...(r.pilotSeeds.length > 0 ? [protocol(r), ''] : []),
     `Run it: \`${r.command}\``,
     '',
   ];

@@ -8,15 +8,16 @@ import { reportPage } from '../report/index.js';
 import { bedMakers } from './beds.js';
 import { codeHash, packageVersions } from './bundle.js';
 import { parseConfig } from './define.js';
-import { judgeClaims, minimumSeeds, summarise } from './judge.js';
+import { judgeClaims, minimumSeeds, seedsForClaims, summarise } from './judge.js';
 import { experimentReport } from './report.js';
 import type { BedMakers, Beds, Experiment, ExperimentResult, LoggedRow, Progress, StoredSeed } from './types.js';
 
 export type RunOptions = {
-  /** Counted seeds: 1 to n, or these; seed 0 is the one on which settings are chosen. Without a number, 5, or as many as the pilot asks for, at most `maximumSeeds`. */
+  /** Counted seeds: 1 to n, or these; seed 0 is the one on which settings are chosen. Without a number as many as the pilot asks for, 5 to `maximumSeeds`. */
   seeds?: number | readonly number[];
-  /** Seeds of a pilot, run first on other seeds (1000 and up): they fix the power and never count. */
+  /** Seeds of a pilot, run first on other seeds (1000 and up): they fix the power and never count. The experiment's own number, unless `seeds` or `quick` is given: then none. */
   pilot?: number;
+  /** 20 unless said. */
   maximumSeeds?: number;
   config?: Record<string, unknown>;
   /** The experiment's own two-step settings. */
@@ -46,10 +47,10 @@ export async function runExperiment(
   experiment: Experiment,
   {
     seeds,
-    pilot = 0,
+    quick = false,
+    pilot = seeds === undefined && !quick ? pilotSize(experiment) : 0,
     maximumSeeds = 20,
     config: given = {},
-    quick = false,
     outDir,
     experimentDir,
     storeDir,
@@ -80,8 +81,11 @@ export async function runExperiment(
 
   const pilotSeeds = Array.from({ length: pilot }, (_, i) => firstPilotSeed + i);
   const pilotOutcomes = await runSeeds(settings, pilotSeeds, true);
-  const counted = typeof seeds === 'number' ? range(seeds) : (seeds ?? range(plannedSeeds(experiment, pilotOutcomes, maximumSeeds)));
+  const planned = pilot > 0 ? seedsForClaims(experiment, pilotOutcomes) : undefined;
+  const fixed = pilot > 0 ? Math.min(maximumSeeds, planned ?? maximumSeeds) : minimumSeeds;
+  const counted = typeof seeds === 'number' ? range(seeds) : (seeds ?? range(fixed));
   if (counted.length === 0) throw new RangeError('runExperiment: needs at least one seed');
+  if (pilot > 0) await writePlan(join(dir, 'plan.json'), experiment, { pilotOutcomes, planned, counted, onProgress });
   const outcomes = await runSeeds(settings, counted, false);
 
   const paper = papers.find(({ id }) => id === experiment.id);
@@ -95,6 +99,7 @@ export async function runExperiment(
     date: new Date().toISOString().slice(0, 10),
     seeds: [...counted],
     pilotSeeds,
+    plannedSeeds: planned ?? null,
     quick,
     claims: judgeClaims(experiment, outcomes, pilotOutcomes),
     arms: Object.fromEntries(experiment.arms.map((arm: string) => [arm, summarise(outcomes, (s) => s.arms[arm])])),
@@ -121,13 +126,43 @@ export async function runExperiment(
   return { result, dir, reportPath, resultPath };
 }
 
-/** Enough seeds for every claim that names a smallest effect, from the pilot's deviations. */
-function plannedSeeds(experiment: Experiment, pilot: readonly StoredSeed[], maximum: number): number {
-  if (pilot.length < 2) return minimumSeeds;
-  const needed = judgeClaims(experiment, pilot, pilot).map((claim) =>
-    claim.smallestEffect === null ? 0 : (claim.seedsForPower ?? maximum),
+/** The experiment's own, or 3; 1 where each seed draws the units that are resampled, and nothing else is decided by the seeds. */
+function pilotSize({ pilot, claims }: Experiment): number {
+  if (pilot !== undefined) return pilot;
+  const tests = claims.flatMap(({ test }) => (typeof test === 'object' ? [test] : []));
+  if (tests.length === 0) return 0;
+  return tests.every((test) => 'resample' in test && test.resample === 'drawnUnits') ? 1 : 3;
+}
+
+/** What is fixed before the counted seeds run. */
+async function writePlan(
+  file: string,
+  experiment: Experiment,
+  {
+    pilotOutcomes,
+    planned,
+    counted,
+    onProgress,
+  }: { pilotOutcomes: readonly StoredSeed[]; planned?: number; counted: readonly number[]; onProgress: (progress: Progress) => void },
+): Promise<void> {
+  const claims = judgeClaims(experiment, pilotOutcomes, pilotOutcomes).map(
+    ({ id, smallestEffect, margin, unit, pilotDeviation, seedsForPower }) => ({
+      id,
+      smallestEffect,
+      margin,
+      unit,
+      pilotDeviation,
+      seedsForPower,
+    }),
   );
-  return Math.min(maximum, Math.max(minimumSeeds, ...needed));
+  const plan = { pilotSeeds: pilotOutcomes.map(({ seed }) => seed), claims, plannedSeeds: planned ?? null, countedSeeds: counted };
+  await writeFileAtomic(file, `${JSON.stringify(plan, null, 2)}\n`);
+  const asked = planned === undefined ? 'no number of seeds gives' : `${planned} seeds give`;
+  onProgress({
+    kind: 'message',
+    seed: counted[0],
+    text: `by the pilot, ${asked} every claim power 0.8; ${counted.length} are run`,
+  });
 }
 
 type Settings = {

@@ -16,12 +16,15 @@ export type BedMakers = { [B in keyof Beds]: (options: { seed: number; model?: s
 export type MetricSpec = { unit: string; better: 'higher' | 'lower' };
 
 /**
- * What decides a claim. `smallestEffect` is the smallest difference worth having, in the metric's unit, fixed beforehand; `margin` makes it a claim of
- * "not worse" by no more than that. With `resample: 'units'` the unit is the prompt or problem (averaged over seeds), for arms that do not vary with the seed.
+ * What decides a claim. `smallestEffect` is the smallest difference worth having (of a statistic: the smallest distance from its bound), in the metric's unit, fixed
+ * beforehand; `margin` makes it a claim of "not worse" by no more than that.
+ *
+ * `resample` says what the interval is over: the seeds; `units`, the same prompts or problems in every seed (averaged over the seeds), for arms that do not vary with the
+ * seed; `drawnUnits`, such as boards that every seed draws for itself and on which nothing is trained (all of them count).
  */
 export type ClaimTest<A extends string = string> =
-  | { metric: string; better: A; than: A; smallestEffect?: number; margin?: number; resample?: 'seeds' | 'units' }
-  | { statistic: string; above?: number; below?: number; smallestEffect?: undefined }
+  | { metric: string; better: A; than: A; smallestEffect?: number; margin?: number; resample?: 'seeds' | 'units' | 'drawnUnits' }
+  | { statistic: string; above?: number; below?: number; smallestEffect?: number }
   | 'full scale only';
 export type Claim<A extends string = string> = { id: string; text: string; test: ClaimTest<A> };
 
@@ -67,6 +70,8 @@ export type ExperimentSpec<C extends z.ZodType, A extends string> = {
   arms: readonly A[];
   metrics: Readonly<Record<string, MetricSpec>>;
   claims: readonly Claim<A>[];
+  /** Seeds of the pilot that fixes the number of counted seeds, where the user names neither; 3 unless said, 1 where units are resampled that every seed draws. */
+  pilot?: number;
   /** Metrics of the run logs that the report draws over the steps; those that are there of the usual ones, unless said. */
   curves?: readonly MetricName[];
   /** Once per seed. */
@@ -159,9 +164,11 @@ export type ClaimResult = {
   adjustedP: number | null;
   smallestEffect: number | null;
   margin: number | null;
+  /** Standard deviation over the pilot's units, from which the power follows; null without a pilot of at least two. */
+  pilotDeviation: number | null;
   /** Of the counted seeds, from the pilot's deviation; null without a pilot or a smallest effect. */
   power: number | null;
-  /** Seeds that would give power 0.8, from the pilot. */
+  /** Seeds that would give power 0.8, at least 5, from the pilot; null where it would take more than 10,000. */
   seedsForPower: number | null;
 };
 
@@ -176,6 +183,8 @@ export type ExperimentResult = {
   date: string;
   seeds: number[];
   pilotSeeds: number[];
+  /** Seeds that the pilot asks for: power 0.8 on every claim, before the most that are run is looked at. Null without a pilot, or where no number is enough. */
+  plannedSeeds: number | null;
   quick: boolean;
   claims: ClaimResult[];
   arms: Record<string, Record<string, ArmSummary>>;
