@@ -101,6 +101,7 @@ export {
   ConfigError,
   clipScale,
   createParameters,
+  EarlyStopping,
   ema,
   FormatError,
   globalNorm,

@@ -30,7 +30,7 @@ export { updateInPlace } from './updateInPlace.js';
 
 // Parameters, optimizers and schedules
 
-export { type BestWeights, bestWeights } from './bestWeights.js';
+export { type BestWeights, bestWeights, EarlyStopping } from './bestWeights.js';
 export { type Ema, ema } from './ema.js';
 export { clipScale, type GradientSum, globalNorm, gradientSum, type MicroGradients } from './gradientSum.js';
 export { type AdafactorSettings, adafactor } from './optimizers/adafactor.js';

@@ -93,13 +93,13 @@ export async function trainPairs(
   if (earlyStopping && !(evaluate && config.evaluateEvery))
     throw new ConfigError('trainPairs: earlyStopping looks at eval/loss; give evaluateEvery and a function that evaluates');
   const moving = referenceSync ? movingReference(policy, reference) : undefined;
-  const stopping = bestWeights(policy.parameters, earlyStopping);
+  const stopping = bestWeights(policy.parameters, { trainer: 'trainPairs', watch: { 'eval/loss': 'lower' }, stop: earlyStopping });
   // All that a step changes: saved and restored as one.
   const state = {
     policy: policy.parameters,
     optimizer,
     ...(moving && { reference: moving.parameters }),
-    ...(earlyStopping && { stopping }),
+    ...(evaluate && { stopping }),
   };
   try {
     let step = await run.restore(state);
@@ -141,8 +141,7 @@ export async function trainPairs(
         await synchroniseReference(policy, moving, referenceSync.mixup);
       const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
       const evaluation = due ? await evaluate(policy, step + 1) : {};
-      if (due && evaluation['eval/loss'] !== undefined) await stopping.look(step + 1, evaluation['eval/loss']);
-      else if (due && earlyStopping) throw new ConfigError('trainPairs: earlyStopping looks at eval/loss, and evaluate answered none');
+      if (due) await stopping.look(step + 1, evaluation);
       const tokens = batch.packed.tokens.length;
       const counts = batch.dropped && { 'pairs/identical': batch.dropped.identical, 'pairs/ties': batch.dropped.ties };
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...counts, ...evaluation });

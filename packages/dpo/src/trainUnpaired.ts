@@ -78,9 +78,9 @@ export async function trainUnpaired(
   const { earlyStopping } = config;
   if (earlyStopping && !(evaluate && config.evaluateEvery))
     throw new ConfigError('trainUnpaired: earlyStopping looks at eval/loss; give evaluateEvery and a function that evaluates');
-  const stopping = bestWeights(policy.parameters, earlyStopping);
+  const stopping = bestWeights(policy.parameters, { trainer: 'trainUnpaired', watch: { 'eval/loss': 'lower' }, stop: earlyStopping });
   // All that a step changes: saved and restored as one.
-  const state = { policy: policy.parameters, optimizer, shift, ...(earlyStopping && { stopping }) };
+  const state = { policy: policy.parameters, optimizer, shift, ...(evaluate && { stopping }) };
   try {
     let step = await run.restore(state);
     for (; step < config.steps && !stopping.over(); step++) {
@@ -125,8 +125,7 @@ export async function trainUnpaired(
       const last = step + 1 === config.steps;
       const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
       const evaluation = due ? await evaluate(policy, step + 1) : {};
-      if (due && evaluation['eval/loss'] !== undefined) await stopping.look(step + 1, evaluation['eval/loss']);
-      else if (due && earlyStopping) throw new ConfigError('trainUnpaired: earlyStopping looks at eval/loss, and evaluate answered none');
+      if (due) await stopping.look(step + 1, evaluation);
       const tokens = batch.packed.tokens.length;
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...evaluation });
       const ends = last || stopping.over();

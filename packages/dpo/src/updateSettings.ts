@@ -1,4 +1,4 @@
-import { ScheduleConfig } from '@plumbline/core';
+import { EarlyStopping, ScheduleConfig } from '@plumbline/core';
 import { z } from 'zod';
 
 /** What the trainers' configurations have in common: the update, the loss's own options, and when to evaluate. */
@@ -11,12 +11,6 @@ export const updateSettings = {
   eps: z.number().positive().default(1e-8).describe('AdamW: added to the root of the second moment'),
   weightDecay: z.number().min(0).default(0).describe('AdamW: decoupled weight decay, on matrices only'),
   lossOptions: z.record(z.string(), z.unknown()).default({}).describe("The loss's own options, such as beta"),
-  earlyStopping: z
-    .strictObject({
-      patience: z.int().positive().default(3).describe('Evaluations in a row without a lower eval/loss after which training stops'),
-      minDelta: z.number().min(0).default(0).describe('How much lower counts as better'),
-    })
-    .optional()
-    .describe('Stop where eval/loss no longer falls, and go back to the weights that had the lowest'),
+  earlyStopping: EarlyStopping.optional().describe('Stop where eval/loss no longer falls, and go back to the weights that had the lowest'),
   evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
 };

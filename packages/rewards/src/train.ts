@@ -1,9 +1,10 @@
 import {
   adamW,
-  type Checkpointable,
+  bestWeights,
   ConfigError,
   clipScale,
   createParameters,
+  EarlyStopping,
   gradientSum,
   gradients,
   learningRateSchedule,
@@ -11,7 +12,6 @@ import {
   type Parameter,
   type ParameterTree,
   type Run,
-  type Saved,
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
@@ -53,13 +53,9 @@ export const RewardTrainConfig = z.strictObject({
     .optional()
     .describe("Options of a loss other than Bradley-Terry's, such as grades or theta"),
   evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; at the end alone by default'),
-  earlyStopping: z
-    .strictObject({
-      patience: z.int().positive().default(3).describe('Evaluations in a row without a better one after which training stops'),
-      minDelta: z.number().min(0).default(0).describe('How much better counts as better'),
-    })
-    .optional()
-    .describe('Stop where eval/loss no longer falls (or, without one, eval/accuracy no longer rises), and go back to the best weights'),
+  earlyStopping: EarlyStopping.optional().describe(
+    'Stop where eval/loss no longer falls (or, without one, eval/accuracy no longer rises), and go back to the best weights',
+  ),
 });
 export type RewardTrainConfig = z.input<typeof RewardTrainConfig>;
 
@@ -118,8 +114,12 @@ export async function trainReward(config: RewardTrainConfig, training: RewardTra
   const optimizer = adamW({ beta1, beta2, weightDecay, decays: isMatrix });
   const weights = [...scorer.parameters.trainable(), ...(own?.trainable() ?? [])];
   if (weights.length === 0) throw new ConfigError(`trainReward: ${scorer.name} has nothing to train: all its weights are frozen`);
-  const stopping = bestSoFar(scorer.parameters, earlyStopping);
-  const state = { scorer: scorer.parameters, optimizer, ...(own && { loss: own }), ...(earlyStopping && { stopping }) };
+  const stopping = bestWeights(scorer.parameters, {
+    trainer: 'trainReward',
+    watch: { 'eval/loss': 'lower', 'eval/accuracy': 'higher' },
+    stop: earlyStopping,
+  });
+  const state = { scorer: scorer.parameters, optimizer, ...(own && { loss: own }), ...(evaluate && { stopping }) };
   try {
     let step = await run.restore(state);
     for (; step < steps && !stopping.over(); step++) {
@@ -144,8 +144,8 @@ export async function trainReward(config: RewardTrainConfig, training: RewardTra
       const evaluated = due ? await evaluate(scorer, step + 1) : {};
       if (due) await stopping.look(step + 1, evaluated);
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
-      const ended = stopping.over() && Number.isFinite(run.saveEvery);
-      if ((step + 1) % run.saveEvery === 0 || ended) await run.save(step + 1, state);
+      const ends = step + 1 === steps || stopping.over();
+      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }
     await stopping.goBack();
     const saved = own ? (await own.save()).tensors : {};
@@ -193,49 +193,6 @@ function objectiveOf(
     }
   };
   return { objective: make() as Objective<AnyBatch>, scope: loss.scope, ...(own && { own }) };
-}
-
-type Stopping = Checkpointable & {
-  look(step: number, metrics: Partial<Record<MetricName, number>>): Promise<void>;
-  over(): boolean;
-  best(): { step: number; value: number } | undefined;
-  goBack(): Promise<void>;
-};
-
-/** The best evaluation so far, and with early stopping the weights that had it. */
-function bestSoFar(parameters: ParameterTree, stop: { patience: number; minDelta: number } | undefined): Stopping {
-  let best: { step: number; value: number } | undefined;
-  let worse = 0;
-  let kept: Saved['tensors'] = {};
-  return {
-    async look(step, { 'eval/loss': loss, 'eval/accuracy': accuracy }) {
-      const value = loss ?? accuracy;
-      if (value === undefined) {
-        if (stop) throw new ConfigError('trainReward: earlyStopping looks at eval/loss or eval/accuracy, and evaluate answered neither');
-        return;
-      }
-      const gain = best === undefined ? Infinity : loss === undefined ? value - best.value : best.value - value;
-      if (gain > (stop?.minDelta ?? 0)) {
-        best = { step, value };
-        worse = 0;
-        if (stop) kept = (await parameters.save()).tensors;
-      } else worse++;
-    },
-    over: () => stop !== undefined && worse >= stop.patience,
-    best: () => best,
-    async goBack() {
-      if (!stop || !best) return;
-      const { json } = await parameters.save();
-      await parameters.load({ tensors: kept, json });
-    },
-    save: async () => ({ tensors: kept, json: { best: best ?? null, worse } }),
-    async load(saved) {
-      const json = saved.json as { best: { step: number; value: number } | null; worse: number };
-      best = json.best ?? undefined;
-      worse = json.worse;
-      kept = saved.tensors;
-    },
-  };
 }
 
 function parse(config: RewardTrainConfig): z.infer<typeof RewardTrainConfig> {

@@ -1,4 +1,4 @@
-import { ConfigError, ScheduleConfig } from '@plumbline/core';
+import { ConfigError, EarlyStopping, ScheduleConfig } from '@plumbline/core';
 import { z } from 'zod';
 
 const singleName = (given: unknown) => (typeof given === 'string' ? { kind: given } : given);
@@ -205,6 +205,9 @@ export const PolicyTrainConfig = z
     eps: z.number().positive().default(1e-8).describe('AdamW: added to the root of the second moment'),
     weightDecay: z.number().min(0).default(0).describe('AdamW: decoupled weight decay, on matrices only'),
     evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
+    earlyStopping: EarlyStopping.optional().describe(
+      'Stop where eval/reward no longer rises (or, without one, eval/loss no longer falls), and go back to the best weights',
+    ),
   })
   .refine((c) => c.samplesPerPrompt > 1 || single.includes(c.advantage.kind), {
     path: ['samplesPerPrompt'],

@@ -42,8 +42,8 @@ async function train(
   const { seed = 5, run = memoryRun({ seed }), policy = tinyDecoder(), records = prompts, ...rest } = more;
   const batches = promptBatches(records, { promptsPerStep: config.promptsPerStep, steps: config.steps, rng: rng(1) });
   const reference = 'reference' in rest ? rest.reference : tinyDecoder();
-  await trainPolicy(config, { policy, prompts: batches, reward: even, ...rest, reference, run });
-  return { history: run.history, policy, weights: await weightsOf(policy), run };
+  const result = await trainPolicy(config, { policy, prompts: batches, reward: even, ...rest, reference, run });
+  return { result, history: run.history, policy, weights: await weightsOf(policy), run };
 }
 
 describe('trainPolicy', () => {
@@ -63,6 +63,33 @@ describe('trainPolicy', () => {
     const mean = (rows: LoggedStep[]) => rows.reduce((sum, row) => sum + row['reward/mean']!, 0) / rows.length;
     expect(mean(history.slice(-5))).toBeGreaterThan(mean(history.slice(0, 5)) + 0.25);
     expect(history.at(-1)!['policy/klSequence']!).toBeGreaterThan(0.1);
+  });
+
+  it('stops where the held-out reward no longer rises, goes back to the best weights, and does so after an interruption too', async () => {
+    const rewards = [0.1, 0.5, 0.4, 0.45, 0.9, 0.9];
+    const over = { steps: 6, evaluateEvery: 1, earlyStopping: { patience: 2, minDelta: 0 } };
+    const go = async (stopAt?: number) => {
+      const controller = new AbortController();
+      const first = memoryRun({ seed: 5, saveEvery: 100, signal: controller.signal });
+      const seen: Record<number, Record<string, number[]>> = {};
+      const evaluate = async (policy: LocalDecoder, step: number) => {
+        seen[step] = await weightsOf(policy);
+        if (step === stopAt) controller.abort();
+        return { 'eval/reward': rewards[step - 1] };
+      };
+      if (stopAt === undefined) return { ...(await train(over, { evaluate, run: first })), seen };
+      await expect(train(over, { evaluate, run: first })).rejects.toThrow(/stopped after step/);
+      const again = memoryRun({ seed: 5, saveEvery: 100 });
+      for (const [step, parts] of first.checkpoints) again.checkpoints.set(step, parts);
+      return { ...(await train(over, { evaluate, run: again })), seen };
+    };
+    const whole = await go();
+    expect(whole.result).toEqual({ steps: 4, best: { step: 2, value: 0.5 } });
+    expect(whole.weights).toEqual(whole.seen[2]);
+    const interrupted = await go(3);
+    expect(interrupted.result).toEqual(whole.result);
+    expect(interrupted.weights).toEqual(whole.weights);
+    await expect(train({ earlyStopping: { patience: 1, minDelta: 0 } })).rejects.toThrow(/earlyStopping.*evaluateEvery/);
   });
 
   describe('on a bandit of 23 arms whose best arm is known', () => {

@@ -1,5 +1,6 @@
 import {
   adamW,
+  bestWeights,
   ConfigError,
   clipScale,
   gradientSum,
@@ -53,6 +54,13 @@ export type PolicyTraining = {
   onProgress?: (progress: { tokens: number; finished: number; total: number }) => void;
 };
 
+export type PolicyResult = {
+  /** Batches that were learned from; fewer than asked for where it stopped early. */
+  steps: number;
+  /** The best evaluation (`eval/reward`, else `eval/loss`), and the step after which it was; with early stopping the policy has these weights. */
+  best?: { step: number; value: number };
+};
+
 /**
  * Trains `policy` by online reinforcement learning: samples completions, scores them, and follows the policy gradient of the chosen advantage
  * and loss (GRPO, RLOO, ReMax, REINFORCE, PPO and their kin); goes on from `run`'s last checkpoint if it has one.
@@ -66,7 +74,7 @@ export type PolicyTraining = {
  * @throws ConfigError for a wrong setting; NonFiniteError for a reward that is not finite (naming it, the prompt and the sample) or a loss that is
  * not (naming the step and the prompts), once the state is saved; InterruptedError once the run's signal has fired and the state is saved
  */
-export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, training: PolicyTraining): Promise<void> {
+export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, training: PolicyTraining): Promise<PolicyResult> {
   const { policy, reference, critic, prompts, reward, shaper, run, evaluate, observe, onProgress, rollout = ownRollout } = training;
   const { morePrompts, advantage, afterUpdate } = training;
   const config = parsePolicyConfig(settings);
@@ -88,6 +96,14 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     throw new ConfigError(`trainPolicy: a critic is for advantage gae, not ${config.advantage.kind}`);
   if (!critic && !advantage && config.advantage.kind === 'gae')
     throw new ConfigError('trainPolicy: advantage gae needs a critic; createCritic(policy) makes one');
+  const { earlyStopping } = config;
+  if (earlyStopping && !(evaluate && config.evaluateEvery))
+    throw new ConfigError('trainPolicy: earlyStopping looks at eval/reward or eval/loss; give evaluateEvery and a function that evaluates');
+  const stopping = bestWeights(policy.parameters, {
+    trainer: 'trainPolicy',
+    watch: { 'eval/reward': 'higher', 'eval/loss': 'lower' },
+    stop: earlyStopping,
+  });
   const updates = config.epochs * config.miniBatches;
   const weights = policy.parameters.trainable();
   const optimizer = adamW({ ...config, decays: matricesOf(policy.parameters) });
@@ -112,9 +128,11 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     ...(replay && { replay }),
     ...(shaper && { shaper }),
     ...(critic && { critic: critic.parameters, criticOptimizer }),
+    ...(evaluate && { stopping }),
   }; // all that a step changes
   try {
-    for (let step = await run.restore(state); step < config.steps; step++) {
+    let step = await run.restore(state);
+    for (; step < config.steps && !stopping.over(); step++) {
       await saveIfAborted(run, step, state);
       const started = performance.now();
       const batch = await prompts.at(step);
@@ -194,13 +212,17 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
       const tokens = experience.samples.reduce((n, { tokens, prompt }) => n + prompt.length + tokens.length, 0);
       const tokensPerSecond = tokens / ((performance.now() - started) / 1000);
       const last = step + 1 === config.steps;
-      const evaluation =
-        config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last) ? await evaluate(policy, step + 1) : {};
+      const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
+      const evaluation = due ? await evaluate(policy, step + 1) : {};
+      if (due) await stopping.look(step + 1, evaluation);
       run.log(step, { ...experience.metrics, ...values, tokens, tokensPerSecond, ...evaluation });
       await afterUpdate?.(policy, step + 1);
       await observe?.(experience, step);
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      const ends = last || stopping.over();
+      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }
+    await stopping.goBack();
+    return { steps: step, ...(stopping.best() && { best: stopping.best() }) };
   } finally {
     optimizer.dispose();
     criticOptimizer.dispose();

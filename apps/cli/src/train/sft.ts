@@ -26,7 +26,7 @@ export type SftSummary = {
   steps: number;
   /** Mean negative log-probability of the held-out answers, in nats a token. */
   heldOutLoss?: { before: number; after: number };
-  best?: { step: number; loss: number };
+  best?: { step: number; value: number };
   seconds: number;
   tokensPerSecond: number;
   /** Of the whole process, at its largest. */

@@ -106,7 +106,7 @@ describe('trainSft', () => {
       return { result: await trainSft(settings, { ...training, run: again }), policy, seen };
     };
     const { result, policy, seen } = await train();
-    expect(result).toEqual({ steps: 5, best: { step: 2, loss: 2 } });
+    expect(result).toEqual({ steps: 5, best: { step: 2, value: 2 } });
     expect((await policy.parameters.save()).tensors).toEqual(seen[2].tensors);
     const interrupted = await train(4);
     expect(interrupted.result).toEqual(result);

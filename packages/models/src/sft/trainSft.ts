@@ -1,8 +1,9 @@
 import {
   adamW,
-  type Checkpointable,
+  bestWeights,
   ConfigError,
   clipScale,
+  EarlyStopping,
   gradientSum,
   gradients,
   learningRateSchedule,
@@ -10,7 +11,6 @@ import {
   type ParameterTree,
   type Run,
   readCopy,
-  type Saved,
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
@@ -33,13 +33,7 @@ export const SftConfig = z.strictObject({
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
   maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
   evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; at the end alone by default'),
-  earlyStopping: z
-    .strictObject({
-      patience: z.int().positive().default(3).describe('Evaluations in a row without a better loss after which training stops'),
-      minDelta: z.number().min(0).default(0).describe('How much lower, in nats a token, counts as better'),
-    })
-    .optional()
-    .describe('Stop where the held-out loss no longer falls, and go back to the weights that had the lowest'),
+  earlyStopping: EarlyStopping.optional().describe('Stop where eval/loss no longer falls, and go back to the weights that had the lowest'),
 });
 export type SftConfig = z.input<typeof SftConfig>;
 
@@ -54,7 +48,7 @@ export type SftResult = {
   /** Updates that were made; fewer than asked for where it stopped early. */
   steps: number;
   /** The lowest `eval/loss`, and the step after which it was measured; the policy has these weights where early stopping was asked for. */
-  best?: { step: number; loss: number };
+  best?: { step: number; value: number };
 };
 
 /**
@@ -89,8 +83,8 @@ export async function trainSft(config: SftConfig, { policy, batches, run, evalua
     throw new ConfigError(
       `trainSft: ${policy.name} has nothing to train: its weights are frozen; put an adapter on it, or load it without storage`,
     );
-  const stopping = bestSoFar(policy.parameters, earlyStopping);
-  const state = { policy: policy.parameters, optimizer, ...(earlyStopping && { stopping }) };
+  const stopping = bestWeights(policy.parameters, { trainer: 'trainSft', watch: { 'eval/loss': 'lower' }, stop: earlyStopping });
+  const state = { policy: policy.parameters, optimizer, ...(evaluate && { stopping }) };
   try {
     let step = await run.restore(state);
     for (; step < steps && !stopping.over(); step++) {
@@ -119,7 +113,7 @@ export async function trainSft(config: SftConfig, { policy, batches, run, evalua
       const last = step + 1 === steps;
       const due = evaluate && (last || (evaluateEvery !== undefined && (step + 1) % evaluateEvery === 0));
       const evaluated = due ? await evaluate(policy, step + 1) : {};
-      if (due) await stopping.look(step + 1, evaluated['eval/loss']);
+      if (due) await stopping.look(step + 1, evaluated);
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
       const ends = last || stopping.over();
       if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
@@ -155,47 +149,6 @@ export async function sftLoss(
   }
   if (count === 0) throw new ConfigError('sftLoss: no token of these sequences counts');
   return sum / count;
-}
-
-type Stopping = Checkpointable & {
-  look(step: number, loss: number | undefined): Promise<void>;
-  over(): boolean;
-  best(): { step: number; loss: number } | undefined;
-  goBack(): Promise<void>;
-};
-
-/** The lowest held-out loss so far, and with early stopping the weights that had it. */
-function bestSoFar(parameters: ParameterTree, stop: { patience: number; minDelta: number } | undefined): Stopping {
-  let best: { step: number; loss: number } | undefined;
-  let worse = 0;
-  let kept: Saved['tensors'] = {};
-  return {
-    async look(step, loss) {
-      if (loss === undefined) {
-        if (stop) throw new ConfigError('trainSft: earlyStopping looks at eval/loss, and evaluate answered none');
-        return;
-      }
-      if (best === undefined || loss < best.loss - (stop?.minDelta ?? 0)) {
-        best = { step, loss };
-        worse = 0;
-        if (stop) kept = (await parameters.save()).tensors;
-      } else worse++;
-    },
-    over: () => stop !== undefined && worse >= stop.patience,
-    best: () => best,
-    async goBack() {
-      if (!stop || !best) return;
-      const { json } = await parameters.save();
-      await parameters.load({ tensors: kept, json });
-    },
-    save: async () => ({ tensors: kept, json: { best: best ?? null, worse } }),
-    async load(saved) {
-      const json = saved.json as { best: { step: number; loss: number } | null; worse: number };
-      best = json.best ?? undefined;
-      worse = json.worse;
-      kept = saved.tensors;
-    },
-  };
 }
 
 function parse(config: SftConfig): z.infer<typeof SftConfig> {
