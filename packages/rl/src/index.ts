@@ -36,7 +36,7 @@ export { type RatioLevel, ratioOf } from './losses/ratio.js';
 export { reinforceLoss } from './losses/reinforce.js';
 export { type SapoOptions, sapoLoss } from './losses/sapo.js';
 export type { PolicyLoss, PolicyLossSpec, TokenLosses } from './losses/types.js';
-export { clippedValueLoss, klPenaltyLoss } from './losses/value.js';
+export { adaptKlPenalty, clippedValueLoss, klPenaltyLoss } from './losses/value.js';
 export { type VespoOptions, vespoLoss } from './losses/vespo.js';
 
 // Sums, KL, masks, rewards
@@ -48,8 +48,25 @@ export { missingEosPenalty, noReward, repetitionPenalty, softOverlongPenalty, to
 
 // Distillation and offline learning
 
-export { distillationWeights, generalizedJsd, miniLlmAdvantages } from './losses/distillation.js';
-export { awrWeights, cqlPenalty, effectiveSampleSize, expectileLoss, optimalAdvantageLoss, optimalValue } from './losses/offline.js';
+export { distillationWeights, generalizedJsd, miniLlmAdvantages, miniLlmLoss } from './losses/distillation.js';
+export { type IlqlInputs, ilqlLogits, ilqlLoss } from './losses/ilql.js';
+export {
+  awrWeights,
+  cqlPenalty,
+  expectileLoss,
+  optimalAdvantageLoss,
+  optimalValue,
+  td3BcLoss,
+  topByReturn,
+  weightedCloningLoss,
+} from './losses/offline.js';
+export { effectiveSampleSize, perDecisionValue, type RecordedEpisode, returnsToGo, targetReturns } from './offPolicy.js';
+
+// Search over steps
+
+export { beamSearch } from './search/beam.js';
+export { type MctsNode, type MctsOptions, mcts, stepPreferencePairs, stepValues, upperConfidence } from './search/mcts.js';
+export type { StepGenerator } from './search/types.js';
 
 // Policies held near a base policy, by actions or by occupancy
 
@@ -80,4 +97,4 @@ export { type GroupReplay, groupReplay, type KeptGroup } from './rollout/replay.
 export { type Tool, type ToolEnvOptions, toolCall, toolEnv } from './rollout/tools.js';
 export type { Reward } from './scoring.js';
 export { type Distillation, DistillationConfig, trainDistillation } from './trainDistillation.js';
-export { type PolicyTraining, trainPolicy } from './trainPolicy.js';
+export { type PolicyResult, type PolicyTraining, trainPolicy } from './trainPolicy.js';

@@ -9,15 +9,21 @@ export type KlEstimator = 'k1' | 'k2' | 'k3' | 'k3+';
  *
  * Schulman 2020 (approximating KL divergence). k1 and k3 have the KL as their mean, k2 is biased, k3 is never negative. As a LOSS only k2's
  * expected gradient is that of the KL (k1's is 0: it belongs into the reward). `k3+` has k3's value and k2's gradient (verl).
- * Gradients to `logps`: 1, d, 1 − e^{−d}.
+ * Gradients to `logps`: 1, d, 1 − e^{−d}. `clamped` is verl's guard: d within ±20 and k3 within ±10, with no gradient beyond.
  *
  * @param logps, refLogps [tokens]; the reference's are constants
  * @returns nats, [tokens]; the caller disposes it
  */
-export function klEstimate(logps: tf.Tensor1D, refLogps: tf.Tensor1D, estimator: KlEstimator = 'k3'): tf.Tensor1D {
+export function klEstimate(
+  logps: tf.Tensor1D,
+  refLogps: tf.Tensor1D,
+  estimator: KlEstimator = 'k3',
+  { clamped = false } = {},
+): tf.Tensor1D {
   return tf.tidy(() => {
-    const d: tf.Tensor1D = tf.sub(logps, refLogps);
-    const k3 = (x: tf.Tensor1D): tf.Tensor1D => tf.sub(tf.add(tf.exp(tf.neg(x)), x), 1);
+    const within = (x: tf.Tensor1D, bound: number): tf.Tensor1D => (clamped ? tf.clipByValue(x, -bound, bound) : x);
+    const d = within(tf.sub(logps, refLogps), 20);
+    const k3 = (x: tf.Tensor1D) => within(tf.sub(tf.add(tf.exp(tf.neg(x)), x), 1), 10);
     switch (estimator) {
       case 'k1':
         return d;

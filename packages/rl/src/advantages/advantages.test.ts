@@ -108,9 +108,21 @@ describe('baselines', () => {
       baseline.update(batch);
       return value;
     });
-    // decay 0.9 from 0: the running value after means of 0.5, 1 and 0
-    close(used, [0, 0.05, 0.145]);
-    expect(baseline.value).toBeCloseTo(0.1305, 6);
+    close(used, [0, 0.5, 0.55]);
+    expect(baseline.value).toBeCloseTo(0.495, 9);
+  });
+  it('a running baseline takes the first mean whole, passes over batches without rewards, and comes back from a checkpoint', async () => {
+    const [whole, first, second] = [emaBaseline(), emaBaseline(), emaBaseline()];
+    await second.load(await first.save()); // nothing seen yet
+    second.update([Number.NaN]);
+    expect(second.value).toBe(0);
+    for (const baseline of [whole, second]) baseline.update([4, 2]);
+    await first.load(await second.save());
+    for (const baseline of [whole, first]) baseline.update([1]);
+    expect(first.value).toBe(whole.value);
+    expect(whole.value).toBeCloseTo(2.8, 9);
+    await expect(first.load({ tensors: {}, json: {} })).rejects.toThrow('holds no value');
+    expect(() => emaBaseline({ decay: 1 })).toThrow('decay must be in [0, 1), got 1');
   });
   it('ReMax subtracts the greedy reward of the same prompt', () => {
     close(remaxAdvantages([1, 0, 3], [0.4, 2], [0, 0, 1]), [0.6, -0.4, 1]);

@@ -58,22 +58,25 @@ export function reinforceAdvantages(
   return Float64Array.from(rewards, (reward) => (isScored(reward) ? reward - value : 0));
 }
 
-/** Running mean of batch means: `b ← decay·b + (1 − decay)·mean`, from 0; used before it is updated. Its state is in the checkpoint. */
+/**
+ * Running mean of batch means: the first batch's mean, then `b ← decay·b + (1 − decay)·mean`. Used before it is updated, so that it is 0 for the first batch. Its state is in
+ * the checkpoint.
+ */
 export function emaBaseline({ decay = 0.9 } = {}): Checkpointable & { readonly value: number; update(rewards: ArrayLike<number>): void } {
   if (!(decay >= 0 && decay < 1)) throw new RangeError(`emaBaseline: decay must be in [0, 1), got ${decay}`);
-  let value = 0;
+  let value: number | null = null;
   return {
     get value() {
-      return value;
+      return value ?? 0;
     },
     update: (rewards) => {
       const mean = nanMean(rewards);
-      if (isScored(mean)) value = decay * value + (1 - decay) * mean;
+      if (isScored(mean)) value = value === null ? mean : decay * value + (1 - decay) * mean;
     },
     save: async () => ({ tensors: {}, json: { value } }),
     load: async (saved: Saved) => {
       const loaded = (saved.json as { value?: unknown } | null)?.value;
-      if (typeof loaded !== 'number') throw new TypeError('emaBaseline: the checkpoint holds no value');
+      if (typeof loaded !== 'number' && loaded !== null) throw new TypeError('emaBaseline: the checkpoint holds no value');
       value = loaded;
     },
   };

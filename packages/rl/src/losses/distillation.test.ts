@@ -2,9 +2,20 @@ import { readCopy, readSafetensors } from '@plumbline/core';
 import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { valueAndGrad } from '../testing/tokens.js';
-import { distillationWeights, generalizedJsd, miniLlmAdvantages } from './distillation.js';
-import { awrWeights, cqlPenalty, effectiveSampleSize, expectileLoss, optimalAdvantageLoss, optimalValue } from './offline.js';
+import { F, tokensOf, valueAndGrad } from '../testing/tokens.js';
+import { clippedPolicyLoss } from './clipped.js';
+import { distillationWeights, generalizedJsd, miniLlmAdvantages, miniLlmLoss } from './distillation.js';
+import { ilqlLogits, ilqlLoss } from './ilql.js';
+import {
+  awrWeights,
+  cqlPenalty,
+  expectileLoss,
+  optimalAdvantageLoss,
+  optimalValue,
+  td3BcLoss,
+  topByReturn,
+  weightedCloningLoss,
+} from './offline.js';
 
 const close = (ours: ArrayLike<number>, theirs: ArrayLike<number>, digits = 5) => {
   expect(ours.length).toBe(theirs.length);
@@ -94,6 +105,25 @@ describe('other teachers', () => {
     close(at(1), [-0.166667, -0.15, -0.8]);
     close(at(1, false), [-0.5, -0.3, -0.8]);
   });
+  it("MiniLLM's loss is the clipped one plus the reverse KL of each next token, where a token counts", async () => {
+    const logits = { student: [1, 0, -1, 0.2, 0.1, 0.4], teacher: [0.5, 0.5, -0.5, 1, -1, 0] };
+    const rows = { logps: [[-0.5, -1]], oldLogps: [[-0.5, -1]], advantages: [1] };
+    const at = async (mask: number[], options = {}) => {
+      const t = { ...tokensOf({ ...rows, mask: [mask] }), logps: tf.tensor1d(rows.logps[0]) };
+      const [student, teacher] = [tf.tensor2d(logits.student, [2, 3]), tf.tensor2d(logits.teacher, [2, 3])];
+      return Array.from(await readCopy(miniLlmLoss(t, student, teacher, options).loss));
+    };
+    close(await at([1, 1]), [-1 + 0.11963, -1 + 0.28653]);
+    close(await at([1, 0]), [-1 + 0.11963, 0]);
+    close(await at([1, 1], { klWeight: 0.5 }), [-1 + 0.059815, -1 + 0.143265]);
+    const t = { ...tokensOf(F), logps: tf.tensor1d(F.logps.flat()) };
+    const [any, plain] = [tf.zeros([5, 3]) as tf.Tensor2D, clippedPolicyLoss(t)];
+    close(await readCopy(miniLlmLoss(t, any, any, { klWeight: 0 }).loss), Array.from(await readCopy(plain.loss)));
+    const before = tf.memory().numTensors;
+    tf.dispose(miniLlmLoss(t, any, any));
+    expect(tf.memory().numTensors).toBe(before);
+    expect(() => miniLlmLoss(t, any, any, { klWeight: -1 })).toThrow('klWeight must be >= 0, got -1');
+  });
   it('importance-weighted distillation counts the first tokens more', () => {
     const a = [0.4, -0.2, 0.1, -0.3];
     const w = distillationWeights(a);
@@ -131,6 +161,70 @@ describe('offline', () => {
       expect(Math.abs(grad[0])).toBeLessThan(1e-4);
     }
     close(await readCopy(cqlPenalty(tf.tensor2d([[1, 2, 3]]), tf.tensor1d([1.5]))), [1.907606]);
-    expect(effectiveSampleSize([1, 1, 2])).toBeCloseTo(16 / 6, 9);
+  });
+  it('the policy of IQL has weights with their own temperature and cap, and CQL may weigh drawn actions by their density', async () => {
+    close(awrWeights([0.5, 2], { beta: 1 / 3, wMax: 100 }), [4.481689, 100]);
+    const logDensity = tf.tensor2d([[Math.log(0.25), Math.log(0.25), -0.7]]);
+    close(await readCopy(cqlPenalty(tf.tensor2d([[1, 2, 2.5]]), tf.tensor1d([0]), { logDensity })), [4.173801]);
+    close(await readCopy(expectileLoss(tf.tensor1d([1, -1]))), [0.7, 0.3]);
+  });
+  it('cloning learns what was done, by weight, and the filtered form the best episodes alone', async () => {
+    const { value, grad } = await valueAndGrad(
+      (x) => tf.tidy(() => tf.sum(weightedCloningLoss(x, tf.tensor1d([1, 0, 2])))),
+      [-1, -9, -0.5],
+    );
+    expect(value).toBeCloseTo(2, 6);
+    close(grad, [-1, 0, -2]);
+    expect(topByReturn([3, 9, 1, 9, 5], 0.4)).toEqual([1, 3]);
+    expect(topByReturn([1, 2, 3])).toEqual([2]); // never none
+    expect(() => topByReturn([1, Number.NaN])).toThrow('the return of episode 1 is NaN');
+    expect(() => topByReturn([1], 0)).toThrow('share must be in (0, 1], got 0');
+    expect(() => weightedCloningLoss(tf.tensor1d([1]), tf.tensor1d([1, 2]))).toThrow('1 logps and 2 weights');
+  });
+  it('TD3+BC weighs Q by its own size, without gradient', async () => {
+    const at = async (q: number[], actions: number[]) =>
+      valueAndGrad(
+        (x) => {
+          const policyAction = tf.reshape(tf.slice(x, 2, 2), [2, 1]) as tf.Tensor2D;
+          return tf.tidy(() => tf.mean(td3BcLoss({ q: tf.slice(x, 0, 2), policyAction, action: tf.tensor2d([0, 0], [2, 1]) })));
+        },
+        [...q, ...actions],
+      );
+    const { value, grad } = await at([4, -6], [0.1, 0.3]);
+    expect(value).toBeCloseTo(0.55, 6); // lambda 0.5
+    close(grad, [-0.25, -0.25, 0.1, 0.3]);
+    expect(Number.isFinite((await at([0, 0], [0, 0])).value)).toBe(true);
+  });
+  it('implicit language Q-learning adds an expectile, a Bellman step and a cross-entropy', async () => {
+    const inputs = {
+      values: tf.tensor1d([0.5]),
+      targetQ: [tf.tensor1d([1.5]), tf.tensor1d([0.7])],
+      nextValues: tf.tensor1d([2]),
+      rewards: tf.tensor1d([1]),
+      tokens: tf.tensor1d([1], 'int32'),
+    };
+    const q = tf.tensor2d([[0, 1, 2]]);
+    const terms = ilqlLoss({ q: [q], ...inputs }, { gamma: 0.5 });
+    // u = 0.7 − 0.5; goal 1 + 0.5·2 against Q 1; −log softmax((0, 1, 2))_1
+    close(await readCopy(terms.value), [0.7 * 0.04]);
+    close(await readCopy(terms.bellman), [1]);
+    close(await readCopy(terms.conservative), [1.407606]);
+    close(await readCopy(terms.loss), [2.435606]);
+    const two = ilqlLoss({ q: [q, q], ...inputs }, { gamma: 0.5, alpha: 0.1 });
+    close(await readCopy(two.loss), [0.028 + 2 + 0.2 * 1.407606]);
+    const { grad } = await valueAndGrad(
+      (x) => tf.tidy(() => tf.sum(ilqlLoss({ q: [tf.reshape(x, [1, 3]) as tf.Tensor2D], ...inputs }, { gamma: 0.5 }).loss)),
+      [0, 1, 2],
+    );
+    close(grad, [0.090031, 0.244728 - 1 - 2, 0.665241]); // softmax minus the token, and −2·(goal − Q)
+    const below = await valueAndGrad((x) => tf.tidy(() => tf.sum(ilqlLoss({ q: [q], ...inputs, values: x }).value)), [2]);
+    close([below.value, below.grad[0]], [0.3 * 1.69, 2 * 0.3 * 1.3]); // V above Q counts 1 − τ
+    const before = tf.memory().numTensors;
+    tf.dispose(ilqlLoss({ q: [q], ...inputs }));
+    expect(tf.memory().numTensors).toBe(before);
+    expect(() => ilqlLoss({ q: [], ...inputs })).toThrow('no Q heads');
+    expect(() => ilqlLoss({ q: [q], ...inputs }, { gamma: 2 })).toThrow('gamma must be in [0, 1], got 2');
+    const decoded = await readCopy(ilqlLogits(tf.zeros([1, 3]), [q, tf.tensor2d([[3, 3, 0]])], tf.tensor1d([1]), { beta: 2 }));
+    close(decoded, [-Math.log(3) - 2, -Math.log(3), -Math.log(3) - 2]);
   });
 });

@@ -1,6 +1,8 @@
 /** On-policy distillation: losses against a teacher on the student's own samples. */
 import { logSumExp } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
+import { type ClippedOptions, clippedPolicyLoss } from './clipped.js';
+import type { PolicyLoss, TokenLosses } from './types.js';
 
 /**
  * Generalized Jensen-Shannon divergence per token: `β·KL(T ‖ M) + (1−β)·KL(S ‖ M)`, `M = (1−β)·S + β·T`; student S, teacher T.
@@ -49,6 +51,30 @@ export function miniLlmAdvantages(
     advantages[t] = lengthNormalized ? sum / norm : sum;
   }
   return advantages;
+}
+
+/**
+ * MiniLLM's loss per token: the clipped policy loss under `miniLlmAdvantages`, plus the reverse KL of the next token over the whole vocabulary, `KL(S ‖ T)`.
+ *
+ * Gu et al. 2023, arXiv:2306.08543, section 2.2: the single-step part of the gradient is summed exactly, since its reward is known for each token. `klWeight` 0 leaves it out.
+ *
+ * @param t tokens of the student's own samples, with MiniLLM's advantages; gradients flow through `logps`
+ * @param studentLogits, teacherLogits [tokens, vocabulary] at the same tokens; the teacher's are constants
+ * @returns [tokens] each, 0 where masked; the caller disposes them
+ */
+export function miniLlmLoss(
+  t: TokenLosses,
+  studentLogits: tf.Tensor2D,
+  teacherLogits: tf.Tensor2D,
+  { klWeight = 1, ...clip }: { klWeight?: number } & Pick<ClippedOptions, 'epsilon' | 'epsilonHigh'> = {},
+): PolicyLoss {
+  if (!(klWeight >= 0)) throw new RangeError(`miniLlmLoss: klWeight must be >= 0, got ${klWeight}`);
+  return tf.tidy(() => {
+    const policy = clippedPolicyLoss(t, clip);
+    if (klWeight === 0) return policy;
+    const kl = generalizedJsd(studentLogits, teacherLogits, { beta: 1 });
+    return { ...policy, loss: tf.add(policy.loss, tf.mul(t.completionMask, tf.mul(klWeight, kl))) as tf.Tensor1D };
+  });
 }
 
 /**

@@ -15,7 +15,7 @@ import { type PolicyLossName, policyLoss, policyLosses } from './index.js';
 import { reinforceLoss } from './reinforce.js';
 import { sapoLoss } from './sapo.js';
 import type { PolicyLoss, TokenLosses } from './types.js';
-import { clippedValueLoss, klPenaltyLoss } from './value.js';
+import { adaptKlPenalty, clippedValueLoss, klPenaltyLoss } from './value.js';
 import { vespoLoss } from './vespo.js';
 
 const close = (ours: ArrayLike<number>, theirs: ArrayLike<number>, tolerance = 1e-5) => {
@@ -274,6 +274,13 @@ describe('KL', () => {
     );
     close(await readCopy(klEstimate(tf.tensor1d(lp), tf.tensor1d(ref), 'k3')), [0.004837, 0.004837, 0.005171, 0.005171, 0.021403], 1e-6);
   });
+  it('may be held within bounds, beyond which there is no gradient', async () => {
+    const at = (estimator: 'k1' | 'k3', x: number) =>
+      valueAndGrad((logps) => tf.tidy(() => tf.sum(klEstimate(logps, tf.tensor1d([0]), estimator, { clamped: true }))), [x]);
+    expect([(await at('k1', 50)).value, (await at('k3', -50)).value]).toEqual([20, 10]);
+    expect((await at('k3', -50)).grad[0]).toBe(0);
+    close([(await at('k3', 0.1)).value, (await at('k3', 0.1)).grad[0]], [0.004837, 0.095163]);
+  });
   it('k1 and k3 are unbiased, k2 is not', () => {
     const [p, q] = [
       [0.5, 0.3, 0.2],
@@ -394,6 +401,7 @@ describe('PPO', () => {
     const { loss, clipped } = clippedPolicyLoss(tokens());
     close(await readCopy(loss), [-1.2, -0.7, 2, 0.8]);
     close(await readCopy(clipped), [1, 0, 0, 1]);
+    expect(Array.from(await readCopy(loss)).reduce((a, b) => a + b, 0) / 4).toBeCloseTo(0.225, 6);
     const of = (x: number[]) => tf.tensor1d(x);
     const value = clippedValueLoss({
       values: of([1, 0.2, -0.5, 0.9]),
@@ -406,9 +414,16 @@ describe('PPO', () => {
       [0.04, 0.64, 0.25, 0.16],
     );
     close(await readCopy(value.clipped), [1, 0, 0, 0]);
+    const valueLoss = Array.from(await readCopy(value.loss)).reduce((a, b) => a + b, 0) / 4;
+    expect(valueLoss).toBeCloseTo(0.13625, 6);
+    expect(0.225 + 0.1 * valueLoss).toBeCloseTo(0.238625, 6);
   });
-  it('has a KL-penalty form', async () => {
-    close(await readCopy(klPenaltyLoss(tokens())), [-1.281182, -0.671663, 2, 0.596574]);
+  it('has a KL-penalty form, whose weight follows its target', async () => {
+    const penalized = Array.from(await readCopy(klPenaltyLoss(tokens())));
+    close(penalized, [-1.281182, -0.671663, 2, 0.596574]);
+    expect(penalized.reduce((a, b) => a + b, 0) / 4).toBeCloseTo(0.160932, 6);
+    expect([0.031, 0.03, 0.02, 0.01, 0.0133].map((kl) => adaptKlPenalty(0.5, kl, 0.02))).toEqual([1, 0.5, 0.5, 0.25, 0.25]);
+    expect(() => adaptKlPenalty(0.5, 1, 0)).toThrow('target must be > 0, got 0');
   });
 });
 

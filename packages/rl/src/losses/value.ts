@@ -41,6 +41,15 @@ export function klPenaltyLoss({ logps, oldLogps, advantages, completionMask }: T
   });
 }
 
+/**
+ * How that form's β follows the KL between the old policy and the new one: doubled where the mean KL of the last update is above 1.5 of its target, halved where it is below the target / 1.5.
+ * Schulman et al. 2017, section 4.
+ */
+export function adaptKlPenalty(beta: number, kl: number, target: number): number {
+  if (!(target > 0)) throw new RangeError(`adaptKlPenalty: target must be > 0, got ${target}`);
+  return kl > 1.5 * target ? 2 * beta : kl < target / 1.5 ? beta / 2 : beta;
+}
+
 /** That form as a trainer names it; nothing is ever clipped. */
 export const klPenalty = {
   aggregation: 'token-mean',
