@@ -452,7 +452,7 @@ function lock(dir: string): () => void {
   const path = join(dir, 'run.lock');
   const refuse = (who: string) => new ConfigError(`${dir} is open in ${who}; wait for it, or choose another folder`);
   if (openHere.has(dir)) throw refuse('this process');
-  const mine = JSON.stringify({ pid: process.pid, host: hostname() });
+  const mine = JSON.stringify({ pid: process.pid, host: hostname(), began: beganOf('self') });
   try {
     for (let attempt = 0; ; attempt++) {
       try {
@@ -477,18 +477,28 @@ function lock(dir: string): () => void {
 
 /** The living process on this machine that a lock names, if there is one other than this. */
 function holderOf(path: string): number | undefined {
-  let holder: { pid?: unknown; host?: unknown };
+  let holder: { pid?: unknown; host?: unknown; began?: unknown };
   try {
     holder = JSON.parse(readFileSync(path, 'utf8')) ?? {};
   } catch {
     return undefined; // gone, or cut short
   }
-  const { pid, host } = holder;
+  const { pid, host, began } = holder;
   if (typeof pid !== 'number' || host !== hostname() || pid === process.pid) return undefined;
   try {
     process.kill(pid, 0);
-    return pid;
+    return began !== undefined && beganOf(pid) !== began ? undefined : pid; // else another process that was given the same number
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM' ? pid : undefined; // EPERM: there, but another user's
+  }
+}
+
+/** When a process began, in clock ticks since the system did; known on Linux alone. */
+function beganOf(pid: number | 'self'): string | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19]; // the name before it may hold spaces
+  } catch {
+    return undefined;
   }
 }
