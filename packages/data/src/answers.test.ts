@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dataPath } from '@plumbline/tools/fixtures';
 import { describe, expect, it } from 'vitest';
-import { extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
+import { editSimilarity, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
 import { cohenKappa, cohenKappaInterval, seededDraws } from './statistics/index.js';
 
 describe('extractAnswer', () => {
@@ -121,4 +121,14 @@ describe('cohenKappaInterval', () => {
     expect(() => cohenKappaInterval([], [])).toThrow('there are no labels');
     expect(() => cohenKappaInterval([1], [1, 2])).toThrow('1 labels against 2');
   });
+});
+
+describe('editSimilarity', () => {
+  it('is one minus the edits over the longer length, by code points', () => {
+    expect(editSimilarity('kitten', 'sitting')).toBeCloseTo(0.571429, 6);
+    expect(editSimilarity('rouge', 'rot')).toBeCloseTo(0.4, 12);
+    expect([editSimilarity('', ''), editSimilarity('a', ''), editSimilarity('abc', 'abc')]).toEqual([1, 0, 1]);
+    expect(editSimilarity('😀b', '😀c')).toBe(0.5); // an emoji is one
+  });
+  it('does not depend on the order', () => expect(editSimilarity('sunday', 'saturday')).toBe(editSimilarity('saturday', 'sunday')));
 });

@@ -164,3 +164,19 @@ export function verifyAnswer(
   const accepted = typeof gold === 'string' ? [gold] : gold;
   return { correct: accepted.some((one) => mathEqual(found.value, one, options)), extracted: found.value, rule: found.rule };
 }
+
+/**
+ * `1 − distance / length` of the longer text, where the distance is the least number of code points that are put in, taken out or exchanged (Levenshtein). 1 for equal texts, two empty ones among
+ * them; 0 where nothing agrees.
+ */
+export function editSimilarity(a: string, b: string): number {
+  const [x, y] = [Array.from(a), Array.from(b)];
+  if (x.length === 0 && y.length === 0) return 1;
+  let row = Array.from({ length: y.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= x.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= y.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (x[i - 1] === y[j - 1] ? 0 : 1));
+    row = next;
+  }
+  return 1 - row[y.length] / Math.max(x.length, y.length);
+}

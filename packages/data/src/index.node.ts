@@ -2,9 +2,9 @@
 
 // Answers
 export type { AnswerRule, MathEqualOptions } from './answers.js';
-export { answerRules, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
-export type { Duration, Layout, PairBatch, PromptBatch, RewardBatch } from './batches.js';
-export { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
+export { answerRules, editSimilarity, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
+export type { Duration, Layout, MicroBatchSize, PairBatch, PromptBatch, RewardBatch } from './batches.js';
+export { affordableTokens, microBatches, pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
 export type { BudgetOptions } from './budget.js';
 export { budgetBatches } from './budget.js';
 // Conversions and checks

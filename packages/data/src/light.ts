@@ -1,7 +1,7 @@
 /** What needs no tensors: texts of records, and answers. Neither tfjs nor native code behind this door. */
 
 export type { AnswerRule, MathEqualOptions } from './answers.js';
-export { answerRules, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
+export { answerRules, editSimilarity, extractAnswer, mathEqual, normalizeAnswer, numberOf, verifyAnswer } from './answers.js';
 export type {
   Candidate,
   Completion,

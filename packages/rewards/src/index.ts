@@ -16,13 +16,18 @@ export {
 } from './adapters.js';
 export type { EnsembleRule } from './aggregate.js';
 export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js';
-// Comparison of reward functions of a finite process
+// Comparison of reward functions: of answers to prompts, and of a finite process
+export { answerDistance, answerDistances, answerRegret } from './comparison/language.js';
 export { averageRegret, normalisedRegret, returnRange, worstCaseRegret } from './comparison/regret.js';
 export type { Canonicalisation, RewardNorm, StarcOptions } from './comparison/starc.js';
 export { canonicalise, distanceMatrix, rewardNorm, standardise, starcDistance } from './comparison/starc.js';
 // Contrastive learning of embeddings
 export type { ContrastedPairs } from './contrastive/infoNce.js';
 export { infoNce } from './contrastive/infoNce.js';
+export type { SentenceEncoder, SimilarityOptions } from './contrastive/sqlReward.js';
+export { contrastiveSimilarity, contrastiveSqlReward } from './contrastive/sqlReward.js';
+export type { ContrastBatch, EncoderTraining, TextPair } from './contrastive/trainEncoder.js';
+export { contrastBatches, EncoderTrainConfig, trainEncoder } from './contrastive/trainEncoder.js';
 // Diagnostics
 export { chooseRidge, gatedScore, gateWeights, ridgeProbe, verbosityPenalties, withoutVerbosity } from './diagnostics/attributes.js';
 export { calibrationError, isotonic, presentPairs, temperatureScale } from './diagnostics/calibration.js';
@@ -39,9 +44,12 @@ export type { PromptfooContext, PromptfooResult } from './external/promptfoo.js'
 export { promptfooAssertion } from './external/promptfoo.js';
 export type { RewardMatchers } from './external/vitest.js';
 export { rewardMatchers } from './external/vitest.js';
+// A gate that weighs attributes by the prompt
+export type { Gate, GatePairs } from './gate.js';
+export { createGate, GateTrainConfig, gatedAttributeReward, gatedPairLoss, promptStates, trainGate } from './gate.js';
 // Heads and what they learn from
 export type { HeadedModel, RewardModel } from './heads.js';
-export { attributeReward, createHeads, processReward, scoreOutputs } from './heads.js';
+export { attributeReward, createHeads, processReward, scoreOutputs, stepScorer } from './heads.js';
 export type { HttpRewardOptions } from './http.js';
 export { httpReward, RewardServerError } from './http.js';
 export type { LabelledRewardBatch, StepBatch, StepItem, TargetBatch, TargetItem, TargetRecord } from './items.js';
@@ -96,6 +104,9 @@ export type {
 // Models as rewards
 export type { ModelRewardOptions } from './model.js';
 export { implicitReward, modelReward, rewardAccuracy, scoreMoments } from './model.js';
+// Labels of steps by sampling
+export type { Completer } from './monteCarlo.js';
+export { mcEstimate } from './monteCarlo.js';
 // Shaping
 export type { ReferenceSampler } from './references.js';
 export { scoreReferences } from './references.js';
@@ -148,7 +159,8 @@ export { codeTests, runCode, runTests } from './verifiers/code.js';
 export type { Stage } from './verifiers/gated.js';
 export { gatedReward } from './verifiers/gated.js';
 export { jsonSchema } from './verifiers/jsonSchema.js';
-export { detectLanguage, languageIs, languageShare } from './verifiers/language.js';
+export type { LanguageOptions, Script } from './verifiers/language.js';
+export { detectLanguage, dominantScript, languageIs, languageShare } from './verifiers/language.js';
 export type { LengthUnit } from './verifiers/patterns.js';
 export { keywords, lengthOf, lengthWithin, regexMatch, tagFormat } from './verifiers/patterns.js';
 export { repetitionPenalty } from './verifiers/repetition.js';

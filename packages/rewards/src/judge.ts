@@ -93,7 +93,7 @@ export { codeTests, runCode, runTests } from './verifiers/code.js';
 export type { Stage } from './verifiers/gated.js';
 export { gatedReward } from './verifiers/gated.js';
 export { jsonSchema } from './verifiers/jsonSchema.js';
-export { detectLanguage, languageIs, languageShare } from './verifiers/language.js';
+export { detectLanguage, dominantScript, languageIs, languageShare } from './verifiers/language.js';
 export type { LengthUnit } from './verifiers/patterns.js';
 export { keywords, lengthOf, lengthWithin, regexMatch, tagFormat } from './verifiers/patterns.js';
 export { repetitionPenalty } from './verifiers/repetition.js';

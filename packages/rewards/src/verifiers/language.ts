@@ -2,23 +2,99 @@ import { ConfigError } from '@plumbline/core/light';
 import type { Candidate } from '@plumbline/data/light';
 import { Abstain, knownOf, type Verifier, verifier } from './verifier.js';
 
-type Detector = { detect(text: string): { language: string; getScores(): Record<string, number>; isReliable(): boolean } };
-let detector: Promise<Detector> | undefined;
+type Detector = {
+  detect(text: string): { language: string; getScores(): Record<string, number>; isReliable(): boolean };
+  setLanguageSubset(languages: string[]): Record<number, string>;
+  newInstance(): Detector;
+};
+export type Script = 'latin' | 'devanagari' | 'thai' | 'kana-han' | 'han' | 'cyrillic' | 'arabic' | 'hangul' | 'greek' | 'hebrew' | 'none';
+export type LanguageOptions = {
+  /** ISO 639-1 codes among which the language is; any that `eld` knows by default. */
+  candidates?: readonly string[];
+  /** Fewer letters than this are no language: 10. */
+  minLetters?: number;
+};
 
-/** ISO 639-1 code of a text's language, or '' where it cannot be told: fewer than 10 letters, or no language that `eld` knows (it has 60). */
-export async function detectLanguage(text: string): Promise<{ language: string; confidence: number; reliable: boolean }> {
+const scripts: readonly [Script, RegExp][] = [
+  ['latin', /\p{Script=Latin}/gu],
+  ['devanagari', /\p{Script=Devanagari}/gu],
+  ['thai', /\p{Script=Thai}/gu],
+  ['kana-han', /[\p{Script=Hiragana}\p{Script=Katakana}]/gu],
+  ['han', /\p{Script=Han}/gu],
+  ['cyrillic', /\p{Script=Cyrillic}/gu],
+  ['arabic', /\p{Script=Arabic}/gu],
+  ['hangul', /\p{Script=Hangul}/gu],
+  ['greek', /\p{Script=Greek}/gu],
+  ['hebrew', /\p{Script=Hebrew}/gu],
+];
+
+/** The script of most of a text's letters, the first of the list where two have as many. Kana beside Han is Japanese: `kana-han`. */
+export function dominantScript(text: string): Script {
+  const counts = new Map(scripts.map(([name, letters]) => [name, text.match(letters)?.length ?? 0]));
+  const kana = counts.get('kana-han')!;
+  if (kana > 0) {
+    counts.set('kana-han', kana + counts.get('han')!);
+    counts.set('han', 0);
+  }
+  let best: Script = 'none';
+  for (const [name, count] of counts) if (count > (counts.get(best) ?? 0)) best = name;
+  return best;
+}
+
+/** Of languages that are not written in Latin letters; what is missing here is. */
+const scriptOf: Record<string, Script> = {
+  ...{ am: 'none', bn: 'none', gu: 'none', hy: 'none', ka: 'none', kn: 'none', ml: 'none', or: 'none', pa: 'none', ta: 'none', te: 'none' }, // their own
+  ...{
+    ar: 'arabic',
+    fa: 'arabic',
+    ur: 'arabic',
+    ku: 'arabic',
+    be: 'cyrillic',
+    bg: 'cyrillic',
+    ru: 'cyrillic',
+    sr: 'cyrillic',
+    uk: 'cyrillic',
+  },
+  ...{ el: 'greek', he: 'hebrew', hi: 'devanagari', mr: 'devanagari', ja: 'kana-han', ko: 'hangul', th: 'thai', zh: 'han' },
+};
+
+const detectors = new Map<string, Promise<Detector>>();
+
+/**
+ * ISO 639-1 code of a text's language, or '' where it cannot be told: fewer than `minLetters` letters, or none of the languages in question. A script that one of `candidates` alone is
+ * written in decides; otherwise `eld` does (60 languages; no Swahili and no Indonesian), among the candidates that it knows.
+ *
+ * @throws ConfigError for a candidate that is no code, or that neither its script nor `eld` tells from the others
+ */
+export async function detectLanguage(
+  text: string,
+  { candidates, minLetters = 10 }: LanguageOptions = {},
+): Promise<{ language: string; confidence: number; reliable: boolean }> {
+  const wrong = candidates?.find((code) => !/^[a-z]{2,3}$/.test(code));
+  if (wrong !== undefined) throw new ConfigError(`detectLanguage: the candidate "${wrong}" is no code such as en, de or zh`);
+  const none = { language: '', confidence: 0, reliable: false };
   const cleaned = text.replace(/```[\s\S]*?```|\$[^$\n]*\$|\\[a-zA-Z]+|https?:\S+|<[^<>\n]{1,40}>|[\d_]+/g, ' ');
-  if ((cleaned.match(/\p{L}/gu)?.length ?? 0) < 10) return { language: '', confidence: 0, reliable: false };
-  detector ??= loadDetector();
-  const found = (await detector).detect(cleaned);
+  if ((cleaned.match(/\p{L}/gu)?.length ?? 0) < minLetters) return none;
+  if (candidates) {
+    const script = dominantScript(cleaned);
+    const written = candidates.filter((code) => (scriptOf[code] ?? 'latin') === script);
+    if (script !== 'none' && written.length === 0) return none;
+    if (script !== 'none' && script !== 'latin' && written.length === 1) return { language: written[0], confidence: 1, reliable: true };
+  }
+  const found = (await detectorOf(candidates)).detect(cleaned);
+  if (candidates && !candidates.includes(found.language)) return none;
   return { language: found.language, confidence: found.getScores()[found.language] ?? 0, reliable: found.isReliable() };
 }
 
 /** Sentence by sentence, how many are in `language` among those whose language can be told: a whole text's language hides a change in the middle. */
-export async function languageShare(text: string, language: string): Promise<{ matching: number; total: number; share: number }> {
+export async function languageShare(
+  text: string,
+  language: string,
+  options: LanguageOptions = {},
+): Promise<{ matching: number; total: number; share: number }> {
   let [matching, total] = [0, 0];
   for (const piece of text.split(/(?<=[.!?])\s+|(?<=[。！？])|\n+/)) {
-    const { language: found } = await detectLanguage(piece);
+    const { language: found } = await detectLanguage(piece, options);
     if (found === '') continue;
     total++;
     if (found === language) matching++;
@@ -55,6 +131,20 @@ export function languageIs({
   });
 }
 
-async function loadDetector(): Promise<Detector> {
-  return (await import('eld/small')).eld;
+/** One for each set of languages, since `eld` keeps its subset. */
+function detectorOf(candidates: readonly string[] | undefined): Promise<Detector> {
+  const key = candidates ? [...candidates].sort().join(' ') : '';
+  const known = detectors.get(key);
+  if (known) return known;
+  const made = import('eld/small').then(({ eld }) => {
+    if (!candidates) return eld as Detector;
+    const own = eld.newInstance() as Detector;
+    const known = Object.values(own.setLanguageSubset([...candidates]));
+    const unknown = candidates.filter((code) => !known.includes(code));
+    if (unknown.length > 0)
+      throw new ConfigError(`detectLanguage: ${unknown.join(', ')} cannot be told from others of the same script: eld does not know it`);
+    return own;
+  });
+  detectors.set(key, made);
+  return made;
 }

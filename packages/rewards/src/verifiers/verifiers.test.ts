@@ -8,7 +8,7 @@ import { exactMatch, numericAnswer } from './answers.js';
 import { codeTests, runCode, runTests } from './code.js';
 import { gatedReward } from './gated.js';
 import { jsonIn, jsonSchema } from './jsonSchema.js';
-import { detectLanguage, languageIs, languageShare } from './language.js';
+import { detectLanguage, dominantScript, languageIs, languageShare } from './language.js';
 import { keywords, lengthOf, lengthWithin, regexMatch, tagFormat } from './patterns.js';
 import { repetitionPenalty } from './repetition.js';
 import { type Verifier, verifier } from './verifier.js';
@@ -231,6 +231,41 @@ describe('language', () => {
     expect(await languageShare('今天天气很好，我们去公园散步吧。', 'zh')).toEqual({ matching: 1, total: 1, share: 1 });
     expect((await detectLanguage('short')).language).toBe('');
     expect(() => languageIs({ language: 'English' })).toThrow('it is a code such as en');
+  });
+  it('tells scripts apart', () => {
+    const texts = {
+      latin: 'Straße 12',
+      devanagari: 'नमस्ते',
+      thai: 'สวัสดี',
+      'kana-han': '東京へ行く',
+      han: '今天天气很好',
+      cyrillic: 'Привет, hi',
+      arabic: 'مرحبا',
+      hangul: '안녕하세요',
+      greek: 'Καλημέρα',
+      hebrew: 'שלום',
+      none: '12 + 3',
+    };
+    for (const [script, text] of Object.entries(texts)) expect(dominantScript(text), text).toBe(script);
+  });
+  it('decides among candidates: by a script that is one alone, else by the words', async () => {
+    const of = async (text: string, candidates: string[], minLetters?: number) =>
+      (await detectLanguage(text, { candidates, minLetters })).language;
+    expect(await of('今天天气很好', ['en', 'zh', 'ja'], 5)).toBe('zh');
+    expect(await of('นี่คือคำตอบที่ถูกต้อง', ['en', 'th'])).toBe('th');
+    expect(await of('La bonne réponse est donc Ada Rusk.', ['en', 'de', 'fr', 'ro', 'es'])).toBe('fr');
+    expect(await of('Die richtige Antwort ist also Ada Rusk.', ['en', 'de', 'fr', 'ro', 'es'])).toBe('de');
+    expect(await of('Die richtige Antwort ist also Ada Rusk.', ['hi', 'th'])).toBe(''); // none of them is written so
+    expect((await languageShare('Die richtige Antwort ist Ada. So the answer is Ada.', 'de', { candidates: ['de', 'en'] })).share).toBe(
+      0.5,
+    );
+    await expect(detectLanguage('a text that is long enough', { candidates: ['English'] })).rejects.toThrow(
+      'the candidate "English" is no code',
+    );
+    await expect(detectLanguage('a text that is long enough', { candidates: ['en', 'sw'] })).rejects.toThrow(
+      'sw cannot be told from others',
+    );
+    expect((await detectLanguage('Le chat dort sur la table.')).language).toBe('fr'); // the one for all languages is as it was
   });
 });
 
