@@ -62,29 +62,45 @@ export type SqlTheme = {
 export function sqlThemes(rng: Rng, count = themes.length): SqlTheme[] {
   if (!(Number.isInteger(count) && count > 0 && count <= themes.length))
     throw new RangeError(`sqlThemes: there are 1 to ${themes.length}, not ${count}`);
-  return Array.from(rng.fork('themes').permutation(themes.length).subarray(0, count), (t, i) => {
-    const { table, of, each, eachOf } = themes[t];
-    const own = rng.fork('database', i);
-    const [text, number, amount] = [texts, numbers, amounts].map((from) => from[own.below(from.length)]) as [
-      (typeof texts)[number],
-      (typeof numbers)[number],
-      (typeof amounts)[number],
-    ];
-    const key = `${table.slice(0, -1)}_id`;
-    const schema = [
-      `CREATE TABLE ${table} (id INTEGER, name TEXT, ${text.name} TEXT, ${number.name} INTEGER);`,
-      `CREATE TABLE ${each} (id INTEGER, ${key} INTEGER, year INTEGER, ${amount.name} INTEGER);`,
-    ].join('\n');
-    const between = ({ from, to }: { from: number; to: number }) => from + own.below(to - from + 1);
-    const names = Array.from(own.permutation(firstNames.length), (n) => firstNames[n]).slice(0, 20 + own.below(7));
-    const first = names.map((name, n) => `(${n + 1}, '${name}', '${text.values[own.below(text.values.length)]}', ${between(number)})`);
-    const second = Array.from({ length: 30 + own.below(31) }, (_, n) => {
-      const owner = 1 + own.below(Math.ceil(names.length * 0.7)); // the others have none
-      return `(${n + 1}, ${owner}, ${2015 + own.below(10)}, ${between(amount)})`;
-    });
-    const script = `${schema}\nINSERT INTO ${table} VALUES ${first.join(', ')};\nINSERT INTO ${each} VALUES ${second.join(', ')};`;
-    return { id: table, script, schema, main: { table, of, text, number }, each: { table: each, of: eachOf, amount, key } };
+  return Array.from(rng.fork('themes').permutation(themes.length).subarray(0, count), (t, i) =>
+    database(themes[t], rng.fork('database', i)),
+  );
+}
+
+/**
+ * `count` databases whose second table is another theme's: words and columns of every theme, and no theme as it is. Who learned on these knows the words, as a pretrained model does, and
+ * has seen none of the databases of `sqlThemes`.
+ */
+export function mixedThemes(rng: Rng, count: number): SqlTheme[] {
+  return Array.from({ length: count }, (_, i) => {
+    const own = rng.fork('mixed', i);
+    const [first, second] = own.permutation(themes.length);
+    const { table, of } = themes[first];
+    const { each, eachOf } = themes[second];
+    return { ...database({ table, of, each, eachOf }, own.fork('database')), id: `${table}_${each}_${i + 1}` };
   });
+}
+
+function database({ table, of, each, eachOf }: (typeof themes)[number], own: Rng): SqlTheme {
+  const [text, number, amount] = [texts, numbers, amounts].map((from) => from[own.below(from.length)]) as [
+    (typeof texts)[number],
+    (typeof numbers)[number],
+    (typeof amounts)[number],
+  ];
+  const key = `${table.slice(0, -1)}_id`;
+  const schema = [
+    `CREATE TABLE ${table} (id INTEGER, name TEXT, ${text.name} TEXT, ${number.name} INTEGER);`,
+    `CREATE TABLE ${each} (id INTEGER, ${key} INTEGER, year INTEGER, ${amount.name} INTEGER);`,
+  ].join('\n');
+  const between = ({ from, to }: { from: number; to: number }) => from + own.below(to - from + 1);
+  const names = Array.from(own.permutation(firstNames.length), (n) => firstNames[n]).slice(0, 20 + own.below(7));
+  const first = names.map((name, n) => `(${n + 1}, '${name}', '${text.values[own.below(text.values.length)]}', ${between(number)})`);
+  const second = Array.from({ length: 30 + own.below(31) }, (_, n) => {
+    const owner = 1 + own.below(Math.ceil(names.length * 0.7)); // the others have none
+    return `(${n + 1}, ${owner}, ${2015 + own.below(10)}, ${between(amount)})`;
+  });
+  const script = `${schema}\nINSERT INTO ${table} VALUES ${first.join(', ')};\nINSERT INTO ${each} VALUES ${second.join(', ')};`;
+  return { id: table, script, schema, main: { table, of, text, number }, each: { table: each, of: eachOf, amount, key } };
 }
 
 type Slots = { of: string; each: string; text: string; number: string; amount: string; value: string; n: number; year: number; k: number };
@@ -248,15 +264,19 @@ export type SqlQuestion = {
   query: string;
 };
 
-/** `count` questions about a database, templates and languages in turn; numbers and values are such that the query has rows. */
+/**
+ * `count` questions about a database, templates and languages in turn from number `from` on; numbers and values are such that the query has rows. What a question is depends on
+ * its number alone.
+ */
 export function sqlQuestions(
   theme: SqlTheme,
   db: SqlDatabase,
   rng: Rng,
-  { count, languages = sqlLanguages }: { count: number; languages?: readonly SqlLanguage[] },
+  { count, from = 0, languages = sqlLanguages }: { count: number; from?: number; languages?: readonly SqlLanguage[] },
 ): SqlQuestion[] {
   const names = Object.keys(sqlTemplates) as SqlTemplateName[];
-  return Array.from({ length: count }, (_, i) => {
+  return Array.from({ length: count }, (_, n) => {
+    const i = from + n;
     const template = names[i % names.length];
     const language = languages[Math.floor(i / names.length) % languages.length];
     const own = rng.fork(theme.id, i);

@@ -64,7 +64,7 @@ const load = () =>
 
 function restore({ capi, wasm }: Sqlite3Static, db: Database, bytes: Uint8Array): void {
   if (new TextDecoder().decode(bytes.subarray(0, 15)) !== 'SQLite format 3') throw new Error('these bytes are no SQLite database');
-  const data = wasm.allocFromTypedArray(bytes);
+  const data = wasm.allocFromTypedArray(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)); // a Buffer it would refuse
   const flags = capi.SQLITE_DESERIALIZE_FREEONCLOSE | capi.SQLITE_DESERIALIZE_RESIZEABLE;
   db.checkRc(capi.sqlite3_deserialize(db, 'main', data, bytes.length, bytes.length, flags));
 }

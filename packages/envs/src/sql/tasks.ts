@@ -1,0 +1,109 @@
+/** The test bed of text to SQL: questions to start from, questions to improve on, and questions about databases that nobody has seen. */
+import type { Rng } from '@plumbline/core';
+import { judgeSql, mixedThemes, openThemes, type SqlQuestion, type SqlTheme, sqlQuestions, sqlTemplates, sqlThemes } from './bed.js';
+import type { SqlDatabase } from './database.js';
+import { mutateSql } from './mutate.js';
+import { sqlPrompt } from './rewards.js';
+
+/** A question with all that a policy, an encoder or a judge needs to know of it. */
+export type SqlTask = SqlQuestion & {
+  /** The schema and the question. */
+  prompt: string;
+  schema: string;
+  /** Texts that stand in the column which questions ask about. */
+  values: readonly string[];
+};
+
+export interface SqlBed {
+  /** Of databases whose tables are of two themes: what a model begins with that knows the words. */
+  readonly start: readonly SqlTask[];
+  /** Of the themes that are trained on. */
+  readonly train: readonly SqlTask[];
+  /** Of the other themes. */
+  readonly test: readonly SqlTask[];
+  /** Every database, by `db_id`. */
+  readonly databases: ReadonlyMap<string, SqlDatabase>;
+  /** `wrongQueries` of a task. */
+  negatives(task: SqlTask): string[];
+  close(): void;
+}
+
+/**
+ * Twelve themes, of which `testThemes` are held out; each theme is a database a draw, of other columns and rows. Of every database `questions` are asked, templates and languages in turn:
+ * 70 are every template in all five languages. The same for the same draw.
+ */
+export async function sqlBed(
+  rng: Rng,
+  {
+    testThemes = 4,
+    mixed = 200,
+    mixedQuestions = 28,
+    trainDraws = 3,
+    testDraws = 1,
+    questions = Object.keys(sqlTemplates).length * 5,
+  }: {
+    testThemes?: number;
+    mixed?: number;
+    mixedQuestions?: number;
+    trainDraws?: number;
+    testDraws?: number;
+    questions?: number;
+  } = {},
+): Promise<SqlBed> {
+  const order = sqlThemes(rng).map(({ id }) => id);
+  const heldOut = new Set(order.slice(0, testThemes));
+  const databases = new Map<string, SqlDatabase>();
+  const ask = async (name: string, drawn: readonly SqlTheme[], count: number): Promise<SqlTask[]> => {
+    for (const [id, db] of await openThemes(drawn)) databases.set(id, db);
+    return drawn.flatMap((theme, t) => {
+      // where not all is asked, each database is asked other things
+      const asked = sqlQuestions(theme, databases.get(theme.id)!, rng.fork(name, 'questions'), { from: t * count, count });
+      return asked.map((question) => ({
+        ...question,
+        prompt: sqlPrompt(theme.schema, question.question),
+        schema: theme.schema,
+        values: theme.main.text.values,
+      }));
+    });
+  };
+  const draws = (name: string, count: number, keep: (id: string) => boolean) =>
+    Array.from({ length: count }, (_, d) =>
+      sqlThemes(rng.fork(name, d))
+        .filter(({ id }) => keep(id))
+        .map((theme) => ({ ...theme, id: `${theme.id}_${name}_${d + 1}` })),
+    ).flat();
+  return {
+    start: await ask('start', mixedThemes(rng.fork('start'), mixed), mixedQuestions),
+    train: await ask(
+      'train',
+      draws('train', trainDraws, (id) => !heldOut.has(id)),
+      questions,
+    ),
+    test: await ask(
+      'test',
+      draws('test', testDraws, (id) => heldOut.has(id)),
+      questions,
+    ),
+    databases,
+    negatives: ({ db_id, query, schema, values, id }) =>
+      wrongQueries(databases.get(db_id)!, { query, schema }, rng.fork('negatives', id), { values }),
+    close() {
+      for (const db of databases.values()) db.close();
+    },
+  };
+}
+
+/**
+ * Wrong queries that look like the right one (`mutateSql`), sorted out by running them: each runs and answers otherwise. An answer says nothing on a database `withoutRows`: there, all that run.
+ */
+export function wrongQueries(
+  db: SqlDatabase,
+  { query, schema }: { query: string; schema: string },
+  rng: Rng,
+  { values, withoutRows = false }: { values?: readonly string[]; withoutRows?: boolean } = {},
+): string[] {
+  return mutateSql(query, schema, rng, { values }).filter((other) => {
+    const { runs, right } = judgeSql(db, query, other);
+    return runs && (withoutRows || !right);
+  });
+}
