@@ -56,10 +56,14 @@ configOptions(
 backendOptions(
   plumb
     .command('apply')
-    .description("a paper's method on your model and your preference pairs: baseline and method, and what they leave")
+    .description("a paper's method on your model and your data: baseline and method, and what they leave")
     .argument('<id>', 'an experiment by id, or by the folder of your own')
     .requiredOption('--model <name>', 'a folder, a .gguf file, zoo:NAME or a hub id')
-    .requiredOption('--dataset <file>', 'preference pairs: JSON lines, Parquet, CSV, a folder or a hub id')
+    .requiredOption(
+      '--dataset <file>',
+      "preference pairs (JSON lines, Parquet, CSV, a folder or a hub id), or a benchmark's files where the paper is one",
+    )
+    .option('--rewards <a,b,...>', 'reward models or functions of your own, for papers that compare or combine them; as for `plumb score`')
     .option('--judge <url>', 'a reward server that scores the answers of both to held-out prompts')
     .option('--dry-run', 'say which rows serve, tokens, memory and hours, and train nothing')
     .option('--set <key=value...>', 'one setting, for instance --set steps=40')
@@ -78,8 +82,12 @@ backendOptions(
     .command('reproduce')
     .description("run a paper's experiment: the method beside its baseline, claim by claim")
     .argument('<id...>', 'experiments by id, or by the folder of your own')
-    .option('--seeds <n>', 'how many counted seeds; 5, or as many as the pilot asks for, by default')
-    .option('--pilot <n>', 'seeds that run first and never count: they fix the number of counted ones and the power')
+    .option('--seeds <n>', 'how many counted seeds, or which (0; 3,7); as many as the pilot asks for by default, 5 to 20')
+    .option(
+      '--pilot <n>',
+      "seeds that run first and never count: they fix the number of counted ones and the power; the experiment's own number unless --seeds is given, 0 for none",
+    )
+    .option('--scale <model>', 'with another model, such as words-6m or a folder; --store then adds a row by scale')
     .option('--quick', 'two steps an arm, to see that it runs')
     .option('--store', 'keep the result under docs/reproductions and rewrite docs/REPRODUCTIONS.md')
     .option('--json', 'print the result as JSON')

@@ -18,6 +18,7 @@ import {
 import { sampleTomatoBoard, tomatoWorld } from '@plumbline/envs';
 import { chiSquared, hackingLowerBound, proxyCorrelation, type Regularisation, regularisationPath } from '@plumbline/rl';
 import { z } from 'zod';
+import { apply } from './apply.js';
 
 const prices = {
   actionKl: { over: 'action', divergence: 'kl' },
@@ -85,6 +86,7 @@ export default defineExperiment({
     },
     { id: 'sumo', text: 'It also holds for learned policies in traffic, glucose and pandemic control', test: 'full scale only' },
   ],
+  apply,
   async run({ config, rng, signal, say }) {
     const { weights } = config;
     let largestViolation = -Infinity;

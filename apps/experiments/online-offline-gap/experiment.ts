@@ -29,6 +29,7 @@ import { distinctPairs } from '@plumbline/envs';
 import { analyticKl, createScorer, type LocalDecoder, loadDecoder } from '@plumbline/models';
 import { modelReward, pairwiseFromPointwise, rewardAccuracy, trainReward } from '@plumbline/rewards';
 import { z } from 'zod';
+import { apply } from './apply.js';
 
 /** Gold scores that differ by less are a tie. */
 const minGap = 0.05;
@@ -112,6 +113,7 @@ export default defineExperiment({
       test: 'full scale only',
     },
   ],
+  apply,
   curves: ['eval/gold', 'eval/kl', 'rewards/accuracy', 'logps/chosen'],
   async run({ config, rng, arm, shared, bed, say, signal }) {
     const words = await bed('words');

@@ -4,23 +4,13 @@
  *
  * In its ReMax form: group normalisation would hide every affine shaping.
  */
-import { applySettings, defineExperiment, mean } from '@plumbline/bench';
-import {
-  type EncodedGroup,
-  encodeGroups,
-  encodePairs,
-  encodePrompt,
-  makePairs,
-  type Prompt,
-  promptBatches,
-  rewardBatches,
-  type Shaper,
-  textOf,
-} from '@plumbline/data';
-import { createScorer, generate } from '@plumbline/models';
+import { defineExperiment, mean } from '@plumbline/bench';
+import { type EncodedGroup, encodeGroups, encodePairs, makePairs, promptBatches, rewardBatches, type Shaper } from '@plumbline/data';
+import { createScorer } from '@plumbline/models';
 import { identity, modelReward, rewardAccuracy, scoreReferences, sigmoidPreference, trainReward } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
 import { z } from 'zod';
+import { apply } from './apply.js';
 
 /** Gold scores that differ by less say nothing about which text is better. */
 const minGap = 0.05;
@@ -93,98 +83,7 @@ export default defineExperiment({
     },
   ],
   curves: ['eval/gold', 'eval/reward', 'reward/shaped', 'policy/klSequence'],
-  apply: {
-    config: z.strictObject({
-      ...applySettings,
-      answerTokens: z.int().positive().default(64).describe('Tokens of an answer, in training too'),
-      rewardSteps: z.int().positive().default(100).describe('Updates of the reward model'),
-      rewardLearningRate: z.number().positive().default(5e-4).describe('Of the reward model: 5e-4 for adapters'),
-      references: z.int().positive().default(4).describe('Answers of the start to each prompt, which PAR compares with; the paper has 10'),
-      prompts: z.int().positive().default(200).describe('Prompts of the pairs that the policies are trained on, at most'),
-      learningRate: z.number().positive().default(1e-4).describe('Of the policies: 1e-4 for adapters'),
-      klCoef: z.number().min(0).default(0.005).describe("Weight of the KL to the start in each token's reward, as in the paper"),
-    }),
-    needs: 'preference pairs, from which the reward model and the prompts come',
-    leaves: [
-      { path: 'reward/model', what: 'the reward model of the pairs' },
-      { path: 'vanilla/model', what: 'the baseline: the policy trained on its reward' },
-      { path: 'par/model', what: 'the method: the policy trained on the preference over the start that this reward implies' },
-    ],
-    work: ({ steps, pairsPerStep, rewardSteps, references, prompts }) => ({
-      trainedPairs: (rewardSteps + steps) * pairsPerStep, // two policies, one answer a prompt
-      writtenAnswers: references * prompts + 4 * steps * pairsPerStep, // and one greedy answer beside each
-    }),
-    laptopParameters: 500e6,
-    async run({ config, base, train, rng, signal, say, run, policy: begin, scorer: beginScorer, keep }) {
-      const { steps, pairsPerStep, pairsPerMicroBatch, learningRate, klCoef, answerTokens, maxTokens } = config;
-      const { pairs } = encodePairs(base.tokenizer, train, { maxTokens });
-      const batches = rewardBatches(pairs, {
-        groupsPerStep: Math.min(pairsPerStep, pairs.length),
-        steps: config.rewardSteps,
-        rng: rng.fork('reward'),
-      });
-      say(`reward model: ${config.rewardSteps} steps on ${pairs.length} pairs`);
-      const scorer = await beginScorer('reward');
-      await trainReward(
-        { steps: config.rewardSteps, groupsPerMicroBatch: pairsPerMicroBatch, learningRate: config.rewardLearningRate },
-        { scorer, batches, run: await run('reward') },
-      );
-      await keep('reward', scorer);
-      const reward = modelReward(scorer);
-
-      const prompts = [...new Map(train.map(({ prompt }) => [textOf(prompt), prompt])).values()].slice(0, config.prompts);
-      say(`${config.references} references for each of ${prompts.length} prompts`);
-      const start = async (asked: readonly Prompt[], { n }: { n: number }) => {
-        const ids = asked.map((prompt) => encodePrompt(base.tokenizer, prompt));
-        const sampled = await generate(base, ids, { n, maxTokens: answerTokens, temperature: 1, rng: rng.fork('references'), signal });
-        signal.throwIfAborted();
-        return sampled.map((texts, i) =>
-          texts.map(({ text }) => (typeof asked[i] === 'string' ? text : [{ role: 'assistant' as const, content: text }])),
-        );
-      };
-      const settings = { perPrompt: config.references, rng: rng.fork('scores'), signal };
-      const { referenceRewards } = await scoreReferences(reward, start, prompts, settings);
-      const records = prompts.map((prompt, i) => ({
-        id: `prompt ${i}`,
-        prompt,
-        meta: { reference_rewards: Array.from(referenceRewards[i]) },
-      }));
-      const align = async (name: string, shaper: Shaper) => {
-        say(`${name}: ${steps} steps`);
-        const policy = await begin(name);
-        await trainPolicy(
-          {
-            steps,
-            promptsPerStep: pairsPerStep,
-            samplesPerPrompt: 1,
-            advantage: { kind: 'remax' },
-            loss: 'reinforce',
-            klCoef,
-            klIn: 'reward',
-            learningRate,
-            schedule: { kind: 'constant', warmupSteps: Math.ceil(steps / 10) },
-            maxTokens: answerTokens,
-            temperature: 1,
-          },
-          {
-            policy,
-            reference: base,
-            prompts: promptBatches(records, { promptsPerStep: pairsPerStep, steps, rng: rng.fork('prompts') }),
-            reward,
-            shaper,
-            run: await run(name),
-          },
-        );
-        return { policy };
-      };
-      const trained = {
-        vanilla: await align('vanilla', identity()),
-        par: await align('par', sigmoidPreference({ maxReferences: config.references })),
-      };
-      scorer.dispose();
-      return trained;
-    },
-  },
+  apply,
   async run({ config, rng, arm, shared, history, bed, say, signal }) {
     const words = await bed('words');
     const { base } = words;

@@ -19,6 +19,7 @@ import {
   trainEnsemble,
 } from '@plumbline/rewards';
 import { z } from 'zod';
+import { apply } from './apply.js';
 
 /** Gold scores that differ by less say nothing about which text is better. */
 const minGap = 0.05;
@@ -90,6 +91,7 @@ export default defineExperiment({
       test: 'full scale only',
     },
   ],
+  apply,
   async run({ config, rng, shared, bed, say, signal }) {
     const words = await bed('words');
     const { tokenizer, spec } = words.base;

@@ -9,6 +9,7 @@ import { patternOf, type SocraticRecord, socraticClasses, socraticRecords, sound
 import { loadDecoder } from '@plumbline/models';
 import { createHeads, encodeSteps, processReward, rewardLosses, stepBatches, trainReward } from '@plumbline/rewards';
 import { z } from 'zod';
+import { apply } from './apply.js';
 
 const patterns = ['Transformation', 'Decomposition', 'Regather', 'Deduction', 'Verification', 'Integration'] as const;
 const arms = { deductionOnly: socraticClasses.filter((name) => patternOf(name) === 'Deduction'), allClasses: socraticClasses };
@@ -68,6 +69,7 @@ export default defineExperiment({
     },
     { id: 'open', text: 'The best open process reward model, of 7 billion parameters, scores 68.0', test: 'full scale only' },
   ],
+  apply,
   curves: ['loss', 'accuracy'],
   async run({ config, rng, arm, say, signal }) {
     const base = await loadDecoder(config.model);

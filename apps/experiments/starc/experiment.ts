@@ -9,6 +9,7 @@ import type { TabularMdp } from '@plumbline/data/tabular';
 import { randomMdp } from '@plumbline/envs';
 import { averageRegret, type Canonicalisation, starcDistance } from '@plumbline/rewards';
 import { z } from 'zod';
+import { apply } from './apply.js';
 
 const canons = { none: 'none', epic: 'epic', dard: 'dard', valPotential: 'valPotential', starcVal: 'val' } as const satisfies Record<
   string,
@@ -55,6 +56,7 @@ export default defineExperiment({
     },
     { id: 'reacher', text: 'It also follows regret more closely in the continuous Reacher', test: 'full scale only' },
   ],
+  apply,
   async run({ config, rng, signal, say }) {
     const values = Object.fromEntries(armNames.map((arm) => [arm, { pearson: [] as number[], spearman: [] as number[] }])) as Record<
       Arm,

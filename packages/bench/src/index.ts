@@ -2,12 +2,12 @@
 
 export type {
   AppliedArm,
-  AppliedPolicy,
   ApplyContext,
   ApplyOptions,
   ApplyPlan,
   ApplyResult,
   ApplySpec,
+  ArmResult,
   ArmSummary,
   BedMakers,
   Beds,
@@ -22,15 +22,19 @@ export type {
   MetricSpec,
   Progress,
   RunOptions,
+  ScaleRow,
   SeedContext,
   SeedOutcome,
   StoredSeed,
 } from './experiment/index.js';
 export {
   applyExperiment,
+  applyReport,
+  applyRewardSettings,
   applySettings,
   bedMakers,
   codeHash,
+  defineApply,
   defineExperiment,
   experimentContract,
   experimentFile,
@@ -42,9 +46,14 @@ export {
   parseConfig,
   planApply,
   readResult,
+  readScales,
   reproductionMatrix,
   reproductionsMarkdown,
+  rightPairs,
   runExperiment,
+  scaleRow,
+  storeApplied,
+  storeScale,
 } from './experiment/index.js';
 export { type FrontierPoint, frontier, frontierGap, peak } from './frontier.js';
 export type { Estimate, OverOptimisation, Verdict, VerdictRule } from './metrics/index.js';

@@ -1,6 +1,8 @@
-/** `plumb apply`: a paper's method on a user's own model and preference pairs. */
-import { join, resolve } from 'node:path';
-import { type ApplyPlan, type ApplyResult, applyExperiment, type Estimate, planApply, type ReportPage, reportPage } from '@plumbline/bench';
+/** `plumb apply`: a paper's method on a user's own model and data. */
+import { createHash } from 'node:crypto';
+import { basename, join, resolve } from 'node:path';
+import { type ApplyPlan, type ApplyResult, applyExperiment, applyReport, planApply, reportPage, storeApplied } from '@plumbline/bench';
+import { benchmarkRows, readItems, type StepItem } from '@plumbline/bench/benchmarks';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
 import { readPreferences } from '@plumbline/data';
 import { resolveModel } from '@plumbline/models';
@@ -8,15 +10,20 @@ import { httpReward } from '@plumbline/rewards';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration } from '../progress.js';
+import { runFolder } from '../runs.js';
+import { loadReward } from '../serve/load.js';
 import { parseSettings, wholeNumber } from '../settings.js';
 import { ggufIn } from './align.js';
-import { findExperiment } from './reproduce.js';
+import { docsFolder, findExperiment, writeReproductions } from './reproduce.js';
 
 type ApplyFlags = BackendFlags & {
   model: string;
   dataset: string;
+  rewards?: string;
   judge?: string;
   dryRun?: boolean;
+  store?: boolean;
+  fresh?: boolean;
   seed: string;
   out: string;
   set?: string[];
@@ -25,24 +32,30 @@ type ApplyFlags = BackendFlags & {
 
 export async function apply(id: string, options: ApplyFlags): Promise<void> {
   const seed = wholeNumber('--seed', options.seed);
-  const { experiment } = await findExperiment(id);
+  const { experiment, dir: folder } = await findExperiment(id);
   if (!experiment.apply)
     throw new ConfigError(
       `"${experiment.id}" has no form for a model and data of your own; \`plumb reproduce ${experiment.id}\` runs it on its test bed`,
     );
   const judge = options.judge === undefined ? undefined : httpReward(options.judge);
   const model = await resolveModel(ggufIn(options.model));
-  const { records, skipped } = await readPreferences(options.dataset, { badRows: 'skip' });
+  const { benchmark, read = (path: string) => readPreferences(path, { badRows: 'skip' }) } = experiment.apply;
+  const { records, skipped } = benchmark ? { records: [], skipped: [] } : await read(options.dataset);
+  const solutions = benchmark ? ((await readItems(benchmark, benchmarkRows([options.dataset]))) as StepItem[]) : [];
   for (const { line, reason } of skipped.slice(0, 3)) console.error(pc.dim(`  ${options.dataset}, line ${line} is left out: ${reason}`));
   if (skipped.length > 3) console.error(pc.dim(`  and ${skipped.length - 3} more`));
   const backend = await startBackend(options);
+  const rewards = await Promise.all((options.rewards?.split(',') ?? []).map((name) => loadReward(name.trim())));
   const signal = onInterrupt();
   const started = Date.now();
+  const config = parseSettings(options.set ?? []);
   const common = {
     model,
     records,
+    solutions,
     unreadable: skipped.length,
-    config: parseSettings(options.set ?? []),
+    config,
+    rewards,
     judge,
     seed,
     signal,
@@ -53,15 +66,40 @@ export async function apply(id: string, options: ApplyFlags): Promise<void> {
     console.log(options.json ? JSON.stringify(plan, null, 2) : planText(plan, backend.name));
     return;
   }
-  const time = new Date().toISOString().slice(0, 19).replaceAll(':', '').replace('T', '-');
-  const dir = join(options.out, `apply-${experiment.id}-seed${seed}-${time}`);
+  const identity = {
+    id: experiment.id,
+    config,
+    seed,
+    backend: backend.name,
+    model,
+    rows: createHash('sha256')
+      .update(JSON.stringify([records, solutions]))
+      .digest('hex'),
+    rewards: options.rewards ?? '',
+    judge: options.judge ?? '',
+  };
+  const dir = await runFolder({ out: options.out, prefix: `apply-${experiment.id}-seed${seed}`, identity, fresh: options.fresh });
   const result = await applyExperiment(experiment, { ...common, dir });
-  await writeFileAtomic(join(dir, 'report.html'), reportPage(applyPage(result)));
+  await writeFileAtomic(join(dir, 'report.html'), reportPage(applyReport(result)));
+  const { arms, prompts: _, sections: __, ...numbers } = result;
+  const shown = Object.fromEntries(Object.entries(arms).map(([name, { answers: ___, ...arm }]) => [name, arm]));
+  await writeFileAtomic(join(dir, 'summary.json'), `${JSON.stringify({ ...numbers, arms: shown }, null, 2)}\n`);
+  if (options.store) {
+    const command = `plumb apply ${experiment.id} --model ${basename(options.model)} --dataset ${basename(options.dataset)}${(options.set ?? []).map((one) => ` --set ${one}`).join('')}`;
+    await storeApplied(experiment, result, {
+      dir: join(docsFolder(), 'reproductions', experiment.id),
+      command,
+      experimentDir: folder,
+      seed,
+      backend: result.plan.backend,
+    });
+    await writeReproductions();
+  }
   console.log(options.json ? JSON.stringify(result, null, 2) : resultText(result, dir));
 }
 
 function planText(
-  { model, parameters, trained, rows, tokens, memoryGigabytes, hours, leaves, refusal }: ApplyPlan,
+  { model, parameters, trained, unit, rows, tokens, memoryGigabytes, hours, leaves, refusal }: ApplyPlan,
   backend: string,
 ): string {
   const bad = [
@@ -71,7 +109,7 @@ function planText(
   ];
   return [
     `model    ${model}, ${(parameters / 1e6).toFixed(1)} million parameters; ${trained} trained on ${backend}`,
-    `rows     ${rows.read + rows.unreadable}, of which ${rows.train} are trained on and ${rows.heldOut} held out`,
+    `rows     ${rows.read + rows.unreadable} ${unit}, of which ${rows.train} are trained on and ${rows.heldOut} held out`,
     ...bad.map((line) => `         ${line}`),
     `tokens   ${tokens.trained.toLocaleString('en')} trained on, up to ${tokens.written.toLocaleString('en')} written`,
     `memory   about ${memoryGigabytes.toFixed(1)} GB`,
@@ -82,15 +120,26 @@ function planText(
 }
 
 const percent = (x: number) => `${(100 * x).toFixed(1)}%`;
-const interval = ({ mean, low, high }: Estimate) => `${mean.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+const interval = ({ mean, low, high }: { mean: number; low: number; high: number }) =>
+  `${mean.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
 
-function resultText({ arms, judgedDifference, plan, seconds }: ApplyResult, dir: string): string {
+function resultText({ arms, judgedDifference, heldOutDifference, plan, seconds }: ApplyResult, dir: string): string {
   return [
     '',
-    ...Object.entries(arms).map(
-      ([name, { heldOutAccuracy, heldOutInterval, judged }]) =>
-        `  ${name.padEnd(18)} held-out pairs right ${percent(heldOutAccuracy)} [${percent(heldOutInterval.low)}, ${percent(heldOutInterval.high)}]${judged ? `   judged ${interval(judged)}` : ''}`,
+    ...Object.entries(arms).map(([name, { heldOutInterval: right, judged, numbers }]) =>
+      [
+        `  ${name.padEnd(18)}`,
+        ...(right ? [`held-out pairs right ${percent(right.mean)} [${percent(right.low)}, ${percent(right.high)}]`] : []),
+        ...(judged ? [`  judged ${interval(judged)}`] : []),
+        Object.entries(numbers)
+          .slice(0, 3)
+          .map(([what, value]) => `${what} ${value.toFixed(3)}`)
+          .join(', '),
+      ].join(' '),
     ),
+    ...(heldOutDifference
+      ? [`  ${'difference'.padEnd(18)} ${interval(heldOutDifference)} in the share of held-out pairs right, over ${heldOutDifference.n}`]
+      : []),
     ...(judgedDifference
       ? [`  ${'difference'.padEnd(18)} ${interval(judgedDifference)} by the judge, over ${judgedDifference.n} prompts`]
       : []),
@@ -99,45 +148,4 @@ function resultText({ arms, judgedDifference, plan, seconds }: ApplyResult, dir:
     ...plan.leaves.map(({ path, what }) => `  ${path}: ${what}`),
     '  report.html, result.json: these numbers and the answers side by side',
   ].join('\n');
-}
-
-function applyPage({ id, arms, prompts, plan, config, judgedDifference, seconds }: ApplyResult): ReportPage {
-  const names = Object.keys(arms);
-  return {
-    title: `${id} on ${plan.model}`,
-    paragraphs: [
-      `${plan.rows.train} pairs to learn from, ${plan.rows.heldOut} held out; ${plan.trained} of ${(plan.parameters / 1e6).toFixed(0)} million parameters, ${duration(seconds)}.`,
-      ...(judgedDifference
-        ? [`By the judge, ${names[1]} minus ${names[0]}: ${interval(judgedDifference)} over ${judgedDifference.n} prompts.`]
-        : []),
-    ],
-    sections: [
-      {
-        title: 'Held-out pairs',
-        kind: 'table',
-        columns: [
-          { key: 'policy', label: 'Policy' },
-          { key: 'right', label: 'Right', percent: true, help: 'The chosen answer gained more log-probability than the rejected one' },
-          { key: 'judged', label: 'Judged', help: 'Mean score of its answers' },
-        ],
-        rows: names.map((name) => ({ policy: name, right: arms[name].heldOutInterval, judged: arms[name].judged ?? null })),
-      },
-      ...(prompts.length > 0
-        ? [
-            {
-              title: 'Answers to held-out prompts',
-              kind: 'sideBySide' as const,
-              groups: prompts.map((prompt, i) => ({ prompt, texts: names.map((name) => ({ label: name, text: arms[name].answers[i] })) })),
-            },
-          ]
-        : []),
-      {
-        title: 'Settings',
-        kind: 'keyValues',
-        entries: Object.entries(config).map(
-          ([key, value]) => [key, typeof value === 'object' ? JSON.stringify(value) : String(value)] as const,
-        ),
-      },
-    ],
-  };
 }

@@ -13,6 +13,7 @@ import { parseSettings, wholeNumber } from '../settings.js';
 type ReproduceOptions = BackendFlags & {
   seeds?: string;
   pilot?: string;
+  scale?: string;
   quick?: boolean;
   store?: boolean;
   json?: boolean;
@@ -30,8 +31,10 @@ export async function findExperiment(which: string): Promise<{ experiment: Exper
 
 export async function reproduce(ids: readonly string[], options: ReproduceOptions): Promise<void> {
   const found = await Promise.all(ids.map(findExperiment));
-  const seeds = options.seeds === undefined ? undefined : wholeNumber('--seeds', options.seeds, 1);
-  if (options.store && seeds !== undefined && seeds < 5) throw new ConfigError(`--store keeps results of at least 5 seeds, not ${seeds}`);
+  const seeds = options.seeds === undefined ? undefined : seedsOf(options.seeds);
+  const few = typeof seeds === 'number' ? seeds : seeds?.length;
+  if (options.store && few !== undefined && few < 5 && options.scale === undefined)
+    throw new ConfigError(`--store keeps results of at least 5 seeds, not ${few}; with --scale, of any number`);
   await startBackend(options);
   const signal = onInterrupt();
   const results: ExperimentResult[] = [];
@@ -44,11 +47,12 @@ export async function reproduce(ids: readonly string[], options: ReproduceOption
       ...(seeds !== undefined && { seeds }),
       config: parseSettings(options.set ?? []),
       quick: options.quick,
-      ...(options.pilot !== undefined && { pilot: wholeNumber('--pilot', options.pilot, 2) }),
+      ...(options.pilot !== undefined && { pilot: wholeNumber('--pilot', options.pilot, 0) }),
+      ...(options.scale !== undefined && { scale: options.scale }),
       outDir: join(options.out, experiment.id),
       experimentDir: dir,
       ...(options.store && { storeDir: join(docsFolder(), 'reproductions', experiment.id) }),
-      command: `plumb reproduce ${experiment.id}${options.seeds ? ` --seeds ${options.seeds}` : ''}${options.pilot ? ` --pilot ${options.pilot}` : ''}`,
+      command: commandOf(experiment.id, options),
       signal,
       onProgress(progress) {
         if (progress.kind === 'message') say(`seed ${progress.seed}: ${progress.text}`);
@@ -69,6 +73,17 @@ export async function reproduce(ids: readonly string[], options: ReproduceOption
   if (options.json && !options.quiet) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
 }
 
+/** A number of seeds, or seeds by name: `0` and `3,7` are seeds, `5` is how many. */
+function seedsOf(given: string): number | number[] {
+  if (given !== '0' && !given.includes(',')) return wholeNumber('--seeds', given, 1);
+  return given.split(',').map((seed) => wholeNumber('--seeds', seed.trim(), 0));
+}
+
+function commandOf(id: string, { seeds, pilot, scale, set = [] }: ReproduceOptions): string {
+  const flags = Object.entries({ seeds, pilot, scale }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name} ${value}`]));
+  return ['plumb reproduce', id, ...flags, ...set.map((one) => `--set ${one}`)].join(' ');
+}
+
 function print(result: ExperimentResult, reportPath: string): void {
   console.log(`\n${pc.bold(result.title)} (${result.paper}${result.source ? `; our card rests on the ${result.source}` : ''})\n`);
   for (const [arm, metrics] of Object.entries(result.arms)) {
@@ -86,7 +101,7 @@ function print(result: ExperimentResult, reportPath: string): void {
 }
 
 /** The page of all papers, from what is stored. */
-async function writeReproductions(): Promise<void> {
+export async function writeReproductions(): Promise<void> {
   const rows = await matrix(join(docsFolder(), 'reproductions'));
   await writeFileAtomic(join(docsFolder(), 'REPRODUCTIONS.md'), reproductionsMarkdown(rows));
 }

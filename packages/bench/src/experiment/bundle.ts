@@ -112,6 +112,8 @@ const outside = (file: string): Plugin => ({
 const inside = (): Plugin => ({
   name: 'inside',
   setup(context) {
+    // what `plumb apply` does with an experiment changes nothing that was measured
+    context.onResolve({ filter: /^\.\/apply\.js$/ }, ({ path }) => ({ path, external: true }));
     context.onResolve({ filter: /^[^./]/ }, async ({ path, kind, pluginData }) => {
       if (pluginData === 'found' || kind === 'entry-point') return undefined;
       if (!path.startsWith('@plumbline/')) return { path, external: true };

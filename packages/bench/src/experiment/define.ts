@@ -1,6 +1,6 @@
 import { ConfigError } from '@plumbline/core';
 import { z } from 'zod';
-import type { ExperimentSpec } from './types.js';
+import type { AppliedArm, ApplyContext, ApplySpec, ExperimentSpec } from './types.js';
 
 /**
  * An experiment: a paper's method beside its baseline, and the claims that decide whether it did what the paper says.
@@ -30,6 +30,17 @@ export function defineExperiment<C extends z.ZodType, const A extends string>(ex
       throw problem(`claim "${id}" has both a margin ("not worse") and a smallest effect ("better"); keep one`);
   }
   return experiment;
+}
+
+/** How a method is applied to a user's own model and data, with its settings by their types. Its own module, `apply.ts`: what it does changes no stored result. */
+export function defineApply<C extends z.ZodType>(
+  spec: Omit<ApplySpec, 'config' | 'work' | 'run'> & {
+    config: C;
+    work(config: z.infer<C>): ReturnType<ApplySpec['work']>;
+    run(ctx: Omit<ApplyContext, 'config'> & { config: z.infer<C> }): Promise<Record<string, AppliedArm>>;
+  },
+): ApplySpec {
+  return spec;
 }
 
 /**

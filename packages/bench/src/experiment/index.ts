@@ -1,14 +1,16 @@
-export { type AppliedArm, type ApplyOptions, type ApplyPlan, type ApplyResult, applyExperiment, planApply } from './apply.js';
+export { type ApplyOptions, type ApplyPlan, type ApplyResult, type ArmResult, applyExperiment, planApply, rightPairs } from './apply.js';
+export { applyReport } from './applyReport.js';
 export { bedMakers } from './beds.js';
 export { codeHash, experimentFile, loadExperimentFrom, packageVersions } from './bundle.js';
 export { experimentContract } from './contract.js';
-export { defineExperiment, parseConfig } from './define.js';
+export { defineApply, defineExperiment, parseConfig } from './define.js';
 export { judgeClaims, minimumSeeds, seedsForClaims } from './judge.js';
 export { experimentReport } from './report.js';
 export { type MatrixRow, readResult, reproductionMatrix, reproductionsMarkdown } from './reproductions.js';
 export { type RunOptions, runExperiment } from './run.js';
+export { readScales, type ScaleRow, scaleRow, storeApplied, storeScale } from './scales.js';
 export type {
-  AppliedPolicy,
+  AppliedArm,
   ApplyContext,
   ApplySpec,
   ArmSummary,
@@ -27,4 +29,4 @@ export type {
   SeedOutcome,
   StoredSeed,
 } from './types.js';
-export { applySettings } from './types.js';
+export { applyRewardSettings, applySettings } from './types.js';

@@ -1,11 +1,12 @@
 /** docs/REPRODUCTIONS.md and the matrix: every paper, what was claimed, what was measured here, and whether the code has changed since. */
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { FormatError } from '@plumbline/core';
 import { type Paper, papers } from '../papers.js';
 import { formatNumber } from '../report/index.js';
 import { codeHash } from './bundle.js';
 import { protocol, sourceWords } from './report.js';
+import { readScales, type ScaleRow, scaleRow } from './scales.js';
 import type { ClaimResult, ExperimentResult } from './types.js';
 
 export type MatrixRow = {
@@ -15,6 +16,8 @@ export type MatrixRow = {
   result?: ExperimentResult;
   /** Whether the code that the result depends on is still the same. */
   fresh?: boolean;
+  /** With other models, and whether their code is still the same. */
+  scales?: (ScaleRow & { fresh: boolean })[];
 };
 
 /**
@@ -34,7 +37,9 @@ export async function reproductionMatrix({
     if (!implemented.has(paper.id)) return { paper, implemented: false };
     if (!existsSync(file)) return { paper, implemented: true };
     const result = readResult(file);
-    return { paper, implemented: true, result, fresh: result.codeHash === (await codeHash(result.packages, implemented.get(paper.id))) };
+    const hash = await codeHash(result.packages, implemented.get(paper.id));
+    const scales = readScales(join(resultsDir, paper.id)).map((one) => ({ ...one, fresh: one.codeHash === hash }));
+    return { paper, implemented: true, result, fresh: result.codeHash === hash, ...(scales.length > 0 && { scales }) };
   };
   return Promise.all(papers.map(row));
 }
@@ -88,7 +93,7 @@ export function reproductionsMarkdown(rows: readonly MatrixRow[]): string {
   ].join('\n');
 }
 
-function section({ paper, result, fresh }: MatrixRow): string[] {
+function section({ paper, result, fresh, scales = [] }: MatrixRow): string[] {
   const r = result!;
   return [
     `### ${cellText(paper.title)}`,
@@ -107,12 +112,38 @@ function section({ paper, result, fresh }: MatrixRow): string[] {
     ...(r.pilotSeeds.length > 0 ? [protocol(r), ''] : []),
     `Run it: \`${r.command}\``,
     '',
+    ...scaleTable(r, scales),
+  ];
+}
+
+/** The same claims with larger models; of one training run or two no verdict follows, so none is shown. */
+function scaleTable(result: ExperimentResult, scales: NonNullable<MatrixRow['scales']>): string[] {
+  if (scales.length === 0) return [];
+  const claims = result.claims.filter(({ difference }) => difference !== null);
+  const size = (parameters: number | null) => (parameters === null ? '' : ` (${(parameters / 1e6).toFixed(parameters < 1e7 ? 1 : 0)}M)`);
+  const own = scaleRow(basename(String(result.config.model ?? 'its own').replace(/^zoo:/, '')), result);
+  const rows = [{ ...own, fresh: true }, ...scales];
+  return [
+    'Effects by scale:',
+    '',
+    `| model | seeds | ${claims.map(({ id }) => id).join(' | ')} | measured otherwise |`,
+    `|---|---|${claims.map(() => '---|').join('')}---|`,
+    ...rows.map(({ scale, parameters, seeds, effects, fresh }) => {
+      const of = (id: string) => effects.find((one) => one.id === id);
+      const others = effects.filter(({ id }) => !claims.some((claim) => claim.id === id));
+      return `| ${scale}${size(parameters)}${fresh ? '' : ', the code has changed since'} | ${seeds.length} | ${claims.map(({ id }) => (of(id) ? effect(of(id)!) : '')).join(' | ')} | ${others.map((one) => `${cellText(one.claim)} ${effect(one)}`).join('; ')} |`;
+    }),
+    '',
+    ...scales.map(
+      ({ scale, command, seconds, seeds }) => `- ${scale}: \`${command}\`, ${(seconds / seeds.length / 60).toFixed(1)} minutes a seed`,
+    ),
+    '',
   ];
 }
 
 const link = (paper: Paper) => (paper.arxiv ? `[${cellText(paper.title)}](https://arxiv.org/abs/${paper.arxiv})` : cellText(paper.title));
 const cellText = (text: string) => text.replaceAll('|', '\\|');
-const effect = (c: ClaimResult) =>
+const effect = (c: Pick<ClaimResult, 'difference' | 'ci95'>) =>
   c.difference === null
     ? ''
     : `${formatNumber(c.difference, { signed: true })} [${c.ci95![0] === null ? '−∞' : formatNumber(c.ci95![0], { signed: true })}, ${c.ci95![1] === null ? '∞' : formatNumber(c.ci95![1], { signed: true })}]`;

@@ -1,8 +1,8 @@
 /** Runs an experiment: arms on the same seeds, one folder a seed, resumable, then verdicts and a report. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { backendInfo, CheckpointError, FileError, InterruptedError, openRun, rng, writeFileAtomic } from '@plumbline/core';
+import { basename, join } from 'node:path';
+import { backendInfo, CheckpointError, FileError, InterruptedError, openRun, parameterCount, rng, writeFileAtomic } from '@plumbline/core';
 import { papers } from '../papers.js';
 import { reportPage } from '../report/index.js';
 import { bedMakers } from './beds.js';
@@ -10,6 +10,7 @@ import { codeHash, packageVersions } from './bundle.js';
 import { parseConfig } from './define.js';
 import { judgeClaims, minimumSeeds, seedsForClaims, summarise } from './judge.js';
 import { experimentReport } from './report.js';
+import { scaleRow, storeScale } from './scales.js';
 import type { BedMakers, Beds, Experiment, ExperimentResult, LoggedRow, Progress, StoredSeed } from './types.js';
 
 export type RunOptions = {
@@ -28,6 +29,8 @@ export type RunOptions = {
   experimentDir?: string;
   /** Also stores the result as JSON here: `docs/reproductions/<id>`. */
   storeDir?: string;
+  /** Another model in place of the experiment's own (zoo name or folder); what is stored is then a row of `scales.json`, and the main result stays. */
+  scale?: string;
   /** What the user typed, for the record. */
   command?: string;
   onProgress?: (progress: Progress) => void;
@@ -54,22 +57,22 @@ export async function runExperiment(
     outDir,
     experimentDir,
     storeDir,
+    scale,
     command,
     onProgress = () => {},
     signal,
     beds,
   }: RunOptions,
 ): Promise<{ result: ExperimentResult; dir: string; reportPath: string; resultPath: string }> {
-  const config = parseConfig(experiment.id, experiment.config, quick ? { ...experiment.quick, ...given } : given) as Record<
-    string,
-    unknown
-  >;
+  const other = scale === undefined ? {} : { model: /[\\/]|^zoo:/.test(scale) ? scale : `zoo:${scale}` };
+  const settings = { ...(quick && experiment.quick), ...given, ...other };
+  const config = parseConfig(experiment.id, experiment.config, settings) as Record<string, unknown>;
   const configHash = createHash('sha256').update(stableJson(config)).digest('hex').slice(0, 8);
   const dir = join(outDir, configHash);
   makeFolder(dir);
   await writeFileAtomic(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   const hash = await codeHash(experiment.packages, experimentDir);
-  const settings = {
+  const running = {
     experiment,
     config,
     dir,
@@ -80,13 +83,13 @@ export async function runExperiment(
   };
 
   const pilotSeeds = Array.from({ length: pilot }, (_, i) => firstPilotSeed + i);
-  const pilotOutcomes = await runSeeds(settings, pilotSeeds, true);
+  const pilotOutcomes = await runSeeds(running, pilotSeeds, true);
   const planned = pilot > 0 ? seedsForClaims(experiment, pilotOutcomes) : undefined;
   const fixed = pilot > 0 ? Math.min(maximumSeeds, planned ?? maximumSeeds) : minimumSeeds;
   const counted = typeof seeds === 'number' ? range(seeds) : (seeds ?? range(fixed));
   if (counted.length === 0) throw new RangeError('runExperiment: needs at least one seed');
   if (pilot > 0) await writePlan(join(dir, 'plan.json'), experiment, { pilotOutcomes, planned, counted, onProgress });
-  const outcomes = await runSeeds(settings, counted, false);
+  const outcomes = await runSeeds(running, counted, false);
 
   const paper = papers.find(({ id }) => id === experiment.id);
   const result: ExperimentResult = {
@@ -107,6 +110,7 @@ export async function runExperiment(
     config,
     versions: packageVersions(experiment.packages),
     backend: [...new Set(outcomes.map((s) => s.backend))].join(', '),
+    parameters: outcomes[0].parameters ?? null,
     packages: [...experiment.packages],
     codeHash: hash,
     seconds: outcomes.reduce((sum, s) => sum + s.seconds, 0),
@@ -119,7 +123,8 @@ export async function runExperiment(
     reportPath,
     reportPage(experimentReport(experiment, result, outcomes, (seed, arm) => readMetrics(join(dir, `seed-${seed}`, arm)))),
   );
-  if (storeDir) {
+  if (storeDir && scale !== undefined) await storeScale(storeDir, scaleRow(basename(scale.replace(/^zoo:/, '')), result));
+  else if (storeDir) {
     makeFolder(storeDir);
     await writeFileAtomic(join(storeDir, 'result.json'), json);
   }
@@ -258,6 +263,7 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
       seconds: (performance.now() - started) / 1000,
       backend: backendName(),
       codeHash: hash,
+      ...(await bedParameters(opened)),
       ...checkedOutcome(experiment, seed, outcome),
     };
   } catch (error) {
@@ -268,6 +274,12 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
     for (const run of open.values()) await run.close();
     for (const bed of Object.values(opened)) (await bed.catch(() => undefined))?.base.parameters.dispose();
   }
+}
+
+/** Of the first bed's model. */
+async function bedParameters(opened: { [B in keyof Beds]?: Promise<Beds[B]> }): Promise<{ parameters?: number }> {
+  const [bed] = Object.values(opened);
+  return bed ? { parameters: parameterCount((await bed).base.parameters).total } : {};
 }
 
 type Outcome = Awaited<ReturnType<Experiment['run']>>;

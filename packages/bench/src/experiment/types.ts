@@ -1,10 +1,12 @@
 import type { MetricName, Rng, Run } from '@plumbline/core';
-import type { PreferenceRecord, Prompt } from '@plumbline/data';
+import type { Completion, PreferenceRecord, Prompt, RewardFunction, StepRewardFunction } from '@plumbline/data';
 import type { WordsBed } from '@plumbline/envs';
-import type { LocalDecoder, LocalScorer } from '@plumbline/models';
+import type { LocalDecoder, LocalScorer, Pooling } from '@plumbline/models';
 import { z } from 'zod';
+import type { StepBenchmark, StepItem } from '../benchmarks/index.js';
 import type { Estimate, Verdict } from '../metrics/index.js';
 import type { PaperSource } from '../papers.js';
+import type { Section } from '../report/index.js';
 
 /** What an experiment stands on. A bed gives prompts, data and scores; it never trains. */
 export interface Beds {
@@ -80,8 +82,16 @@ export type ExperimentSpec<C extends z.ZodType, A extends string> = {
   apply?: ApplySpec;
 };
 
-/** A trained policy, and what stands in place of a prompt where it is used, such as a goal before it. */
-export type AppliedPolicy = { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt };
+/** What an arm of `apply` comes to; what can be measured of it follows from what it is. */
+export type AppliedArm =
+  /** A trained policy, and what stands in place of a prompt where it is used, such as a goal before it: held-out pairs, answers to held-out prompts, kept under `NAME/model`. */
+  | { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt }
+  /** Who chooses among answers of the model: held-out pairs, the chosen answers to held-out prompts, kept as `NAME/selected.jsonl`. */
+  | { reward: RewardFunction }
+  /** Who judges solutions in steps: the benchmark's own table on held-out ones, kept under `NAME`. */
+  | { steps: StepRewardFunction; threshold?: number }
+  /** What the experiment measured itself. */
+  | { numbers: Readonly<Record<string, number>> };
 
 /** What every `apply` can be set to; an experiment adds its own settings. */
 export const applySettings = {
@@ -89,8 +99,13 @@ export const applySettings = {
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
   pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
   maxTokens: z.int().positive().default(512).describe('Longer pairs are left out, never cut'),
-  answers: z.int().min(0).default(8).describe('Held-out prompts that both policies answer, and the judge scores'),
+  answers: z.int().min(0).default(8).describe('Held-out prompts that the arms answer, and the judge scores'),
   answerTokens: z.int().positive().default(128).describe('Tokens of an answer'),
+};
+/** Settings of the reward model that is trained on the pairs, where there is one. */
+export const applyRewardSettings = {
+  rewardSteps: z.int().positive().default(100).describe('Updates of the reward model'),
+  rewardLearningRate: z.number().positive().default(5e-4).describe('Of the reward model: 5e-4 for adapters'),
 };
 
 export type ApplyContext = {
@@ -99,35 +114,58 @@ export type ApplyContext = {
   config: any;
   /** Frozen: the reference, and what policies begin as. */
   base: LocalDecoder;
+  /** What is learned from: pairs, or solutions in steps where the spec names a benchmark. The other is empty. */
   train: readonly PreferenceRecord[];
+  solutions: readonly StepItem[];
+  /** Different prompts of `train`. */
+  prompts: readonly Prompt[];
+  /** Prompts of held-out pairs, which the arms answer. */
+  heldOutPrompts: readonly Prompt[];
+  /** Reward functions that the user named, and the judge. */
+  rewards: readonly RewardFunction[];
+  judge?: RewardFunction;
   rng: Rng;
   signal: AbortSignal;
   say(message: string): void;
   /** A run folder, resumed where it was interrupted. */
   run(name: string): Promise<Run>;
+  /** What `make` answers, which must be plain JSON: kept in the folder, so that a run that goes on does not make it again. */
+  once<T>(name: string, make: () => Promise<T>): Promise<T>;
   /** A policy to train: all weights of a small model, adapters on the shared base of a larger one. */
   policy(name: string): Promise<LocalDecoder>;
-  /** A reward model to train, likewise; mean-pooled. The experiment disposes it. */
-  scorer(name: string): Promise<LocalScorer>;
+  /** A reward model to train, likewise; mean-pooled unless said. The experiment disposes it. */
+  scorer(name: string, options?: { pooling?: Pooling }): Promise<LocalScorer>;
+  /** A Bradley-Terry reward model trained on `train` (or these pairs) with `applyRewardSettings`, kept under `NAME/model`. The experiment disposes it. */
+  rewardModel(name: string, options?: { records?: readonly PreferenceRecord[] }): Promise<LocalScorer>;
+  /** Answers of the base (or of `policy`) to prompts, [prompts][n], in the form of the prompt. Written once. */
+  write(name: string, prompts: readonly Prompt[], options: { n: number; temperature?: number }): Promise<Completion[][]>;
   /** Keeps a trained reward model for the user, under `NAME/model`. */
   keep(name: string, scorer: LocalScorer): Promise<void>;
   /** Keeps records for the user, as JSON lines under this name. */
-  leave(file: string, records: readonly PreferenceRecord[]): Promise<void>;
+  leave(file: string, records: readonly object[]): Promise<void>;
+  /** Adds to the report. */
+  show(section: Section): void;
+  /** Called once everything is measured, or where the run stops: frees what the arms stand on. */
+  onEnd(free: () => void): void;
 };
 export type ApplySpec = {
   /** A strict object with `applySettings` and the method's own. */
   config: z.ZodType;
+  /** Where the user's data are the files of a benchmark of steps, which one; preference pairs otherwise. */
+  benchmark?: StepBenchmark;
+  /** Reads the user's data where they are no file of preference pairs: as pairs, and which rows were left out and why. */
+  read?(path: string): Promise<{ records: PreferenceRecord[]; skipped: readonly { line: number; reason: string }[] }>;
   /** What the records must hold, as the end of "ID needs ...". */
   needs: string;
   /** Why a record does not serve; undefined where it does. */
   unusable?(record: PreferenceRecord): string | undefined;
   leaves: readonly { path: string; what: string }[];
-  /** Pairs whose gradient is taken, by baseline and method and all that they need, and answers that are written for training, of `answerTokens` each. */
+  /** Rows (pairs, solutions) whose gradient is taken, by baseline and method and all that they need, and answers that are written for training, of `answerTokens` each. */
   work(config: ApplyContext['config']): { trainedPairs: number; writtenAnswers: number };
   /** The largest model of which a run makes sense on a laptop's processor; above it takes one GPU. */
   laptopParameters: number;
-  /** Baseline first, then the method. The caller measures them, saves them under `NAME/model` and disposes them. */
-  run(ctx: ApplyContext): Promise<Record<string, AppliedPolicy>>;
+  /** Baseline first, then the method. The caller measures them, keeps them for the user and disposes policies. */
+  run(ctx: ApplyContext): Promise<Record<string, AppliedArm>>;
 };
 /** An experiment whose arms and config the caller does not know. */
 // biome-ignore lint/suspicious/noExplicitAny: a run function is contravariant in its config, which only `config` itself can check
@@ -143,6 +181,8 @@ export type StoredSeed = {
   seed: number;
   seconds: number;
   backend: string;
+  /** Of the bed's model. */
+  parameters?: number;
   codeHash: string;
   arms: Record<string, Record<string, number | number[]>>;
   statistics: Record<string, number>;
@@ -192,6 +232,8 @@ export type ExperimentResult = {
   config: Record<string, unknown>;
   versions: Record<string, string>;
   backend: string;
+  /** Of the model that the test bed stands on, where there is one. */
+  parameters: number | null;
   packages: string[];
   codeHash: string;
   /** All counted seeds together. */

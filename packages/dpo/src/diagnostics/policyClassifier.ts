@@ -8,6 +8,8 @@ export type PolicyAsClassifier = {
   /** Mean of `log π − log π_ref` of the chosen and of the rejected completions, in nats a sequence. */
   chosenChange: number;
   rejectedChange: number;
+  /** Of each pair, how much more the chosen side gained, in nats. [pairs] */
+  margins: Float64Array;
 };
 
 /**
@@ -24,6 +26,7 @@ export async function policyClassifier(
 ): Promise<PolicyAsClassifier> {
   if (pairs.length === 0) throw new RangeError('policyClassifier: there are no pairs');
   const total = { accuracy: 0, chosenChange: 0, rejectedChange: 0 };
+  const margins = new Float64Array(pairs.length);
   for (let from = 0; from < pairs.length; from += pairsPerBatch) {
     signal?.throwIfAborted();
     const batch = pairBatch(pairs.slice(from, from + pairsPerBatch));
@@ -35,11 +38,13 @@ export async function policyClassifier(
       total.accuracy += chosen > rejected ? 1 : chosen === rejected ? 0.5 : 0;
       total.chosenChange += chosen;
       total.rejectedChange += rejected;
+      margins[from + i] = chosen - rejected;
     }
   }
   return {
     accuracy: total.accuracy / pairs.length,
     chosenChange: total.chosenChange / pairs.length,
     rejectedChange: total.rejectedChange / pairs.length,
+    margins,
   };
 }

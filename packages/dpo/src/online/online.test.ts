@@ -122,7 +122,7 @@ describe('policyClassifier', () => {
   it('is at chance with no change where the policy is its reference, and right on pairs that it learned', async () => {
     const [policy, reference] = [tinyDecoder(), tinyDecoder()];
     const pairs = separablePairs(20);
-    expect(await policyClassifier(policy, reference, pairs)).toEqual({ accuracy: 0.5, chosenChange: 0, rejectedChange: 0 });
+    expect(await policyClassifier(policy, reference, pairs)).toMatchObject({ accuracy: 0.5, chosenChange: 0, rejectedChange: 0 });
     const learning = replayStream({ model: 'tiny', steps: Array.from({ length: 20 }, () => pairs) }, { order: 'exact', rng: rng(1) });
     await trainPairs(
       { steps: 20, pairsPerStep: 20, pairsPerMicroBatch: 20, learningRate: 3e-3 },

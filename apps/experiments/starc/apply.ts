@@ -1,0 +1,111 @@
+/**
+ * Distances between reward functions on a user's own prompts: those that --rewards names (and the judge), or reward models of the pairs. Where an episode is one answer, what no policy's
+ * order depends on is a constant for each prompt; `none` leaves it in.
+ */
+import { applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
+import { pearson } from '@plumbline/bench/metrics';
+import type { PreferenceRecord, RewardFunction } from '@plumbline/data';
+import { answerDistance, answerRegret, modelReward } from '@plumbline/rewards';
+import { z } from 'zod';
+
+export const apply = defineApply({
+  config: z.strictObject({
+    ...applySettings,
+    ...applyRewardSettings,
+    steps: applySettings.steps.default(1).describe('Not used: no policy is trained'),
+    answerTokens: z.int().positive().default(64).describe('Tokens of an answer'),
+    prompts: z.int().min(2).default(40).describe('Prompts of the pairs whose answers are compared, at most'),
+    candidates: z.int().min(2).default(8).describe('Answers of the model to each'),
+  }),
+  needs: 'preference pairs, from which the prompts come, and the reward models where --rewards names fewer than two',
+  leaves: [
+    { path: 'distances.jsonl', what: 'each two rewards: both distances, and the regret of choosing by one where the other counts' },
+    { path: 'scored.jsonl', what: "the model's answers with the score of every reward" },
+    { path: 'half-1/model, half-2/model, whole/model', what: 'reward models of the pairs, where fewer than two rewards are named' },
+  ],
+  work: ({ rewardSteps, pairsPerStep, prompts, candidates }) => ({
+    trainedPairs: 3 * rewardSteps * pairsPerStep,
+    writtenAnswers: prompts * candidates,
+  }),
+  laptopParameters: 500e6,
+  async run({ config, train, prompts: all, rewards: given, judge, rng, signal, say, once, write, leave, rewardModel, show, onEnd }) {
+    const rewards: RewardFunction[] = [...given, ...(judge ? [judge] : [])];
+    if (rewards.length < 2) {
+      const half = Math.floor(train.length / 2);
+      const parts: [string, readonly PreferenceRecord[]][] = [
+        ['half-1', train.slice(0, half)],
+        ['half-2', train.slice(half)],
+        ['whole', train],
+      ];
+      for (const [name, records] of parts) {
+        const scorer = await rewardModel(name, { records });
+        onEnd(() => scorer.dispose());
+        rewards.push({ ...modelReward(scorer), name });
+      }
+    }
+    const prompts = all.slice(0, config.prompts);
+    const answers = await write('answers', prompts, { n: config.candidates });
+    const asked = prompts.flatMap((prompt, p) => answers[p].map((completion) => ({ prompt, completion })));
+    const scores: number[][][] = [];
+    for (const [r, reward] of rewards.entries()) {
+      say(`${asked.length} answers by ${reward.name}`);
+      const flat = await once(`scores ${r + 1}`, async () =>
+        Array.from((await reward.score(asked, { rng: rng.fork('score', r), signal })).scores),
+      );
+      scores.push(prompts.map((_, p) => flat.slice(p * config.candidates, (p + 1) * config.candidates)));
+    }
+    await leave(
+      'scored.jsonl',
+      prompts.map((prompt, p) => ({
+        prompt,
+        completions: answers[p],
+        rewards: Object.fromEntries(rewards.map(({ name }, r) => [name, scores[r][p]])),
+      })),
+    );
+    const pairs = rewards.flatMap((a, i) =>
+      rewards.slice(i + 1).map((b, k) => {
+        const [x, y] = [scores[i], scores[i + 1 + k]];
+        return {
+          first: a.name,
+          second: b.name,
+          starc: answerDistance(x, y),
+          none: answerDistance(x, y, { canon: 'none' }),
+          regret: answerRegret(x, y),
+        };
+      }),
+    );
+    await leave('distances.jsonl', pairs);
+    show({
+      title: 'Distances',
+      kind: 'table',
+      paragraphs: [`On ${asked.length} answers to ${prompts.length} prompts. 0: the same order of policies; 1: unrelated; 2: opposite.`],
+      columns: [
+        { key: 'first', label: 'Reward' },
+        { key: 'second', label: 'and' },
+        { key: 'starc', label: 'STARC', digits: 3 },
+        { key: 'none', label: 'Nothing taken away', digits: 3 },
+        {
+          key: 'regret',
+          label: 'Regret',
+          percent: true,
+          help: 'What choosing the best answer by one loses by the other, as a share of what choosing can win; mean of both directions',
+        },
+      ],
+      rows: pairs,
+    });
+    const follows = (of: 'none' | 'starc'): Record<string, number> =>
+      pairs.length > 2
+        ? {
+            'correlation with regret': pearson(
+              pairs.map((pair) => pair[of]),
+              pairs.map(({ regret }) => regret),
+            ).value,
+          }
+        : {};
+    const average = (of: 'none' | 'starc') => ({ 'mean distance': pairs.reduce((sum, pair) => sum + pair[of], 0) / pairs.length });
+    return {
+      none: { numbers: { ...average('none'), ...follows('none') } },
+      starc: { numbers: { ...average('starc'), ...follows('starc') } },
+    };
+  },
+});
