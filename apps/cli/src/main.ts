@@ -67,6 +67,8 @@ backendOptions(
     .option('--judge <url>', 'a reward server that scores the answers of both to held-out prompts')
     .option('--dry-run', 'say which rows serve, tokens, memory and hours, and train nothing')
     .option('--set <key=value...>', 'one setting, for instance --set steps=40')
+    .option('--fresh', 'begin anew even if an interrupted run could be continued')
+    .option('--store', 'keep the effect with this model under docs/reproductions, beside the main result')
     .option('--seed <n>', 'seed of everything random', '0')
     .option('--out <folder>', 'where run folders go', 'runs')
     .option('--json', 'print the plan or the result as JSON'),
