@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { reportFailure } from './failure.js';
+import { adoptProcess, computesOffMain, runOffMain } from './offMain.js';
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
@@ -66,9 +67,9 @@ backendOptions(
     .option('--rewards <a,b,...>', 'reward models or functions of your own, for papers that compare or combine them; as for `plumb score`')
     .option('--judge <url>', 'a reward server that scores the answers of both to held-out prompts')
     .option('--dry-run', 'say which rows serve, tokens, memory and hours, and train nothing')
-    .option('--set <key=value...>', 'one setting, for instance --set steps=40')
     .option('--fresh', 'begin anew even if an interrupted run could be continued')
     .option('--store', 'keep the effect with this model under docs/reproductions, beside the main result')
+    .option('--set <key=value...>', 'one setting, for instance --set steps=40')
     .option('--seed <n>', 'seed of everything random', '0')
     .option('--out <folder>', 'where run folders go', 'runs')
     .option('--json', 'print the plan or the result as JSON'),
@@ -652,9 +653,13 @@ weightOptions(
   )
   .action(async (options) => (await import('./commands/serve.js')).serveModel(options));
 
-try {
-  await plumb.parseAsync(process.argv);
-} catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else process.exitCode = reportFailure(error);
+if (computesOffMain(process.argv.slice(2))) process.exitCode = await runOffMain(new URL(import.meta.url), process.argv.slice(2));
+else {
+  adoptProcess();
+  try {
+    await plumb.parseAsync(process.argv);
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+    else process.exitCode = reportFailure(error);
+  }
 }

@@ -11,12 +11,15 @@ export interface Progress {
 export function progress(label: string, total: number, unit: string): Progress {
   const tty = process.stderr.isTTY === true;
   const started = Date.now();
-  let first = 0; // done before this process: it does not count for the rate
-  let seen = false;
+  let origin: { done: number; time: number } | undefined; // the first update: what an earlier process did does not count for the rate
   const reading = (done: number) => {
-    const seconds = (Date.now() - started) / 1000;
-    const rate = (done - first) / Math.max(seconds, 1e-3);
-    return { rate: rate.toPrecision(3), left: rate > 0 ? duration((total - done) / rate) : '?', spent: duration(seconds) };
+    const now = Date.now();
+    const rate = origin && done > origin.done && now > origin.time ? ((done - origin.done) * 1000) / (now - origin.time) : 0;
+    return {
+      rate: rate > 0 ? rate.toPrecision(3) : '?',
+      left: rate > 0 ? duration((total - done) / rate) : '?',
+      spent: duration((now - started) / 1000),
+    };
   };
   const options: Options = {
     stream: process.stderr,
@@ -36,14 +39,21 @@ export function progress(label: string, total: number, unit: string): Progress {
   bar.start(total, 0, { ...reading(0), note: '' });
   return {
     update(done, note = '') {
-      if (!seen) {
-        seen = true;
-        if (done > 1) first = done - 1;
-      }
+      origin ??= { done, time: Date.now() };
       bar.update(done, { ...reading(done), note });
     },
     stop: () => bar.stop(),
   };
+}
+
+/** The same around `work`: however it ends, the bar stops, which otherwise would keep the process alive. */
+export async function withProgress<T>(label: string, total: number, unit: string, work: (bar: Progress) => Promise<T>): Promise<T> {
+  const bar = progress(label, total, unit);
+  try {
+    return await work(bar);
+  } finally {
+    bar.stop();
+  }
 }
 
 /** Seconds as a person says them: `8 s`, `2 min 5 s`, `1 h 3 min`. */

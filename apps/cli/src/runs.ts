@@ -1,9 +1,9 @@
 /** Run folders of the long commands: found again after an interruption, filled stage by stage. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { FormatError, InterruptedError, makeFolder, openRun, writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
+import { ask } from './offMain.js';
 import { progress } from './progress.js';
 
 /** What two runs must have in common for one to go on where the other stopped. */
@@ -53,13 +53,7 @@ async function wantsToGoOn(dir: string): Promise<boolean> {
     console.error(pc.dim(`Going on with the interrupted run in ${dir} (--fresh begins anew)`));
     return true;
   }
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await lines.question(`There is an interrupted run in ${dir}. Go on with it? [Y/n] `);
-    return !/^n/i.test(answer.trim());
-  } finally {
-    lines.close();
-  }
+  return !/^n/i.test((await ask(`There is an interrupted run in ${dir}. Go on with it? [Y/n] `)).trim());
 }
 
 type Run = Awaited<ReturnType<typeof openRun>>;

@@ -9,7 +9,7 @@ import { type SampledGroup, type WordsBed, type WordsEvaluation, wordsBed } from
 import { createScorer, type LocalDecoder, loadDecoder, loadScorer, saveDecoder, saveScorer } from '@plumbline/models';
 import { modelReward, rewardAccuracy, trainReward } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
-import { progress } from '../progress.js';
+import { withProgress } from '../progress.js';
 import { type Kept, loggedSteps, stages } from '../runs.js';
 import type { QuickstartConfig } from './config.js';
 
@@ -41,16 +41,16 @@ export async function runQuickstart({ config, seed, dir, signal }: Job): Promise
   const stage = stages({ dir, seed, config, signal });
 
   const sampled = await stage.run('groups', async () => {
-    const bar = progress('Sampling from the base', config.groups * config.samplesPerGroup, 'samples');
     const prompts = bed.prompts.slice(0, config.groups);
-    const groups = await bed.sampleGroups({
-      prompts,
-      n: config.samplesPerGroup,
-      rng: rng.fork('groups'),
-      signal,
-      onProgress: ({ done }) => bar.update(done),
-    });
-    bar.stop();
+    const groups = await withProgress('Sampling from the base', config.groups * config.samplesPerGroup, 'samples', (bar) =>
+      bed.sampleGroups({
+        prompts,
+        n: config.samplesPerGroup,
+        rng: rng.fork('groups'),
+        signal,
+        onProgress: ({ done }) => bar.update(done),
+      }),
+    );
     return groups.map(({ prompt, completions, scores }) => ({ prompt, completions, scores }));
   });
   const all = sampled.value;
@@ -145,21 +145,19 @@ export async function runQuickstart({ config, seed, dir, signal }: Job): Promise
   for (const arm of arms) {
     const { value, seconds } = await stage.run(`evaluation/${arm}`, async () => {
       const perPrompt = arm === 'bestOf8' ? samplesPerPrompt * bestOf : samplesPerPrompt;
-      const bar = progress(`Evaluating ${arm}`, prompts.length * perPrompt, 'samples');
-      const options = {
-        prompts,
-        rng: rng.fork('evaluate', arm),
-        reward,
-        signal,
-        onProgress: ({ done }: { done: number }) => bar.update(done),
-      };
-      const policy = arm === 'base' || arm === 'bestOf8' ? bed.base : policies[arm].model;
-      const result =
-        arm === 'bestOf8'
-          ? await evaluateBestOf(bed, bestOf, samplesPerPrompt, options)
-          : await bed.evaluate(policy, { ...options, samplesPerPrompt });
-      bar.stop();
-      return result;
+      return withProgress(`Evaluating ${arm}`, prompts.length * perPrompt, 'samples', (bar) => {
+        const options = {
+          prompts,
+          rng: rng.fork('evaluate', arm),
+          reward,
+          signal,
+          onProgress: ({ done }: { done: number }) => bar.update(done),
+        };
+        const policy = arm === 'base' || arm === 'bestOf8' ? bed.base : policies[arm].model;
+        return arm === 'bestOf8'
+          ? evaluateBestOf(bed, bestOf, samplesPerPrompt, options)
+          : bed.evaluate(policy, { ...options, samplesPerPrompt });
+      });
     });
     evaluations[arm] = value;
     evaluationSeconds += seconds;
