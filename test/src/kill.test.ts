@@ -1,71 +1,115 @@
-/** A training of the command-line tool that is killed at random moments, again and again, ends where an undisturbed one does. */
+/**
+ * Trainings of the command-line tool that are killed again and again end where undisturbed ones do, to the byte. Moments are random over the whole life of a process, and aimed: while a checkpoint is
+ * written, and while the result is.
+ */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rng } from '@plumbline/core';
 import { afterAll, describe, expect, it } from 'vitest';
-import { plumb } from './plumb.js';
+import { type Outcome, plumb } from './plumb.js';
 
-const kills = process.env.PLUMB_FULL ? 20 : 3;
-/** Of the time of a whole run: a resumed one has less to do, and should not get to its end before it is killed. */
-const longest = process.env.PLUMB_FULL ? 0.3 : 0.8;
+type Moment = 'at random' | 'in a checkpoint' | 'in the result';
+const full = Boolean(process.env.PLUMB_FULL);
+/** For each trainer; the full suite has 20 random ones in all, and two more for each trainer that are aimed. */
+const moments: readonly Moment[] = full
+  ? ['at random', 'in a checkpoint', 'at random', 'at random', 'at random', 'in the result']
+  : ['at random', 'in a checkpoint'];
+
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-kill-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const names = ['Anna', 'Ben', 'Clara', 'David', 'Emma', 'Frank', 'Grace', 'Henry', 'Iris', 'Jack', 'Kate', 'Leo'];
-const dataset = join(folder, 'pairs.jsonl');
-writeFileSync(
-  dataset,
-  names
-    .map(
-      (name) => `${JSON.stringify({ prompt: `A child named ${name}.`, chosen: ` ${name} was happy.`, rejected: ` ${name} was sad.` })}\n`,
-    )
-    .join(''),
-);
-const args = (out: string) =>
-  ['train', 'dpo', '--model', 'zoo:words-1m', '--dataset', dataset, '--out', join(folder, out)].concat([
-    '--steps',
-    '30',
-    '--pairsPerStep',
-    '4',
-    '--saveEvery',
-    '2',
-    '--lora.r',
-    '4',
-    '--lora.dropout',
-    '0.1',
-    '--learningRate',
-    '1e-3',
-  ]);
-const adapterIn = (out: string) => {
-  const runs = readdirSync(join(folder, out)).filter(
-    (name) => name.startsWith('dpo-') && existsSync(join(folder, out, name, 'identity.json')),
-  );
-  expect(runs).toHaveLength(1); // each start went on with the same run
-  return readFileSync(join(folder, out, runs[0], 'adapter', 'adapter_model.safetensors'));
+const pairs = join(folder, 'pairs.jsonl');
+const lines = names.map((name) => ({ prompt: `A child named ${name}.`, chosen: ` ${name} was happy.`, rejected: ` ${name} was sad.` }));
+writeFileSync(pairs, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+
+const shared = ['--saveEvery', '2', '--lora.r', '4', '--lora.dropout', '0.1', '--learningRate', '1e-3'];
+const trainers: Record<string, readonly string[]> = {
+  dpo: ['--steps', '60', '--pairsPerStep', '4', ...shared],
+  sft: ['--steps', '60', '--sequencesPerStep', '4', '--evaluateEvery', '4', ...shared],
+  reward: ['--steps', '60', '--recordsPerStep', '4', '--evaluateEvery', '4', ...shared],
+  kto: ['--steps', '60', '--rowsPerStep', '8', ...shared],
+  rl: [
+    ...['--reward', 'length', '--steps', '24', '--promptsPerStep', '2', '--samplesPerPrompt', '4', '--maxTokens', '12', '--heldOut', '2'],
+    ...shared,
+  ],
 };
+const args = (trainer: string, out: string) => [
+  ...['train', trainer, '--model', 'zoo:words-1m', '--dataset', pairs, '--out', join(folder, out)],
+  ...trainers[trainer],
+];
+
+/** The one run of a folder: each start went on with the same. */
+function runIn(trainer: string, out: string): string | undefined {
+  const where = join(folder, out);
+  const runs = (existsSync(where) ? readdirSync(where) : []).filter(
+    (name) => name.startsWith(`${trainer}-`) && existsSync(join(where, name, 'identity.json')),
+  );
+  expect(runs.length).toBeLessThan(2);
+  return runs[0] && join(where, runs[0]);
+}
+
+/** Starts a training and kills it. @returns how it ended: by the signal, or finished before its moment came */
+async function killed(trainer: string, out: string, moment: Moment, seconds: number): Promise<Outcome> {
+  const kill = new AbortController();
+  const now = (): boolean => {
+    const run = runIn(trainer, out);
+    if (!run) return false;
+    if (moment === 'in the result') return ['adapter', 'model'].some((name) => existsSync(join(run, name)));
+    const writing = existsSync(join(run, 'checkpoints')) ? readdirSync(join(run, 'checkpoints')) : [];
+    return writing.some((name) => name.startsWith('.step-'));
+  };
+  const clock = moment === 'at random' ? setTimeout(() => kill.abort(), 1000 * seconds) : undefined;
+  const watch = moment === 'at random' ? undefined : setInterval(() => now() && kill.abort(), 1);
+  const outcome = await plumb(args(trainer, out), { signal: kill.signal });
+  clearTimeout(clock);
+  clearInterval(watch);
+  expect(outcome.signal === 'SIGKILL' || outcome.code === 0, outcome.stderr).toBe(true);
+  return outcome;
+}
+
+/** What a run leaves, without what tells the time. */
+function left(trainer: string, out: string) {
+  const run = runIn(trainer, out)!;
+  const numbers = readFileSync(join(run, 'metrics.jsonl'), 'utf8').replaceAll(/"tokensPerSecond":[^,}]*/g, '');
+  const samples = existsSync(join(run, 'samples')) ? readdirSync(join(run, 'samples')) : [];
+  const { heldOut, heldOutLoss, heldOutReward, steps } = JSON.parse(readFileSync(join(run, 'summary.json'), 'utf8'));
+  return {
+    adapter: readFileSync(join(run, 'adapter', 'adapter_model.safetensors')),
+    numbers: numbers.trim().split('\n'),
+    samples: samples.map((name) => readFileSync(join(run, 'samples', name), 'utf8')),
+    result: { heldOut, heldOutLoss, heldOutReward, steps },
+  };
+}
 
 describe('SIGKILL', () => {
-  it(`at ${kills} random moments leaves a run that goes on, to the same adapter byte by byte`, {
-    timeout: kills * 30_000 + 60_000,
-  }, async () => {
-    const started = performance.now();
-    expect((await plumb(args('whole'))).code).toBe(0);
-    const whole = performance.now() - started;
-    const draw = rng(Number(process.env.PLUMB_TEST_SEED ?? 1)).fork('kill');
-    let finished = false;
-    for (let n = 0; n < kills && !finished; n++) {
-      const until = performance.now() + whole * longest * draw.uniform(1)[0];
-      const timer = new AbortController();
-      const killed = plumb(args('killed'), { signal: timer.signal });
-      setTimeout(() => timer.abort(), until - performance.now());
-      const { code, signal, stderr } = await killed;
-      expect(signal === 'SIGKILL' || code === 0, stderr).toBe(true);
-      finished = code === 0;
-    }
-    if (!finished) {
-      const last = await plumb(args('killed'));
-      expect(last.code, last.stderr).toBe(0);
-    }
-    expect(adapterIn('killed')).toEqual(adapterIn('whole'));
-  });
+  const draw = rng(Number(process.env.PLUMB_TEST_SEED ?? 1));
+  for (const trainer of full ? Object.keys(trainers) : ['dpo'])
+    it(`at ${moments.length} moments leaves a run of plumb train ${trainer} that goes on, to the same adapter and numbers byte by byte`, {
+      timeout: moments.length * 60_000 + 120_000,
+    }, async () => {
+      const started = performance.now();
+      const undisturbed = await plumb(args(trainer, 'whole'));
+      expect(undisturbed.code, undisturbed.stderr).toBe(0);
+      const whole = (performance.now() - started) / 1000;
+      const random = draw.fork('kill', trainer);
+      const kills: Record<Moment, number> = { 'at random': 0, 'in a checkpoint': 0, 'in the result': 0 };
+      for (const moment of moments) {
+        // Of the time of a whole run: a resumed one has less to do, and should not get to its end before it is killed.
+        const { code } = await killed(trainer, 'killed', moment, whole * (0.05 + 0.5 * random.uniform(1)[0]));
+        if (code === 0) break;
+        kills[moment]++;
+      }
+      if (!existsSync(join(runIn(trainer, 'killed') ?? folder, 'summary.json'))) {
+        const last = await plumb(args(trainer, 'killed'));
+        expect(last.code, last.stderr).toBe(0);
+      }
+      console.log(
+        `plumb train ${trainer}: killed ${Object.entries(kills)
+          .map(([moment, n]) => `${n} times ${moment}`)
+          .join(', ')}`,
+      );
+      expect(kills['at random'] + kills['in a checkpoint']).toBeGreaterThan(1);
+      expect(left(trainer, 'killed')).toEqual(left(trainer, 'whole'));
+    });
 });

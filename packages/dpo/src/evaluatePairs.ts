@@ -4,7 +4,7 @@ import { type Decoder, type EncodedPair, pairBatch } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { PairLossSpec } from './losses/types.js';
-import { joinInputs, pairConstants, policyInputs, type Reference, stepTotals } from './pairInputs.js';
+import { goldBatch, joinInputs, pairConstants, policyInputs, type Reference, stepTotals, type TrainingPairs } from './pairInputs.js';
 
 export type PairEvaluation = {
   /** The loss over all pairs as one step, in the loss's unit. */
@@ -18,7 +18,7 @@ export type PairEvaluation = {
 };
 
 /**
- * Evaluates pairs in micro-batches, without gradients. A loss of whole batches takes all pairs as one batch.
+ * Evaluates pairs in micro-batches, without gradients. A loss of whole batches takes all pairs as one batch; `goldOf` gives the gold completions of `tpo`.
  * @throws ConfigError for no pairs, wrong options, or a reference that is asked for and not there
  */
 export async function evaluatePairs(
@@ -34,12 +34,18 @@ export async function evaluatePairs(
     lossOptions?: Record<string, unknown>;
   },
   pairs: readonly EncodedPair[],
-  { pairsPerMicroBatch = 8, sharePrompts, signal }: { pairsPerMicroBatch?: number; sharePrompts?: boolean; signal?: AbortSignal } = {},
+  {
+    pairsPerMicroBatch = 8,
+    sharePrompts,
+    goldOf,
+    signal,
+  }: { pairsPerMicroBatch?: number; sharePrompts?: boolean; goldOf?: Parameters<typeof goldBatch>[1]; signal?: AbortSignal } = {},
 ): Promise<PairEvaluation> {
   if (pairs.length === 0) throw new ConfigError('evaluatePairs: there are no pairs');
   const parsed = loss.options.safeParse(lossOptions);
   if (!parsed.success) throw new ConfigError(`evaluatePairs: lossOptions: ${z.prettifyError(parsed.error)}`);
-  const whole = pairBatch(pairs, { sharePrompts });
+  const batch = pairBatch(pairs, { sharePrompts });
+  const whole: TrainingPairs = goldOf ? goldBatch(batch, goldOf) : batch;
   const totals = stepTotals(whole);
   const parts: ReturnType<typeof policyInputs>[] = [];
   try {

@@ -68,8 +68,8 @@ export type {
 // Trainer of pairs
 
 export { evaluatePairs, type PairEvaluation, withoutIdentical } from './evaluatePairs.js';
-export { precomputeReference, type Reference, type ReferenceLogps, type TrainingPairs } from './pairInputs.js';
-export { type KnownLogps, type LogpCache, memoryLogpCache, referenceLogps } from './referenceLogps.js';
+export { precomputeReference, type Reference, type ReferenceLogps, type TrainingPairs, withGold } from './pairInputs.js';
+export { type KnownLogps, type LogpCache, memoryLogpCache, referenceLogps, referenceRowLogps } from './referenceLogps.js';
 export { synchroniseReference } from './syncReference.js';
 export { type PairResult, PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
 

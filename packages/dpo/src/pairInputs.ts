@@ -1,6 +1,6 @@
 /** From a batch of pairs and two decoders to what a pair loss asks for. */
 import { ConfigError, readCopy, ShapeError } from '@plumbline/core';
-import type { Batches, Decoder, PackedBatch, PairBatch } from '@plumbline/data';
+import { type Batches, type Decoder, joinSequence, type PackedBatch, type PairBatch, packSequences } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { PairInputs, PairLengths, PairLogps, PairLoss, PairNeed, PairTokenLogps } from './losses/types.js';
 
@@ -16,14 +16,20 @@ export type TrainingPairs = PairBatch & {
   preference?: Float32Array;
   /** Sampled pairs of the batch whose weight is 0, and why. */
   dropped?: { identical: number; ties: number };
+  /** A third, gold completion of each pair behind its prompt, a segment a pair (`withGold`). */
+  gold?: PackedBatch;
 };
 
 /** Of the whole step, so that the split into micro-batches cannot matter. */
-export type StepTotals = { pairs: number; chosenTokens: number };
+export type StepTotals = { pairs: number; chosenTokens: number; goldTokens?: number };
 
-export function stepTotals(batch: PairBatch): StepTotals {
-  const lengths = completionLengths(batch.packed);
-  return { pairs: batch.pairs, chosenTokens: lengths.subarray(0, batch.pairs).reduce((a, b) => a + b, 0) };
+export function stepTotals(batch: TrainingPairs): StepTotals {
+  const sum = (lengths: Int32Array) => lengths.reduce((a, b) => a + b, 0);
+  return {
+    pairs: batch.pairs,
+    chosenTokens: sum(completionLengths(batch.packed).subarray(0, batch.pairs)),
+    ...(batch.gold && { goldTokens: sum(completionLengths(batch.gold)) }),
+  };
 }
 
 /** Completion tokens of each segment, on the host. */
@@ -86,14 +92,52 @@ export function pairConstants(
 export function policyInputs(
   needs: readonly PairNeed[],
   policy: Decoder,
-  batch: PairBatch,
+  batch: TrainingPairs,
   totals: StepTotals,
   constants: Omit<PairInputs, 'policy' | 'nll'>,
 ): PairInputs {
   const lengths = completionLengths(batch.packed);
   const out = policy.completionLogps(batch.packed, { squaredSum: needs.includes('squaredSum') });
   const { reference: logps, tokens } = sides(out, batch, lengths, needs.includes('tokens') ? 'policy' : undefined);
-  return withNll({ ...constants, policy: logps!, ...(tokens && { tokens: mergeTokens(tokens, constants.tokens) }) }, needs, totals);
+  const goldNll = needs.includes('gold') ? goldNllOf(policy, batch, totals) : undefined;
+  return withNll(
+    { ...constants, policy: logps!, ...(tokens && { tokens: mergeTokens(tokens, constants.tokens) }), ...(goldNll && { goldNll }) },
+    needs,
+    totals,
+  );
+}
+
+function goldNllOf(policy: Decoder, { gold }: TrainingPairs, { pairs, goldTokens }: StepTotals): tf.Tensor1D {
+  if (!gold || !goldTokens)
+    throw new ConfigError('this loss learns a third, gold completion of each pair; put them beside the batches by withGold');
+  return tf.tidy(() => tf.mul(-pairs / goldTokens, policy.completionLogps(gold).sums));
+}
+
+/**
+ * The same batches with a third, gold completion of each pair, for the loss `tpo`.
+ * @param goldOf of a pair's id
+ * @throws ConfigError naming the pair whose gold completion is empty
+ */
+export function withGold(
+  batches: Batches<PairBatch>,
+  goldOf: (id: string) => { prompt: Int32Array; completion: Int32Array },
+): Batches<TrainingPairs> {
+  return { steps: batches.steps, at: async (step) => goldBatch(await batches.at(step), goldOf) };
+}
+
+export function goldBatch(batch: PairBatch, goldOf: (id: string) => { prompt: Int32Array; completion: Int32Array }): TrainingPairs {
+  const golden = (part: PairBatch): TrainingPairs => ({
+    ...part,
+    gold: packSequences(
+      part.ids.map((id, row) => {
+        const { prompt, completion } = goldOf(id);
+        if (completion.length === 0) throw new ConfigError(`pair ${id}: the gold completion is empty`);
+        return { ...joinSequence(prompt, completion), row };
+      }),
+    ),
+    split: (size) => part.split(size).map(golden),
+  });
+  return golden(batch);
 }
 
 export function withNll(inputs: PairInputs, needs: readonly PairNeed[], totals: StepTotals): PairInputs {

@@ -1,7 +1,8 @@
 /** Reference log-probabilities of pairs, each sequence computed once, and remembered by content between runs. */
-import { readCopy } from '@plumbline/core';
-import { type Decoder, type EncodedPair, pairBatch } from '@plumbline/data';
+import { ConfigError, readCopy } from '@plumbline/core';
+import { type Decoder, type EncodedPair, joinSequence, packSequences, pairBatch } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
+import type { EncodedRow } from './unpaired/batches.js';
 
 /** Sums of log-probabilities by content: what a completion's tokens have behind their prompt's, in nats. One cache is of one reference. */
 export type LogpCache = {
@@ -79,5 +80,41 @@ export async function referenceLogps(
   const logps = new Map(
     pairs.map(({ id, prompt, chosen, rejected }) => [id, { chosen: cache.get(prompt, chosen)!, rejected: cache.get(prompt, rejected)! }]),
   );
+  return { logps, computed: missing.length, cached };
+}
+
+/** The same of single completions: what `trainUnpaired` takes as `known`. @throws ConfigError where two rows share an id */
+export async function referenceRowLogps(
+  reference: Decoder,
+  rows: readonly EncodedRow[],
+  {
+    cache = memoryLogpCache(),
+    batchTokens = 2048,
+    signal,
+    onProgress,
+  }: { cache?: LogpCache; batchTokens?: number; signal?: AbortSignal; onProgress?: (done: number) => void } = {},
+): Promise<{ logps: Map<string, number>; computed: number; cached: number }> {
+  if (new Set(rows.map(({ id }) => id)).size < rows.length)
+    throw new ConfigError('referenceRowLogps: two rows have one id; ids must be unique to know their log-probabilities by');
+  const missing = rows.filter(({ prompt, completion }) => cache.get(prompt, completion) === undefined);
+  const cached = rows.length - missing.length;
+  for (let from = 0; from < missing.length; ) {
+    signal?.throwIfAborted();
+    let [to, size] = [from, 0];
+    for (; to < missing.length; to++) {
+      const more = missing[to].prompt.length + missing[to].completion.length;
+      if (to > from && size + more > batchTokens) break;
+      size += more;
+    }
+    const some = missing.slice(from, to);
+    const packed = packSequences(some.map(({ prompt, completion }, row) => ({ ...joinSequence(prompt, completion), row })));
+    const sums = tf.tidy(() => reference.completionLogps(packed).sums);
+    const values = await readCopy(sums);
+    sums.dispose();
+    await cache.add(some.map(({ prompt, completion }, i) => ({ prompt, completion, logp: values[i] })));
+    from = to;
+    onProgress?.(cached + from);
+  }
+  const logps = new Map(rows.map(({ id, prompt, completion }) => [id, cache.get(prompt, completion)!]));
   return { logps, computed: missing.length, cached };
 }

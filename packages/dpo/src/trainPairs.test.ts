@@ -1,5 +1,5 @@
 import { type LoggedStep, type MetricName, memoryRun, readCopy, rng } from '@plumbline/core';
-import { type Batches, type PairBatch, pairBatch, pairBatches } from '@plumbline/data';
+import { type Batches, joinSequence, type PairBatch, packSequences, pairBatch, pairBatches } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
 import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
@@ -9,11 +9,16 @@ import { type PairLossName, pairLoss, pairLosses } from './losses/index.js';
 import { mixture, withLengthDesensitization, withOptions, withPolicyWeighting } from './losses/modifiers.js';
 import { sft, sftLoss } from './losses/sft.js';
 import type { PairLossSpec } from './losses/types.js';
-import { precomputeReference, type Reference } from './pairInputs.js';
+import { precomputeReference, type Reference, withGold } from './pairInputs.js';
 import { fixtureLlama, packRows, separablePairs, tinyDecoder } from './testing/decoders.js';
 import { trainPairs } from './trainPairs.js';
 
 const pairs = separablePairs(24).map((pair, i) => ({ ...pair, scores: { chosen: 1 + (i % 3), rejected: 0.5 } }));
+/** The chosen completion and its first token once more: of other lengths than any side. */
+const goldOf = (id: string) => {
+  const { prompt, chosen } = pairs.find((pair) => pair.id === id)!;
+  return { prompt, completion: Int32Array.of(...chosen, chosen[0]) };
+};
 const settings = { steps: 4, pairsPerStep: 8, pairsPerMicroBatch: 8, learningRate: 3e-3 };
 
 async function weightsOf(decoder: LocalDecoder): Promise<Record<string, number[]>> {
@@ -33,7 +38,8 @@ async function train(
   } = {},
 ) {
   const config = { ...settings, ...over };
-  const batches = pairBatches(pairs, { pairsPerStep: config.pairsPerStep!, steps: config.steps, rng: run.rng.fork('batches') });
+  const plain = pairBatches(pairs, { pairsPerStep: config.pairsPerStep!, steps: config.steps, rng: run.rng.fork('batches') });
+  const batches = loss.needs.includes('gold') ? withGold(plain, goldOf) : plain;
   await trainPairs(config, { policy, reference, batches, loss, run });
   return { history: run.history, weights: await weightsOf(policy), policy };
 }
@@ -90,6 +96,45 @@ describe('trainPairs', () => {
         expect(errors.reduce((a, b) => a + b, 0) / errors.length).toBeLessThan(3e-5); // a mean catches the bias that a maximum forgives
       }
     });
+
+  it('learns the gold completions of TPO, whose cross-entropy is a mean over all their tokens, and says where there are none', async () => {
+    const loss = withOptions(pairLosses.tpo, { tpoAlpha: 1 });
+    const { history } = await train({ steps: 30 }, { loss, reference: undefined });
+    expect(history.at(-1)!.loss!).toBeLessThan(history[0].loss! - 1);
+    const gold = await train({ steps: 1, learningRate: 1e-9 }, { loss, reference: undefined });
+    const pairsAlone = await train(
+      { steps: 1, learningRate: 1e-9 },
+      { loss: withOptions(pairLosses.tpo, { tpoAlpha: 0 }), reference: undefined },
+    );
+    const policy = tinyDecoder();
+    const [batch] = [await pairBatches(pairs, { pairsPerStep: 8, steps: 1, rng: rng(3).fork('batches') }).at(0)];
+    let [sum, tokens] = [0, 0];
+    for (const id of batch.ids) {
+      const { prompt, completion } = goldOf(id);
+      const sums = tf.tidy(() => policy.completionLogps(packSequences([{ ...joinSequence(prompt, completion), row: 0 }])).sums);
+      sum -= (await readCopy(sums))[0];
+      tokens += completion.length;
+    }
+    expect(gold.history[0].loss! - pairsAlone.history[0].loss!).toBeCloseTo(sum / tokens, 4);
+    const batches = pairBatches(pairs, { pairsPerStep: 8, steps: 1, rng: rng(1) });
+    await expect(
+      trainPairs({ ...settings, steps: 1 }, { policy: tinyDecoder(), batches, loss, run: memoryRun({ seed: 1 }) }),
+    ).rejects.toThrow('put them beside the batches by withGold');
+  });
+
+  it('saves before it gives up where batches fail after the first step, as of a judge that answers no more', async () => {
+    const run = memoryRun({ seed: 3 });
+    const batches = pairBatches(pairs, { pairsPerStep: 8, steps: 4, rng: run.rng.fork('batches') });
+    const failing: Batches<PairBatch> = {
+      steps: 4,
+      at: async (step) => (step === 2 ? Promise.reject(new Error('judge: 503')) : batches.at(step)),
+    };
+    const training = { reference: tinyDecoder(), loss: dpo };
+    await expect(trainPairs(settings, { ...training, policy: tinyDecoder(), batches: failing, run })).rejects.toThrow('judge: 503');
+    expect([...run.checkpoints.keys()]).toEqual([2]);
+    const resumed = await train({}, { run, policy: tinyDecoder(99) });
+    expect(resumed.weights).toEqual((await train()).weights);
+  });
 
   it('splits modified and mixed losses exactly as well', async () => {
     const losses: PairLossSpec<unknown>[] = [

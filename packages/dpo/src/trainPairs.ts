@@ -14,7 +14,7 @@ import {
   readCopy,
   saveIfAborted,
 } from '@plumbline/core';
-import type { Batches, Decoder, PairBatch } from '@plumbline/data';
+import { affordableTokens, type Batches, type Decoder, microBatches } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { PairInputs, PairLossSpec } from './losses/types.js';
@@ -30,13 +30,14 @@ import {
   withNll,
 } from './pairInputs.js';
 import { checkSynchronisable, synchroniseReference } from './syncReference.js';
-import { updateSettings } from './updateSettings.js';
+import { tokensPerMicroBatch, updateSettings } from './updateSettings.js';
 
 export const PairTrainConfig = z
   .strictObject({
     steps: z.int().positive().describe('Optimizer updates'),
     pairsPerStep: z.int().positive().default(8).describe('Pairs whose gradient makes one update'),
-    pairsPerMicroBatch: z.int().positive().default(8).describe('Pairs in memory at once; lower it when memory runs out'),
+    pairsPerMicroBatch: z.int().positive().default(8).describe('Pairs in memory at once at most'),
+    tokensPerMicroBatch,
     referenceSync: z
       .strictObject({
         every: z.int().positive().default(512).describe('Steps between two synchronisations'),
@@ -106,11 +107,17 @@ export async function trainPairs(
     for (; step < config.steps && !stopping.over(); step++) {
       await saveIfAborted(run, step, state);
       const started = performance.now();
-      const batch = await batches.at(step); // a function of seed and step: nothing to save, nothing to rewind
+      const batch = await batches.at(step).catch(async (error) => {
+        if (step > 0) await run.save(step, state); // a judge that fails in hour nine loses nothing
+        throw error;
+      }); // a function of seed and step: nothing to save, nothing to rewind
       if (batch.pairs !== config.pairsPerStep)
         throw new ConfigError(`trainPairs: pairsPerStep is ${config.pairsPerStep}, and the batches have ${batch.pairs} pairs`);
       const totals = stepTotals(batch);
-      const micros = batch.split(config.pairsPerMicroBatch);
+      const micros = microBatches(batch, {
+        rows: config.pairsPerMicroBatch,
+        tokens: config.tokensPerMicroBatch ?? affordableTokens(policy),
+      });
       const sum = gradientSum(weights);
       if (loss.scope === 'batch') await addBatchLoss(sum, { policy, reference, loss, options, micros, totals });
       else
@@ -127,7 +134,7 @@ export async function trainPairs(
         }
       const values = await sum.read(); // loss, gradNorm and metrics, in one transfer
       if (!Number.isFinite(values.loss + values.gradNorm)) {
-        const lossOf = (micro: PairBatch) =>
+        const lossOf = (micro: TrainingPairs) =>
           loss.apply(policyInputs(loss.needs, policy, micro, totals, pairConstants(loss.needs, reference, micro)), options).loss;
         const rows = loss.scope === 'pair' ? await notFinite(micros, lossOf) : [];
         await run.fail(step, { rows: rows.length > 0 ? rows : batch.ids, values }, state);
@@ -142,7 +149,7 @@ export async function trainPairs(
       const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
       const evaluation = due ? await evaluate(policy, step + 1) : {};
       if (due) await stopping.look(step + 1, evaluation);
-      const tokens = batch.packed.tokens.length;
+      const tokens = batch.packed.tokens.length + (batch.gold?.tokens.length ?? 0);
       const counts = batch.dropped && { 'pairs/identical': batch.dropped.identical, 'pairs/ties': batch.dropped.ties };
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...counts, ...evaluation });
       const ends = last || stopping.over();
@@ -180,7 +187,7 @@ function matricesOf(parameters: ParameterTree): (name: string) => boolean {
 }
 
 /** Ids of the pairs whose own loss is not finite; none where only the gradient is not. */
-async function notFinite(micros: readonly PairBatch[], losses: (micro: PairBatch) => tf.Tensor1D): Promise<string[]> {
+async function notFinite(micros: readonly TrainingPairs[], losses: (micro: TrainingPairs) => tf.Tensor1D): Promise<string[]> {
   const bad: string[] = [];
   for (const micro of micros) {
     const tensor = tf.tidy(() => losses(micro));
@@ -209,9 +216,10 @@ async function addBatchLoss(
     options,
     micros,
     totals,
-  }: Pick<PairTraining, 'policy' | 'reference' | 'loss'> & { options: unknown; micros: PairBatch[]; totals: StepTotals },
+  }: Pick<PairTraining, 'policy' | 'reference' | 'loss'> & { options: unknown; micros: TrainingPairs[]; totals: StepTotals },
 ): Promise<void> {
   const { needs } = loss;
+  if (needs.includes('gold')) throw new ConfigError('trainPairs: a loss of gold completions cannot be mixed with one of whole batches');
   if (micros.some((micro) => micro.weights))
     throw new ConfigError('trainPairs: the rows of a batch loss are not pairs, so that pairs cannot be weighted');
   const parts = micros.map((micro) => tf.tidy(() => policyInputs(needs, policy, micro, totals, pairConstants(needs, reference, micro))));

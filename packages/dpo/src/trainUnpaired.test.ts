@@ -4,6 +4,7 @@ import type { LocalDecoder } from '@plumbline/models';
 import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { memoryLogpCache, referenceRowLogps } from './referenceLogps.js';
 import { fixtureLlama, packRows, separablePairs, tinyDecoder } from './testing/decoders.js';
 import { measure } from './testing/pairs.js';
 import { trainUnpaired } from './trainUnpaired.js';
@@ -188,6 +189,30 @@ async function train(over: object = {}, { loss = unpairedLoss('kto'), policy = t
 }
 
 describe('trainUnpaired', () => {
+  for (const name of ['kto', 'apo_zero_unpaired', 'bco'] as const)
+    it(`${name} takes the same steps where the reference's log-probabilities are known, each computed once`, async () => {
+      const loss = unpairedLoss(name);
+      const cache = memoryLogpCache();
+      const first = await referenceRowLogps(tinyDecoder(), rows, { cache });
+      const { logps, computed, cached } = await referenceRowLogps(tinyDecoder(), rows, { cache, batchTokens: 8 });
+      expect([first.computed, computed, cached]).toEqual([rows.length, 0, rows.length]);
+      const run = memoryRun({ seed: 2 });
+      const batches = unpairedBatches(rows, { rowsPerStep: 8, steps: 4, rng: rng(1) });
+      const config = { steps: 4, rowsPerStep: 8, rowsPerMicroBatch: 4, learningRate: 3e-3 };
+      await trainUnpaired(config, { policy: tinyDecoder(), reference: tinyDecoder(), known: logps, batches, loss, run });
+      const model = await train({ rowsPerMicroBatch: 4 }, { loss });
+      model.history.forEach(({ loss: value }, i) => void expect(run.history[i].loss!).toBeCloseTo(value!, 5));
+      await expect(
+        trainUnpaired(config, {
+          policy: tinyDecoder(),
+          reference: tinyDecoder(),
+          known: new Map(),
+          batches,
+          loss,
+          run: memoryRun({ seed: 2 }),
+        }),
+      ).rejects.toThrow(/row pair.*its reference log-probability is not known/);
+    });
   for (const name of ['kto', 'apo_zero_unpaired', 'bco'] as const) {
     it(`${name} takes the same steps in micro-batches of 1, 2, 4 and 8`, async () => {
       const whole = await train({}, { loss: unpairedLoss(name) });

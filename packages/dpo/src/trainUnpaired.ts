@@ -11,13 +11,13 @@ import {
   readCopy,
   saveIfAborted,
 } from '@plumbline/core';
-import type { Batches, Decoder } from '@plumbline/data';
+import { affordableTokens, type Batches, type Decoder, microBatches } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { UnpairedBatch } from './unpaired/batches.js';
 import { runningShift } from './unpaired/bco.js';
 import type { UnpairedInputs, UnpairedLossSpec } from './unpaired/types.js';
-import { updateSettings } from './updateSettings.js';
+import { tokensPerMicroBatch, updateSettings } from './updateSettings.js';
 
 export const UnpairedTrainConfig = z
   .strictObject({
@@ -27,7 +27,8 @@ export const UnpairedTrainConfig = z
       .positive()
       .default(8)
       .describe('Completions whose gradient makes one update; KTO estimates its reference point from them'),
-    rowsPerMicroBatch: z.int().positive().default(8).describe('Completions in memory at once; lower it when memory runs out'),
+    rowsPerMicroBatch: z.int().positive().default(8).describe('Completions in memory at once at most'),
+    tokensPerMicroBatch,
     ...updateSettings,
   })
   .refine((c) => c.rowsPerStep % c.rowsPerMicroBatch === 0, { path: ['rowsPerMicroBatch'], error: 'must divide rowsPerStep' });
@@ -37,6 +38,8 @@ export type UnpairedTraining = {
   /** Its trainable parameters are changed in place. */
   policy: Decoder;
   reference: Decoder;
+  /** Log-probabilities of the rows' completions under the reference, by id, where they are known (`referenceRowLogps`): it then reads mismatched completions alone, which KTO pairs anew in each step. */
+  known?: ReadonlyMap<string, number>;
   batches: Batches<UnpairedBatch>;
   loss: UnpairedLossSpec<unknown>;
   run: Run;
@@ -62,7 +65,7 @@ export type UnpairedResult = {
  */
 export async function trainUnpaired(
   settings: z.input<typeof UnpairedTrainConfig>,
-  { policy, reference, batches, loss, run, evaluate }: UnpairedTraining,
+  { policy, reference, known, batches, loss, run, evaluate }: UnpairedTraining,
 ): Promise<UnpairedResult> {
   const parsed = UnpairedTrainConfig.safeParse(settings);
   if (!parsed.success) throw new ConfigError(`trainUnpaired: ${z.prettifyError(parsed.error)}`);
@@ -89,15 +92,19 @@ export async function trainUnpaired(
       const batch = await batches.at(step);
       if (batch.rows !== config.rowsPerStep)
         throw new ConfigError(`trainUnpaired: rowsPerStep is ${config.rowsPerStep}, and the batches have ${batch.rows} rows`);
-      const micros = batch.split(config.rowsPerMicroBatch);
+      const micros = microBatches(batch, {
+        rows: config.rowsPerMicroBatch,
+        tokens: config.tokensPerMicroBatch ?? affordableTokens(policy),
+      });
       const before = await shift.save();
       const mismatched = loss.needs.includes('mismatched') ? await mismatchedLogps(policy, reference, micros) : undefined;
-      if (loss.needs.includes('shift')) shift.update(await rewardsOf(policy, reference, loss, options.data, micros));
+      const of = (micro: UnpairedBatch) => referenceSums(reference, known, micro);
+      if (loss.needs.includes('shift')) shift.update(await rewardsOf(policy, of, loss, options.data, micros));
       const counts = { rows: batch.rows, desirable: batch.desirable.reduce((a, b) => a + b, 0) };
       const sum = gradientSum(weights);
       for (const micro of micros) {
         const constants = tf.tidy(() => ({
-          reference: tf.clone(reference.completionLogps(micro.packed).sums),
+          reference: tf.clone(of(micro)),
           desirable: tf.tensor1d(Float32Array.from(micro.desirable)),
         }));
         sum.add(
@@ -148,10 +155,23 @@ async function mismatchedLogps(
   return { policy: sums(policy), reference: sums(reference) };
 }
 
+/** Of the rows' own completions. @throws ConfigError naming the row that is not among the known */
+function referenceSums(reference: Decoder, known: ReadonlyMap<string, number> | undefined, { packed, ids }: UnpairedBatch): tf.Tensor1D {
+  if (!known) return reference.completionLogps(packed).sums;
+  return tf.tensor1d(
+    ids.map((id) => {
+      const logp = known.get(id);
+      if (logp === undefined)
+        throw new ConfigError(`row ${id}: its reference log-probability is not known; was it computed for other rows?`);
+      return logp;
+    }),
+  );
+}
+
 /** Rewards of the whole step before the update, on the host. */
 async function rewardsOf(
   policy: Decoder,
-  reference: Decoder,
+  referenceOf: (micro: UnpairedBatch) => tf.Tensor1D,
   loss: UnpairedLossSpec<unknown>,
   options: unknown,
   micros: readonly UnpairedBatch[],
@@ -159,9 +179,12 @@ async function rewardsOf(
   const rewards = tf.tidy(() =>
     tf.concat(
       micros.map((micro) => {
-        const logps = (decoder: Decoder) => decoder.completionLogps(micro.packed).sums;
         return loss.apply(
-          { policy: logps(policy), reference: logps(reference), desirable: tf.tensor1d(Float32Array.from(micro.desirable)) },
+          {
+            policy: policy.completionLogps(micro.packed).sums,
+            reference: referenceOf(micro),
+            desirable: tf.tensor1d(Float32Array.from(micro.desirable)),
+          },
           options,
         ).rewards;
       }),

@@ -14,3 +14,11 @@ export const updateSettings = {
   earlyStopping: EarlyStopping.optional().describe('Stop where eval/loss no longer falls, and go back to the weights that had the lowest'),
   evaluateEvery: z.int().positive().optional().describe('Steps between evaluations; the last step is evaluated as well'),
 };
+
+export const tokensPerMicroBatch = z
+  .int()
+  .positive()
+  .optional()
+  .describe(
+    'Tokens in memory at once, though one row at least; unless given as many as 1 GB holds the activations of; lower it when memory runs out',
+  );

@@ -18,7 +18,7 @@ import {
   type TrainerUnderTest,
   trainerContract,
 } from '@plumbline/data/contract';
-import { pairLoss, pairLosses, trainPairs, trainUnpaired, unpairedBatch, unpairedLoss, unpairedLosses } from '@plumbline/dpo';
+import { pairLoss, pairLosses, trainPairs, trainUnpaired, unpairedBatch, unpairedLoss, unpairedLosses, withGold } from '@plumbline/dpo';
 import { createScorer, sftBatch, trainSft } from '@plumbline/models';
 import { trainReward } from '@plumbline/rewards';
 import { policyTrainerContract } from '@plumbline/rl/contract';
@@ -101,12 +101,18 @@ function pairs(name: string): TrainerUnderTest {
           learningRate,
           lossOptions: name === 'slic' ? { delta: 50 } : {},
         }, // else the tiny model's pairs are past its margin
-        { policy, reference: tiny(), batches: whole, loss, run },
+        { policy, reference: tiny(), batches: loss.needs.includes('gold') ? withGold(whole, goldOf(all)) : whole, loss, run },
       );
       return weightsOf(policy.parameters);
     }),
   };
 }
+
+/** The third completion of a pair, for TPO: both others, one behind the other. */
+const goldOf = (pairs: readonly EncodedPair[]) => (id: string) => {
+  const { prompt, chosen, rejected } = pairs.find((pair) => pair.id === id)!;
+  return { prompt, completion: Int32Array.of(...chosen, ...rejected) };
+};
 
 function unpaired(name: string): TrainerUnderTest {
   const loss = unpairedLoss(name);

@@ -28,6 +28,7 @@ import { sigmoidNorm } from './sigmoidNorm.js';
 import { alphapo, simpo } from './simpo.js';
 import { slic } from './slic.js';
 import { sppo, sppoHard } from './sppo.js';
+import { tpo } from './tpo.js';
 import type { PairLossSpec } from './types.js';
 import { xpo } from './xpo.js';
 
@@ -56,6 +57,7 @@ export const pairLosses = {
   simpo,
   alphapo,
   orpo,
+  tpo,
   gamma_dpo: gammaDpo,
   flex,
   dno,

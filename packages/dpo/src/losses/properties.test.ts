@@ -5,11 +5,12 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { A, B, C, inputsOf, measure, measureSpec, pair, type Row } from '../testing/pairs.js';
 import { cpoLoss, plusNll } from './cpo.js';
-import { withDivergence } from './divergence.js';
+import { type Divergence, divergenceScore, withDivergence } from './divergence.js';
 import { dpo, dpoLoss } from './dpo.js';
 import { exoPairLoss } from './exoPair.js';
 import { type PairLossName, pairLoss, pairLosses } from './index.js';
-import { gapWeights, mixture, withLengthDesensitization, withOptions, withPolicyWeighting } from './modifiers.js';
+import { ipoLoss } from './ipo.js';
+import { gapWeights, mixture, policyWeight, withLengthDesensitization, withOptions, withPolicyWeighting } from './modifiers.js';
 import { geometricMixture, nashMdLoss } from './nashMd.js';
 import { odpoLoss } from './odpo.js';
 import { orpoLoss } from './orpo.js';
@@ -156,6 +157,7 @@ describe('batch losses', () => {
   it('aot_unpaired ranks log-ratios of each side apart', async () => {
     const { loss } = await measureSpec(pairLosses.aot_unpaired, {}, [A, B, C]);
     [0.649159, 0.65876, 0.66846].forEach((x, i) => void expect(loss[i]).toBeCloseTo(x, 5));
+    expect(mean(loss)).toBeCloseTo(0.658793, 5);
     expect(mean((await measureSpec(pairLosses.sigmoid, {}, [A, B, C])).loss)).toBeCloseTo(0.665669, 5);
   });
 });
@@ -231,6 +233,9 @@ describe('length desensitization', () => {
       expect(spec.needs).toContain('tokens');
       expect((await lossOf(spec.apply(inputs, { beta: 0.1, labelSmoothing: 0 })))[0]).toBeCloseTo(loss, 5);
     }
+    const { chosen, rejected } = tokensOfA();
+    expect((await readCopy(policyWeight(chosen)))[0]).toBeCloseTo(0.390628, 5);
+    expect((await readCopy(policyWeight(rejected)))[0]).toBeCloseTo(0.584207, 5);
     expect(() => withLengthDesensitization(dpo, 1.5)).toThrow('ldAlpha must be in [0, 1], got 1.5');
   });
   it('and policy weighting multiplies by 0.228207 on A', async () => {
@@ -260,6 +265,11 @@ describe('reference-free losses', () => {
     expect(at.chosenRewards[0]).toBeCloseTo(-0.2, 6);
     expect(at.chosenGrad[0]).toBeCloseTo(-0.014972, 5);
     expect(at.rejectedGrad[0]).toBeCloseTo(0.010415, 5);
+    const onB = await measure((policy) => orpoLoss(policy, inputsOf([B]).lengths!), { chosen: [B.pc], rejected: [B.pr] });
+    expect(onB.loss[0]).toBeCloseTo(0.074058, 5);
+    // β·log(1 + e^−o) at the log odds -0.607069 and -0.092709
+    expect(Math.log(Math.expm1(10 * at.loss[0]))).toBeCloseTo(0.607069, 4);
+    expect(Math.log(Math.expm1(10 * onB.loss[0]))).toBeCloseTo(0.092709, 4);
   });
   it('ORPO is finite next to certainty', async () => {
     const lengths = { chosen: tf.tensor1d([1]), rejected: tf.tensor1d([1]) };
@@ -269,6 +279,14 @@ describe('reference-free losses', () => {
   it('SLiC is 0 on A and 6 on B', async () => {
     const inputs = inputsOf([A, B]);
     expect(await lossOf(slicLoss(inputs.policy))).toEqual([0, 6]);
+  });
+  it('TPO as a trainer names it has the numbers of its terms', async () => {
+    const value = async (options: object) => (await measureSpec(pairLoss('tpo'), options, [A, B])).loss;
+    expect((await value({}))[0]).toBeCloseTo(2.183197, 5);
+    expect((await value({ tpoAlpha: 0 }))[1]).toBeCloseTo(0.71846, 5);
+    expect((await value({ term: 'tpo-l', beta: 2, tpoAlpha: 0 }))[0]).toBeCloseTo(1.701413, 5);
+    expect((await value({ term: 'ipo', beta: 0.1, tpoAlpha: 0 }))[0]).toBeCloseTo((-10 / 5 + 12 / 8 - 5) ** 2, 4);
+    expect((await value({ term: 'hinge', beta: 1, tpoAlpha: 0 }))[1]).toBeCloseTo(6, 5);
   });
   it('TPO adds the gold completion', async () => {
     const { policy, lengths } = inputsOf([A, B]);
@@ -289,6 +307,8 @@ describe('losses of single papers', () => {
     const values = await lossOf(odpoLoss(policy, reference, tf.tensor1d([0.5, 0.5])));
     expect(values[0]).toBeCloseTo(0.883382, 5);
     expect(values[1]).toBeCloseTo(1.136871, 5);
+    const at = await measure((p) => odpoLoss(p, pair([A.rc, A.rr]), tf.tensor1d([0.5])), { chosen: [A.pc], rejected: [A.pr] });
+    expect([at.chosenGrad[0], at.rejectedGrad[0]]).toEqual([expect.closeTo(-0.058662, 5), expect.closeTo(0.058662, 5)]);
   });
   it('gamma_dpo with γ 0 is CPO, flex with equal betas is DPO, dno with a large gap is DPO', async () => {
     const value = async (name: PairLossName, options: object, extras = scores) =>
@@ -312,6 +332,8 @@ describe('losses of single papers', () => {
     };
     const preferred = await lossOf(xpoLoss(dpoLoss(policy, reference), policy.rejected, { alpha: 0.01 }));
     const other = await lossOf(xpoLoss(dpoLoss(swapped.policy, swapped.reference), policy.rejected, { alpha: 0.01 }));
+    const sums = ipoLoss(policy, reference, inputsOf([A]).lengths!, { beta: 0.1, lengthNormalize: false });
+    expect((await lossOf(xpoLoss(sums, policy.rejected, { alpha: 0.01 })))[0]).toBeCloseTo(12.13, 4);
     expect(preferred[0]).toBeCloseTo(0.500957, 5);
     expect(other[0]).toBeCloseTo(0.650957, 5);
   });
@@ -333,6 +355,15 @@ describe('losses of single papers', () => {
     const policy = tf.log(tf.tensor1d([0.7, 0.2, 0.1]));
     const opponent = await readCopy(geometricMixture(policy, tf.log(tf.tensor1d([0.2, 0.3, 0.5]))));
     [0.443997, 0.290664, 0.265339].forEach((x, i) => void expect(opponent[i]).toBeCloseTo(x, 5));
+  });
+  it('gap weights multiply the loss of their pair', () => {
+    const onA = 0.620957;
+    const weigh = (rejected: number, form: Parameters<typeof gapWeights>[1]) =>
+      onA * gapWeights({ chosen: [0.9], rejected: [rejected] }, form)[0];
+    expect(weigh(0.4, { power: 2 })).toBeCloseTo(0.339389, 5);
+    expect(weigh(0.85, { power: 2 })).toBeCloseTo(0.039471, 5);
+    expect(weigh(0.4, { tau: 0.5 })).toBeCloseTo(1.687936, 5);
+    expect(weigh(0.85, { tau: 0.5 })).toBeCloseTo(0.686264, 5);
   });
   it('gap weights are a power or an exponential of the reward gap', () => {
     expect(gapWeights({ chosen: [0.9, 0.9], rejected: [0.4, 0.85] }, { power: 2 })[0]).toBeCloseTo(0.546558, 5);
@@ -358,6 +389,23 @@ describe('the record and its errors', () => {
     expect(bound.options.parse({ beta: 0.3 })).toEqual({ beta: 0.3, labelSmoothing: 0.1 });
     expect(() => withOptions(dpo, { beta: -1 })).toThrow('beta');
     expect(bound.options.safeParse({ gamma: 1 }).success).toBe(false);
+  });
+  it('scores of f-divergences are f up to a constant, which counts once scores are divided by lengths', async () => {
+    const scores = async (divergence: Divergence) => {
+      return [...(await readCopy(divergenceScore(tf.tensor1d([1, -0.5, -2, 0.5]), divergence)))];
+    };
+    const expectScores = async (divergence: Divergence, constant: number, f: number[]) =>
+      (await scores(divergence)).forEach((score, i) => void expect(score - constant).toBeCloseTo(f[i], 5));
+    await expectScores({ type: 'reverse_kl' }, 0, [1, -0.5, -2, 0.5]);
+    await expectScores({ type: 'forward_kl' }, 1, [-0.367879, -1.648721, -7.389056, -0.606531]);
+    await expectScores({ type: 'js_divergence' }, Math.LN2, [-0.313262, -0.974077, -2.126928, -0.474077]);
+    await expectScores({ type: 'alpha_divergence', coef: 0.5 }, 2, [-1.213061, -2.568051, -5.436564, -1.557602]);
+    // IPO over lengths: 24.412421 without the constant ln 2 of Jensen and Shannon, 23.901408 with it, as in TRL
+    const none = pair([0, 0]);
+    const bare = pair([-0.313262, -0.974077]);
+    expect((await lossOf(ipoLoss(bare, none, inputsOf([A]).lengths!, { beta: 0.1 })))[0]).toBeCloseTo(24.412421, 3);
+    const onB = pair([-2.126928, -0.474077]);
+    expect((await lossOf(ipoLoss(onB, none, inputsOf([B]).lengths!, { beta: 0.1 })))[0]).toBeCloseTo(27.415369, 3);
   });
   it('refuses an f-divergence for losses that see more than a difference', () => {
     for (const name of ['nca_pair', 'bco_pair', 'sppo_hard', 'aot', 'aot_unpaired', 'apo_zero', 'apo_down'] as const)

@@ -20,7 +20,7 @@ export type PairTokenLogps = { chosen: TokenLogps; rejected: TokenLogps };
 
 /**
  * Everything a pair loss may ask for. `nll` [pairs] is the negative log-likelihood of each chosen completion, scaled so that its mean over
- * the step's pairs is the mean over the step's chosen tokens: `−log π(chosen) · pairs / tokens`.
+ * the step's pairs is the mean over the step's chosen tokens: `−log π(chosen) · pairs / tokens`; `goldNll` is the same of a third, gold completion (TPO).
  */
 export type PairInputs = {
   policy: PairLogps;
@@ -29,11 +29,12 @@ export type PairInputs = {
   scores?: PairScores;
   tokens?: PairTokenLogps;
   nll?: tf.Tensor1D;
+  goldNll?: tf.Tensor1D;
   /** P(chosen beats rejected), and 1 where the reference drew the chosen completion: of sampled pairs, [pairs]. */
   preference?: tf.Tensor1D;
   chosenByReference?: tf.Tensor1D;
 };
-export type PairNeed = 'reference' | 'lengths' | 'scores' | 'tokens' | 'squaredSum' | 'nll' | 'preference' | 'drawnBy';
+export type PairNeed = 'reference' | 'lengths' | 'scores' | 'tokens' | 'squaredSum' | 'nll' | 'gold' | 'preference' | 'drawnBy';
 
 /**
  * A pair loss as a trainer names it. `needs` says what has to be computed (no `'reference'`: no reference model is loaded). `scope` is

@@ -2,6 +2,7 @@
 import { ConfigError, type Rng } from '@plumbline/core';
 import {
   type Batches,
+  type Completion,
   type EncodedPair,
   encodePrompt,
   type PairBatch,
@@ -11,6 +12,7 @@ import {
   pairBatch,
 } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
+import type { TrainingPairs } from '../pairInputs.js';
 
 export type OnlinePairs = {
   /** The policy that `trainPairs` trains. */
@@ -21,6 +23,7 @@ export type OnlinePairs = {
   preference: PairwiseJudge;
   maxTokens: number;
   temperature?: number;
+  sharePrompts?: boolean;
   rng: Rng;
   signal?: AbortSignal;
 };
@@ -43,11 +46,12 @@ export function onlinePairs({
   preference,
   maxTokens,
   temperature = 1,
+  sharePrompts,
   rng,
   signal,
-}: OnlinePairs): RecordableBatches & { readonly counts: OnlineCounts } {
+}: OnlinePairs): RecordableBatches & Batches<TrainingPairs> & { readonly counts: OnlineCounts } {
   const counts: OnlineCounts = { pairs: 0, identical: 0, ties: 0 };
-  const draw = async (step: number): Promise<EncodedPair[]> => {
+  const draw = async (step: number): Promise<{ pairs: EncodedPair[]; dropped: { identical: number; ties: number } }> => {
     signal?.throwIfAborted();
     const asked = await prompts.at(step);
     const texts = asked.prompts.map((item) => (isPrompt(item) ? item : item.prompt));
@@ -55,10 +59,10 @@ export function onlinePairs({
     const sampled = await generate(policy, ids, { n: 2, maxTokens, temperature, rng: rng.fork('online', step), signal });
     signal?.throwIfAborted(); // a batch that was cut short is not a sample of the policy
     const verdicts = await preference.compare(
-      texts.map((prompt, i) => ({ prompt, a: sampled[i][0].text, b: sampled[i][1].text })),
+      texts.map((prompt, i) => ({ prompt, a: said(prompt, sampled[i][0].text), b: said(prompt, sampled[i][1].text) })),
       { rng: rng.fork('preference', step), signal },
     );
-    let identical = 0;
+    let [identical, ties] = [0, 0];
     const pairs = ids.map((prompt, i): EncodedPair => {
       const [a, b] = sampled[i].map(({ tokens }) => tokens);
       const { probA, winner, parsed } = verdicts[i];
@@ -67,20 +71,32 @@ export function onlinePairs({
       const same = a.length === b.length && a.every((token, t) => token === b[t]);
       const tie = !same && (!parsed || winner === 'tie');
       identical += same ? 1 : 0;
-      counts.ties += tie ? 1 : 0;
+      ties += tie ? 1 : 0;
       const [chosen, rejected] = probA >= 0.5 ? [a, b] : [b, a];
       return { id: `${step}.${asked.ids[i]}`, prompt, chosen, rejected, weight: same || tie ? 0 : 1 };
     });
     counts.pairs += pairs.length;
     counts.identical += identical;
+    counts.ties += ties;
     if (identical > pairs.length / 2)
       throw new ConfigError(
         `onlinePairs: ${identical} of ${pairs.length} pairs of step ${step} are the same text twice; sample at a higher temperature than ${temperature}, or train less`,
       );
-    return pairs;
+    return { pairs, dropped: { identical, ties } };
   };
-  return { steps: prompts.steps, counts, pairsAt: draw, at: async (step) => pairBatch(await draw(step)) };
+  return {
+    steps: prompts.steps,
+    counts,
+    pairsAt: async (step) => (await draw(step)).pairs,
+    async at(step) {
+      const { pairs, dropped } = await draw(step);
+      return { ...pairBatch(pairs, { sharePrompts }), dropped };
+    },
+  };
 }
+
+/** As messages, where the prompt is some. */
+const said = (prompt: Prompt, content: string): Completion => (typeof prompt === 'string' ? content : [{ role: 'assistant', content }]);
 
 /** Batches whose pairs can be kept. */
 export type RecordableBatches = Batches<PairBatch> & { pairsAt(step: number): Promise<EncodedPair[]> };

@@ -23,6 +23,7 @@ export function inputsOf(rows: readonly Row[], extras: Extras = {}): PairInputs 
     reference: { chosen: column((r) => r.rc), rejected: column((r) => r.rr) },
     lengths: { chosen: column((r) => r.lc), rejected: column((r) => r.lr) },
     nll: column((r) => (-r.pc * rows.length) / tokens),
+    goldNll: column(() => 1.5),
     ...(extras.chosenScore !== undefined && {
       scores: {
         chosen: column(() => extras.chosenScore!),
