@@ -41,6 +41,8 @@ export async function openSql(source: string | Uint8Array): Promise<SqlDatabase>
   const { capi } = sqlite;
   const db = new sqlite.oo1.DB(':memory:');
   try {
+    // as SQLite has it where it is not built otherwise: "text" that names no column is text, as in the queries of Spider
+    capi.sqlite3_db_config(db, capi.SQLITE_DBCONFIG_DQS_DML, 1, 0);
     if (typeof source === 'string') db.exec(source);
     else restore(sqlite, db, source);
     const schema = (db.selectValues("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'") as string[])

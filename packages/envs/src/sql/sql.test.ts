@@ -75,6 +75,13 @@ describe('openSql', () => {
     expect(db.run(' -- nothing\n')).toEqual({ ok: false, error: 'there is no statement' });
     expect(db.run('SELECT 1; DELETE FROM singer')).toEqual({ ok: false, error: 'there is more than one statement' });
   });
+  it('takes text in double quotes, and the bytes of a file as Node reads them', async () => {
+    expect(rows('SELECT count(*) FROM singer WHERE country = "France"')).toEqual(
+      rows("SELECT count(*) FROM singer WHERE country = 'France'"),
+    );
+    expect(rows('SELECT "name" FROM singer LIMIT 1')).toEqual(rows('SELECT name FROM singer LIMIT 1'));
+    await expect(openSql(Buffer.alloc(100))).rejects.toThrow('these bytes are no SQLite database');
+  });
   it('stops a query without end after its instructions, or after its time, and goes on', () => {
     const endless = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n';
     expect(db.run(endless, { maxSteps: 100_000 })).toEqual({ ok: false, error: 'stopped after 100000 instructions' });
