@@ -111,26 +111,6 @@ export function stepScorer(scorer: LocalScorer): HeadedModel {
 /** Each completion's outputs, [candidates][heads]; undefined where it is empty or too long. */
 export async function scoreOutputs(
   model: Pick<RewardModel, 'outputs' | 'tokenizer' | 'contextLength'>,
-/**
- * A scorer read at every step: one number, the log-odds that the step is right, so that a scorer that reads the last token becomes a process reward model, trained or not, and is kept as
- * any scorer. It shares the scorer's parameters, which stays the owner.
- */
-export function stepScorer(scorer: LocalScorer): HeadedModel {
-  const weight = scorer.parameters.get('score.weight') as Parameter;
-  return {
-    name: scorer.name,
-    backbone: scorer.backbone,
-    heads: 1,
-    parameters: scorer.parameters,
-    tokenizer: scorer.tokenizer,
-    contextLength: scorer.contextLength,
-    outputs: (batch) => tf.tidy(() => tf.reshape(scorer.scores(batch), [-1, 1]) as tf.Tensor2D),
-    stepOutputs: (batch, rows) =>
-      tf.tidy(() => linear({ x: gatherRows({ x: scorer.backbone.hidden(batch) }, { rows }).y, weight: weight.value as tf.Tensor2D }, {}).y),
-    dispose: () => scorer.dispose(),
-  };
-}
-
   batch: readonly Candidate[],
   signal?: AbortSignal,
 ): Promise<(Float32Array | undefined)[]> {
