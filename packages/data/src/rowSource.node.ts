@@ -1,14 +1,14 @@
 /** Rows of files, one after another in bounded memory: JSON Lines, JSON, CSV, TSV, text and Parquet, plain or gzipped; folders; repositories of the hub. */
 import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { ConfigError, FormatError, fileError } from '@plumbline/core';
 import { parse as parseCsv } from 'csv-parse';
-import type { AsyncBuffer, FileMetaData } from 'hyparquet';
 import { type HubOptions, hubSnapshot } from './hub.node.js';
+import { parquetRows } from './parquet.node.js';
 import { isRow, type Row, show } from './read/cells.js';
 
 export type RowFormat = 'jsonl' | 'json' | 'csv' | 'tsv' | 'txt' | 'parquet';
@@ -195,7 +195,8 @@ export async function* fileRows(file: SourceFile, { header }: Pick<SourceOptions
       }
       return;
     case 'parquet':
-      return yield* parquetRows(file);
+      for await (const one of parquetRows(file.path)) yield { file: file.path, ...one };
+      return;
     default:
       file.format satisfies never;
   }
@@ -470,83 +471,6 @@ async function* tsvRows(file: SourceFile, header?: readonly string[]): AsyncGene
 }
 
 const named = (names: readonly string[], cells: readonly string[]): Row => Object.fromEntries(names.map((name, i) => [name, cells[i]]));
-
-// Parquet.
-
-/** Row groups of more bytes than this are read in parts. */
-const maxGroupBytes = 64 << 20;
-
-async function* parquetRows({ path }: SourceFile): AsyncGenerator<SourceRow> {
-  const [{ parquetMetadataAsync, parquetReadObjects }, { compressors }] = await Promise.all([
-    import('hyparquet'),
-    import('hyparquet-compressors'),
-  ]);
-  const handle = await open(path, 'r').catch((error) => {
-    throw fileError(error, `cannot read ${path}`);
-  });
-  const wrong = (error: unknown) =>
-    new FormatError(`${path}: not a Parquet file that can be read (${(error as Error).message}); was the download cut short?`);
-  try {
-    const file = await bufferOf(handle);
-    let metadata: FileMetaData;
-    try {
-      metadata = await parquetMetadataAsync(file);
-    } catch (error) {
-      throw wrong(error);
-    }
-    let begin = 0;
-    for (const group of metadata.row_groups) {
-      const rows = Number(group.num_rows);
-      // A damaged count would be read for ever: every column has a value, or a null, for each row.
-      if (!(rows >= 0) || group.columns.some(({ meta_data }) => !meta_data || Number(meta_data.num_values) < rows))
-        throw wrong(new Error(`a group claims ${rows} rows, and its columns have fewer values`));
-      const parts = Math.max(1, Math.ceil(Number(group.total_byte_size) / maxGroupBytes));
-      const size = Math.max(1, Math.ceil(rows / parts));
-      for (let from = 0; from < rows; from += size) {
-        const [rowStart, rowEnd] = [begin + from, begin + Math.min(rows, from + size)];
-        let found: Row[];
-        try {
-          found = await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors, useOffsetIndex: parts > 1 });
-        } catch (error) {
-          throw wrong(error);
-        }
-        for (const [i, row] of found.entries()) yield { file: path, line: rowStart + i + 1, row: plain(row) as Row };
-      }
-      begin += rows;
-    }
-  } finally {
-    await handle.close();
-  }
-}
-
-async function bufferOf(handle: FileHandle): Promise<AsyncBuffer> {
-  const { size } = await handle.stat();
-  return {
-    byteLength: size,
-    async slice(start, end = size) {
-      const [from, to] = [start < 0 ? Math.max(0, size + start) : start, Math.min(size, end < 0 ? size + end : end)];
-      const bytes = new Uint8Array(Math.max(0, to - from));
-      let at = 0;
-      while (at < bytes.length) {
-        const { bytesRead } = await handle.read(bytes, at, bytes.length - at, from + at);
-        if (bytesRead === 0) break;
-        at += bytesRead;
-      }
-      return bytes.buffer;
-    },
-  };
-}
-
-/** As JSON would have it: whole numbers of 64 bits as numbers where they are exact, else as text; times as text; bytes stay. */
-function plain(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (Array.isArray(value)) return value.map(plain);
-  if (ArrayBuffer.isView(value))
-    return value instanceof Uint8Array ? value : Array.from(value as unknown as ArrayLike<number | bigint>, plain);
-  if (isRow(value)) return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
-  return value;
-}
 
 /** What a row is called in messages and ids: its file and line. */
 export const placeOf = ({ file, line }: { file: string; line: number }): string => `${basename(file)}:${line}`;
