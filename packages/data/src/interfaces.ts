@@ -97,7 +97,11 @@ export interface PairVerdict {
 }
 export interface PairwiseJudge {
   readonly name: string;
-  compare(batch: readonly { prompt: Prompt; a: Completion; b: Completion; rubric?: Rubric }[], ctx: Context): Promise<PairVerdict[]>;
+  /** `meta` is what is known of the prompt, such as the answer that a verifier compares with. */
+  compare(
+    batch: readonly { prompt: Prompt; a: Completion; b: Completion; rubric?: Rubric; meta?: Record<string, unknown> }[],
+    ctx: Context,
+  ): Promise<PairVerdict[]>;
 }
 
 /** Sets disallowed logits to -Infinity in place; `generated` are the ids so far. */
@@ -145,6 +149,8 @@ export interface Decoder {
   readonly tokenizer: Tokenizer;
   readonly contextLength: number;
   readonly width: number;
+  /** About how many bytes a token's activations take from the forward pass to the backward one; trainers size their micro-batches by it. */
+  readonly activationBytes?: number;
   /** The last hidden state after the final norm, [tokens, width]. */
   hidden(batch: PackedBatch): tf.Tensor2D;
   completionLogps(batch: PackedBatch, options?: { temperature?: number; entropy?: boolean; squaredSum?: boolean }): CompletionLogps;
@@ -155,6 +161,8 @@ export interface Scorer {
   readonly parameters: ParameterTree;
   readonly tokenizer: Tokenizer;
   readonly contextLength: number;
+  /** As a decoder's. */
+  readonly activationBytes?: number;
   scores(batch: PackedBatch): tf.Tensor1D;
 }
 /** Keys and values of past tokens; the one thing beside parameters that is changed in place. Never on the tape. */

@@ -82,6 +82,7 @@ export { type OpponentPairs, opponentPairs } from './online/opponentPairs.js';
 
 export { type PolicyAsClassifier, policyClassifier } from './diagnostics/policyClassifier.js';
 export { type OnlineCounts, type OnlinePairs, onlinePairs, type RecordableBatches } from './online/onlinePairs.js';
+export { type RoundPairs, roundPairs } from './online/roundPairs.js';
 export { type PairStream, readStream, recordStream, replayStream, writeStream } from './online/stream.js';
 
 // Sample, score, pair, train, and again

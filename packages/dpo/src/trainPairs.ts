@@ -94,7 +94,11 @@ export async function trainPairs(
   if (earlyStopping && !(evaluate && config.evaluateEvery))
     throw new ConfigError('trainPairs: earlyStopping looks at eval/loss; give evaluateEvery and a function that evaluates');
   const moving = referenceSync ? movingReference(policy, reference) : undefined;
-  const stopping = bestWeights(policy.parameters, { trainer: 'trainPairs', watch: { 'eval/loss': 'lower' }, stop: earlyStopping });
+  const stopping = bestWeights(policy.parameters, {
+    trainer: 'trainPairs',
+    watch: { 'eval/loss': 'lower', 'eval/reward': 'higher' },
+    stop: earlyStopping,
+  });
   // All that a step changes: saved and restored as one.
   const state = {
     policy: policy.parameters,

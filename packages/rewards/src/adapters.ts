@@ -167,7 +167,8 @@ export function pairwiseFromPointwise(reward: RewardFunction, { temperature = 1 
   return {
     name: reward.name,
     async compare(batch, ctx) {
-      const sides = (side: 'a' | 'b') => batch.map((pair) => ({ prompt: pair.prompt, completion: pair[side] }));
+      const sides = (side: 'a' | 'b') =>
+        batch.map((pair) => ({ prompt: pair.prompt, completion: pair[side], ...(pair.meta && { meta: pair.meta }) }));
       const { scores, abstained } = await reward.score([...sides('a'), ...sides('b')], ctx);
       return batch.map((_, i) => {
         const j = batch.length + i;

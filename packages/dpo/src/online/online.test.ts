@@ -1,14 +1,16 @@
 import { memoryRun, readCopy, rng } from '@plumbline/core';
-import { type Batches, type PairBatch, type PairwiseJudge, promptBatches } from '@plumbline/data';
+import { type Batches, type EncodedPair, type PairBatch, type PairwiseJudge, promptBatches } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { policyClassifier } from '../diagnostics/policyClassifier.js';
+import { pairLosses } from '../losses/index.js';
 import { ipo } from '../losses/ipo.js';
 import { withOptions } from '../losses/modifiers.js';
 import { separablePairs, tinyDecoder } from '../testing/decoders.js';
 import { trainPairs } from '../trainPairs.js';
 import { onlinePairs } from './onlinePairs.js';
+import { roundPairs } from './roundPairs.js';
 import { readStream, recordStream, replayStream, writeStream } from './stream.js';
 
 const [steps, pairsPerStep] = [4, 4];
@@ -53,7 +55,103 @@ async function recorded() {
   return { weights, stream: batches.stream };
 }
 
+describe('roundPairs', () => {
+  const records = prompts.map((prompt, i) => ({ id: String(i), prompt, meta: { wanted: i } }));
+  const even = (text: unknown) => [...String(text)].filter((c) => (c.codePointAt(0)! - 33) % 2 === 0).length;
+  const seen: { round: number; meanScore: number }[] = [];
+  const rounds = (policy: LocalDecoder, more: Partial<Parameters<typeof roundPairs>[0]> = {}) =>
+    roundPairs({
+      policy,
+      prompts: records,
+      score: async (groups) => groups.map((group) => group.map(({ completion }) => even(completion))),
+      pairsPerStep: 3,
+      steps: 6,
+      stepsPerRound: 2,
+      samplesPerPrompt: 4,
+      maxTokens: 6,
+      rng: rng(6),
+      onRound: (round, { meanScore }) => void seen.push({ round, meanScore }),
+      ...more,
+    });
+  const go = async (kept?: Map<number, readonly EncodedPair[]>, stopAt?: number) => {
+    const policy = tinyDecoder();
+    const run = memoryRun({ seed: 3, saveEvery: 1 });
+    const store = kept && {
+      kept: {
+        read: async (round: number) => kept.get(round),
+        write: async (round: number, pairs: readonly EncodedPair[]) => void kept.set(round, pairs),
+      },
+    };
+    const settings = { steps: 6, pairsPerStep: 3, pairsPerMicroBatch: 3, learningRate: 1e-2, referenceSync: { every: 2, mixup: 1 } };
+    const train = (trained: LocalDecoder, steps = 6) =>
+      trainPairs(
+        { ...settings, steps },
+        { policy: trained, reference: tinyDecoder(), batches: rounds(trained, store), loss: pairLosses.dpo, run },
+      );
+    if (stopAt === undefined) await train(policy);
+    else {
+      await train(tinyDecoder(), stopAt);
+      await train(policy);
+    }
+    return Promise.all(policy.parameters.trainable().map(async ({ value }) => Array.from(await readCopy(value))));
+  };
+
+  it('pairs the best of each prompt with the worst, with their scores, and learns what scores high', async () => {
+    const pairs: EncodedPair[] = [];
+    const batches = rounds(tinyDecoder(), { kept: { read: async () => undefined, write: async (_, made) => void pairs.push(...made) } });
+    expect((await batches.at(0)).pairs).toBe(3);
+    await batches.at(1); // of the same round: nothing is sampled
+    expect(pairs.length).toBeGreaterThan(3);
+    for (const { chosen, rejected, scores } of pairs) {
+      expect(scores!.chosen).toBeGreaterThan(scores!.rejected);
+      expect(chosen).not.toEqual(rejected);
+    }
+    seen.length = 0;
+    await go();
+    expect(seen.map(({ round }) => round)).toEqual([0, 1, 2]);
+    expect(seen[2].meanScore).toBeGreaterThan(seen[0].meanScore);
+  });
+
+  it('goes on in the middle of a round with the pairs that it began with, to the same weights', async () => {
+    const whole = await go(new Map());
+    expect(await go(new Map(), 3)).toEqual(whole);
+  });
+
+  it('says so where samples score alike, and leaves out what cannot be scored', async () => {
+    const flat = rounds(tinyDecoder(), { score: async (groups) => groups.map((group) => group.map(() => 1)) });
+    await expect(flat.at(0)).rejects.toThrow(/round 0 makes 0 pairs of 6 prompts.*score alike; raise samplesPerPrompt \(4\)/);
+    const none = rounds(tinyDecoder(), { score: async (groups) => groups.map((group) => group.map((_, i) => (i === 0 ? 1 : Number.NaN))) });
+    await expect(none.at(0)).rejects.toThrow(/makes 0 pairs/);
+  });
+});
+
 describe('onlinePairs', () => {
+  it('shows the judge what is known of a prompt, and stops where the judge says nothing that can be read', async () => {
+    const asked: unknown[] = [];
+    const mute: PairwiseJudge = {
+      name: 'mute',
+      compare: async (batch) => {
+        asked.push(...batch.map(({ meta }) => meta));
+        return batch.map(() => ({ winner: 'tie', probA: 0.5, parsed: false }));
+      },
+    };
+    const records = prompts.map((prompt, i) => ({ id: String(i), prompt, meta: { answer: prompt } }));
+    const batches = onlinePairs({
+      policy: tinyDecoder(),
+      prompts: promptBatches(records, { promptsPerStep: 2, steps: 1, rng: rng(5) }),
+      preference: mute,
+      maxTokens: 5,
+      rng: rng(6),
+    });
+    await expect(batches.at(0)).rejects.toThrow('mute answered nothing that can be read on any of the 2 pairs of step 0');
+    expect(asked).toEqual([{ answer: expect.any(String) }, { answer: expect.any(String) }]);
+  });
+
+  it('tells a batch how many of its pairs count for nothing', async () => {
+    const { dropped, pairs } = await source(tinyDecoder(), { preference: judge(0.5) }).at(0);
+    expect(dropped!.identical + dropped!.ties).toBe(pairs);
+  });
+
   it('labels two samples of the policy as it is at that step', async () => {
     const { stream } = await recorded();
     const even = (ids: Int32Array) => ids.filter((id) => id % 2 === 0).length;

@@ -5,7 +5,6 @@ import {
   type Completion,
   type EncodedPair,
   encodePrompt,
-  type PairBatch,
   type PairwiseJudge,
   type Prompt,
   type PromptBatch,
@@ -18,7 +17,7 @@ export type OnlinePairs = {
   /** The policy that `trainPairs` trains. */
   policy: LocalDecoder;
   /** Prompts of each step; a step has as many pairs as prompts. */
-  prompts: Batches<PromptBatch<Prompt | { prompt: Prompt; id?: string }>>;
+  prompts: Batches<PromptBatch<Prompt | { prompt: Prompt; id?: string; meta?: Record<string, unknown> }>>;
   /** Who labels: used through both orders (`debiased`) where it reads two answers at once, since training finds and exploits a position that it prefers. */
   preference: PairwiseJudge;
   maxTokens: number;
@@ -38,7 +37,7 @@ export type OnlineCounts = { pairs: number; identical: number; ties: number };
  * Identical samples and ties stay in their step with weight 0, so that a step's size and the divisor of its loss are always the same; `counts` tells how many. A batch is a
  * function of step and policy: a run that goes on from a checkpoint samples what it would have sampled.
  *
- * @throws ConfigError where more than half of a step's samples are identical; RangeError naming the pair where the judge's probability is not in [0, 1]
+ * @throws ConfigError where more than half of a step's samples are identical, or no verdict of a step can be read; RangeError naming the pair where the judge's probability is not in [0, 1]
  */
 export function onlinePairs({
   policy,
@@ -49,7 +48,7 @@ export function onlinePairs({
   sharePrompts,
   rng,
   signal,
-}: OnlinePairs): RecordableBatches & Batches<TrainingPairs> & { readonly counts: OnlineCounts } {
+}: OnlinePairs): RecordableBatches & { readonly counts: OnlineCounts } {
   const counts: OnlineCounts = { pairs: 0, identical: 0, ties: 0 };
   const draw = async (step: number): Promise<{ pairs: EncodedPair[]; dropped: { identical: number; ties: number } }> => {
     signal?.throwIfAborted();
@@ -59,9 +58,18 @@ export function onlinePairs({
     const sampled = await generate(policy, ids, { n: 2, maxTokens, temperature, rng: rng.fork('online', step), signal });
     signal?.throwIfAborted(); // a batch that was cut short is not a sample of the policy
     const verdicts = await preference.compare(
-      texts.map((prompt, i) => ({ prompt, a: said(prompt, sampled[i][0].text), b: said(prompt, sampled[i][1].text) })),
+      texts.map((prompt, i) => ({
+        prompt,
+        a: said(prompt, sampled[i][0].text),
+        b: said(prompt, sampled[i][1].text),
+        ...metaOf(asked.prompts[i]),
+      })),
       { rng: rng.fork('preference', step), signal },
     );
+    if (!verdicts.some(({ parsed }) => parsed))
+      throw new ConfigError(
+        `onlinePairs: ${preference.name} answered nothing that can be read on any of the ${ids.length} pairs of step ${step}`,
+      );
     let [identical, ties] = [0, 0];
     const pairs = ids.map((prompt, i): EncodedPair => {
       const [a, b] = sampled[i].map(({ tokens }) => tokens);
@@ -99,6 +107,8 @@ export function onlinePairs({
 const said = (prompt: Prompt, content: string): Completion => (typeof prompt === 'string' ? content : [{ role: 'assistant', content }]);
 
 /** Batches whose pairs can be kept. */
-export type RecordableBatches = Batches<PairBatch> & { pairsAt(step: number): Promise<EncodedPair[]> };
+export type RecordableBatches = Batches<TrainingPairs> & { pairsAt(step: number): Promise<EncodedPair[]> };
 
+const metaOf = (item: Prompt | { prompt: Prompt; meta?: Record<string, unknown> }) =>
+  isPrompt(item) || !item.meta ? {} : { meta: item.meta };
 const isPrompt = (item: Prompt | { prompt: Prompt }): item is Prompt => typeof item === 'string' || Array.isArray(item);

@@ -40,7 +40,7 @@ export type OpponentPairs = {
  *
  * For XPO, identical samples and ties stay in their step with weight 0, and the batch counts them (for Nash-MD a tie says P = 1/2).
  *
- * @throws ConfigError where more than half of a step's samples are identical, or the judge's probability is not in [0, 1]
+ * @throws ConfigError where more than half of a step's samples are identical, no verdict of a step can be read, or the judge's probability is not in [0, 1]
  */
 export function opponentPairs(options: OpponentPairs): Batches<TrainingPairs> {
   const { policy, judge, pairsPerStep, steps, rng, maxTokens, temperature = 1, opponent, sharePrompts } = options;
@@ -60,7 +60,10 @@ export function opponentPairs(options: OpponentPairs): Batches<TrainingPairs> {
           : await sampleMixture(policy, opponent.model, prompts, { ...draws('opponent'), mixtureCoef: opponent.mixtureCoef });
       const sides = own.map((samples, i) => [samples[0].tokens, others[i][0].tokens] as const);
       const verdicts = await judge.compare(
-        sides.map(([a, b], i) => ({ prompt: records[i].prompt, a: said(records[i].prompt, a), b: said(records[i].prompt, b) })),
+        sides.map(([a, b], i) => {
+          const { prompt, meta } = records[i];
+          return { prompt, a: said(prompt, a), b: said(prompt, b), ...(meta && { meta }) };
+        }),
         { rng: rng.fork('judge', step), step },
       );
       checkVerdicts(judge.name, verdicts, sides.length);
@@ -119,6 +122,8 @@ function trainingPairs(
 
 function checkVerdicts(name: string, verdicts: readonly PairVerdict[], pairs: number): void {
   if (verdicts.length !== pairs) throw new ConfigError(`opponentPairs: ${name} gave ${verdicts.length} verdicts on ${pairs} pairs`);
+  if (!verdicts.some(({ parsed }) => parsed))
+    throw new ConfigError(`opponentPairs: ${name} answered nothing that can be read on any of ${pairs} pairs`);
   const bad = verdicts.findIndex(({ probA }) => !(probA >= 0 && probA <= 1));
   if (bad >= 0)
     throw new ConfigError(`opponentPairs: ${name} gave pair ${bad} the probability ${verdicts[bad].probA}; it must be in [0, 1]`);
