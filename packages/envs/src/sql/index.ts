@@ -7,6 +7,6 @@ export { mutateSql } from './mutate.js';
 export { compareResults, resultsEqual } from './results.js';
 export { readsTable, sqlPrompt, sqlReward } from './rewards.js';
 export type { SqlBed, SqlTask } from './tasks.js';
-export { sqlBed, wrongQueries } from './tasks.js';
+export { mixedTasks, sqlBed, wrongQueries } from './tasks.js';
 export type { SqlToken } from './text.js';
 export { extractSql, hasOrder, normalizeSql, sqlStatements, sqlTokens } from './text.js';

@@ -2,9 +2,10 @@ import { rng } from '@plumbline/core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { judgeSql, mixedThemes, sqlLanguages, sqlTemplates, sqlThemes } from './bed.js';
 import { readsTable, sqlPrompt, sqlReward } from './rewards.js';
-import { sqlBed } from './tasks.js';
+import { mixedTasks, sqlBed } from './tasks.js';
 
-const bed = await sqlBed(rng(5), { mixed: 15, mixedQuestions: 14, trainDraws: 1, testDraws: 2 });
+const bed = await sqlBed(rng(5), { trainDraws: 1, testDraws: 2 });
+const start = await mixedTasks(rng(5), { databases: 15, questions: 14 });
 afterAll(() => bed.close());
 const ctx = { rng: rng(0) };
 const templates = Object.keys(sqlTemplates).length;
@@ -13,22 +14,21 @@ const tables = (schema: string) => [...schema.matchAll(/CREATE TABLE (\w+)/g)].m
 
 describe('sqlBed', () => {
   it('asks about 8 themes, about 4 others, and about mixtures that are none of the twelve', () => {
-    expect([bed.start, bed.train, bed.test].map((tasks) => tasks.length)).toEqual([15 * 14, 8 * templates * 5, 4 * 2 * templates * 5]);
+    expect([start, bed.train, bed.test].map((tasks) => tasks.length)).toEqual([15 * 14, 8 * templates * 5, 4 * 2 * templates * 5]);
     const of = (tasks: typeof bed.train) => new Set(tasks.map(({ schema }) => tables(schema)));
     expect([of(bed.train).size, of(bed.test).size]).toEqual([8, 4]);
     const own = new Set(sqlThemes(rng(0)).map(({ schema }) => tables(schema)));
     for (const pair of [...of(bed.train), ...of(bed.test)]) expect(own).toContain(pair);
     for (const pair of of(bed.test)) expect(of(bed.train)).not.toContain(pair);
-    for (const pair of of(bed.start)) expect(own).not.toContain(pair);
+    for (const pair of of(start)) expect(own).not.toContain(pair);
   });
   it('has every template in every language, of every database where all is asked and over all where it is not', () => {
-    for (const tasks of [bed.test, bed.start])
-      expect(new Set(tasks.map(({ template, language }) => `${template} ${language}`)).size).toBe(
-        tasks === bed.test ? templates * sqlLanguages.length : templates * sqlLanguages.length,
-      );
+    for (const tasks of [bed.test, start])
+      expect(new Set(tasks.map(({ template, language }) => `${template} ${language}`)).size).toBe(templates * sqlLanguages.length);
   });
   it('has right queries that run, under ids that no two share', () => {
-    const all = [...bed.start, ...bed.train, ...bed.test];
+    const all = [...bed.train, ...bed.test];
+    expect(new Set(start.map(({ id }) => id)).size).toBe(start.length);
     expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
     for (const { db_id, query, prompt, schema, question } of all) {
       expect(judgeSql(bed.databases.get(db_id)!, query, query)).toEqual({ runs: true, right: true });
@@ -44,7 +44,7 @@ describe('sqlBed', () => {
     }
   });
   it('is the same for the same draw, and another for another', async () => {
-    const again = await sqlBed(rng(5), { mixed: 15, mixedQuestions: 14, trainDraws: 1, testDraws: 2 });
+    const again = await sqlBed(rng(5), { trainDraws: 1, testDraws: 2 });
     expect(again.test).toEqual(bed.test);
     expect(again.negatives(again.train[3])).toEqual(bed.negatives(bed.train[3]));
     again.close();

@@ -1,6 +1,16 @@
 /** The test bed of text to SQL: questions to start from, questions to improve on, and questions about databases that nobody has seen. */
 import type { Rng } from '@plumbline/core';
-import { judgeSql, mixedThemes, openThemes, type SqlQuestion, type SqlTheme, sqlQuestions, sqlTemplates, sqlThemes } from './bed.js';
+import {
+  judgeSql,
+  mixedThemes,
+  openThemes,
+  type SqlQuestion,
+  type SqlTheme,
+  sqlLanguages,
+  sqlQuestions,
+  sqlTemplates,
+  sqlThemes,
+} from './bed.js';
 import type { SqlDatabase } from './database.js';
 import { mutateSql } from './mutate.js';
 import { sqlPrompt } from './rewards.js';
@@ -15,8 +25,6 @@ export type SqlTask = SqlQuestion & {
 };
 
 export interface SqlBed {
-  /** Of databases whose tables are of two themes: what a model begins with that knows the words. */
-  readonly start: readonly SqlTask[];
   /** Of the themes that are trained on. */
   readonly train: readonly SqlTask[];
   /** Of the other themes. */
@@ -28,6 +36,9 @@ export interface SqlBed {
   close(): void;
 }
 
+/** Every template in all five languages. */
+const everything = Object.keys(sqlTemplates).length * sqlLanguages.length;
+
 /**
  * Twelve themes, of which `testThemes` are held out; each theme is a database a draw, of other columns and rows. Of every database `questions` are asked, templates and languages in turn:
  * 70 are every template in all five languages. The same for the same draw.
@@ -36,54 +47,33 @@ export async function sqlBed(
   rng: Rng,
   {
     testThemes = 4,
-    mixed = 200,
-    mixedQuestions = 28,
     trainDraws = 3,
     testDraws = 1,
-    questions = Object.keys(sqlTemplates).length * 5,
-  }: {
-    testThemes?: number;
-    mixed?: number;
-    mixedQuestions?: number;
-    trainDraws?: number;
-    testDraws?: number;
-    questions?: number;
-  } = {},
+    questions = everything,
+  }: { testThemes?: number; trainDraws?: number; testDraws?: number; questions?: number } = {},
 ): Promise<SqlBed> {
   const order = sqlThemes(rng).map(({ id }) => id);
   const heldOut = new Set(order.slice(0, testThemes));
-  const databases = new Map<string, SqlDatabase>();
-  const ask = async (name: string, drawn: readonly SqlTheme[], count: number): Promise<SqlTask[]> => {
-    for (const [id, db] of await openThemes(drawn)) databases.set(id, db);
-    return drawn.flatMap((theme, t) => {
-      // where not all is asked, each database is asked other things
-      const asked = sqlQuestions(theme, databases.get(theme.id)!, rng.fork(name, 'questions'), { from: t * count, count });
-      return asked.map((question) => ({
-        ...question,
-        prompt: sqlPrompt(theme.schema, question.question),
-        schema: theme.schema,
-        values: theme.main.text.values,
-      }));
-    });
-  };
   const draws = (name: string, count: number, keep: (id: string) => boolean) =>
     Array.from({ length: count }, (_, d) =>
       sqlThemes(rng.fork(name, d))
         .filter(({ id }) => keep(id))
         .map((theme) => ({ ...theme, id: `${theme.id}_${name}_${d + 1}` })),
     ).flat();
+  const train = await asked(
+    draws('train', trainDraws, (id) => !heldOut.has(id)),
+    rng.fork('train', 'questions'),
+    questions,
+  );
+  const test = await asked(
+    draws('test', testDraws, (id) => heldOut.has(id)),
+    rng.fork('test', 'questions'),
+    questions,
+  );
+  const databases = new Map([...train.databases, ...test.databases]);
   return {
-    start: await ask('start', mixedThemes(rng.fork('start'), mixed), mixedQuestions),
-    train: await ask(
-      'train',
-      draws('train', trainDraws, (id) => !heldOut.has(id)),
-      questions,
-    ),
-    test: await ask(
-      'test',
-      draws('test', testDraws, (id) => heldOut.has(id)),
-      questions,
-    ),
+    train: train.tasks,
+    test: test.tasks,
     databases,
     negatives: ({ db_id, query, schema, values, id }) =>
       wrongQueries(databases.get(db_id)!, { query, schema }, rng.fork('negatives', id), { values }),
@@ -91,6 +81,32 @@ export async function sqlBed(
       for (const db of databases.values()) db.close();
     },
   };
+}
+
+/**
+ * `questions` about each of `databases` databases whose tables are of two themes (`mixedThemes`), other ones each time: what a model begins with that shall know the words and how a schema is
+ * read, and have seen no database of `sqlBed`.
+ */
+export async function mixedTasks(rng: Rng, { databases, questions = 28 }: { databases: number; questions?: number }): Promise<SqlTask[]> {
+  const { tasks, databases: opened } = await asked(mixedThemes(rng, databases), rng.fork('questions'), questions);
+  for (const db of opened.values()) db.close();
+  return tasks;
+}
+
+async function asked(themes: readonly SqlTheme[], rng: Rng, count: number) {
+  const databases = await openThemes(themes);
+  const tasks = themes.flatMap((theme, t) =>
+    // where not all is asked, each database is asked other things
+    sqlQuestions(theme, databases.get(theme.id)!, rng, { from: count < everything ? t * count : 0, count }).map(
+      (question): SqlTask => ({
+        ...question,
+        prompt: sqlPrompt(theme.schema, question.question),
+        schema: theme.schema,
+        values: theme.main.text.values,
+      }),
+    ),
+  );
+  return { tasks, databases };
 }
 
 /**
