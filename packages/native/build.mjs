@@ -48,6 +48,9 @@ const pairs = isas.avx512
     ? { neonbf16: ['-march=armv8.2-a+bf16'] }
     : {};
 
+/** What widens int8 to bfloat16 by looking it up; asked for beside the products' own instructions where those kernels are chosen. */
+const vbmi = isas.avx512 ? ['-mavx512vbmi'] : [];
+
 /** A package of this very version with the addon compiled for this machine, where one is installed. */
 function prebuilt() {
   const require = createRequire(import.meta.url);
@@ -129,10 +132,15 @@ export async function build({ force = false } = {}) {
     const has = [...Object.keys(isas), ...known.map(([isa]) => isa)].map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
     const jobs = [];
     for (const [isa, flags] of Object.entries(isas))
-      for (const unit of ['fused', 'ops', 'gemm', 'decode'])
+      for (const unit of ['fused', 'ops', 'gemm', 'decode', 'rows'])
         jobs.push({ source: unit, object: `${unit}-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`] });
     for (const [isa, flags] of known)
-      jobs.push({ source: 'gemm', object: `gemm-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`, '-DPLUMB_PAIRS'] });
+      for (const unit of ['gemm', 'rows'])
+        jobs.push({
+          source: unit,
+          object: `${unit}-${isa}`,
+          flags: [...kernel, ...flags, ...(unit === 'rows' ? vbmi : []), `-DPLUMB_ISA=${isa}`, '-DPLUMB_PAIRS'],
+        });
     jobs.push(
       { source: 'frozen', object: 'frozen', flags: ['-O3'] },
       { source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] },

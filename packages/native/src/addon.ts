@@ -20,6 +20,7 @@ export interface Addon {
     a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, lda: number, transA: boolean, ldb: number, transB: boolean, ldc: number, relu: boolean, accumulate: boolean, bf16?: boolean,
   ): void;
   bf16Instructions(): boolean;
+  hugePages(bytes: Uint8Array): void;
   frozenPack(values: F32 | Uint16Array | Int8Array, bytes: Uint8Array, storage: number, out: number, inputs: number, scales: F32 | null): void;
   frozenGemm(
     a: F32, bytes: Uint8Array, c: F32, bias: F32 | null, rows: number, storage: number, out: number, inputs: number, backward: boolean, accumulate: boolean, bf16: boolean,

@@ -73,9 +73,29 @@ export function packMatrix(
   expect('packMatrix', { values: [values, out * width], scales: [scales, out] });
   const panels = Math.ceil(out / panel);
   const row = storage === 'f32' ? 4 * width : storage === 'bf16' ? 4 * Math.ceil(width / 2) : width;
-  const bytes = new Uint8Array(panels * panel * (row + (storage === 'int8' ? 4 : 0)) + 64); // the kernels begin at a multiple of 64
+  const bytes = roomFor(panels * panel * (row + (storage === 'int8' ? 4 : 0)) + 64); // the kernels begin at a multiple of 64
   need().frozenPack(values, bytes, storages[storage], out, width, scales ?? null);
   return { bytes, storage, out, in: width };
+}
+const slabBytes = 2 ** 24;
+let slab: { buffer: WeakRef<ArrayBuffer>; used: number } | undefined;
+/** Bytes for a packed matrix. Those of a model lie side by side, so that the system can give them a few large pages; memory goes back with the last of them. */
+function roomFor(size: number): Uint8Array {
+  const fresh = (length: number) => {
+    const bytes = new Uint8Array(length);
+    need().hugePages(bytes);
+    return bytes;
+  };
+  if (size > slabBytes / 4) return fresh(size);
+  const buffer = slab && slab.used + size <= slabBytes ? slab.buffer.deref() : undefined;
+  if (!slab || !buffer) {
+    const bytes = fresh(slabBytes);
+    slab = { buffer: new WeakRef(bytes.buffer as ArrayBuffer), used: Math.ceil(size / 64) * 64 };
+    return bytes.subarray(0, size);
+  }
+  const bytes = new Uint8Array(buffer, slab.used, size);
+  slab.used += Math.ceil(size / 64) * 64;
+  return bytes;
 }
 /** `y [rows, out] = x · Wᵀ + bias`; `y [rows, in] = x · W` if `backward`. One row gives the bits that it gives among many. */
 export function packedProduct(

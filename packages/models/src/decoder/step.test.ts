@@ -1,8 +1,10 @@
-import { initBackend } from '@plumbline/core';
+import { initBackend, rng } from '@plumbline/core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { plainTokenizer } from '../testing/plainTokenizer.js';
 import { tinyDecoder } from '../testing/tinyDecoder.js';
 import type { HostCache } from './cache.js';
-import type { DecoderSpec } from './spec.js';
+import { createDecoder } from './decoder.js';
+import { type DecoderSpec, decoderSpec } from './spec.js';
 
 const variants: Record<string, Partial<DecoderSpec>> = {
   'a tied Llama with grouped heads': {},
@@ -40,5 +42,40 @@ describe('a step of a decoder in one call', () => {
       expect(Math.max(...fused)).toBeGreaterThan(0.01);
     }
     for (const cache of caches) cache.dispose();
+  });
+
+  // Few rows have kernels of their own, which tile them; widths that fill neither panels nor vectors, and one that is cut into blocks.
+  it.for([
+    ['f32', 'f32'],
+    ['bf16', 'bf16'],
+    ['bf16', 'f32'],
+    ['int8', 'bf16'],
+    ['int8', 'f32'],
+  ] as const)('has them with weights in %s and products in %s, whatever the number of rows', async ([storage, products], { skip }) => {
+    skip(!native, 'native is not built here');
+    const spec = decoderSpec({
+      vocabSize: 101,
+      width: 80,
+      layers: 1,
+      heads: 5,
+      kvHeads: 1,
+      headDim: 16,
+      mlpWidth: 2310,
+      contextLength: 64,
+      attentionBias: 'all',
+      initializerRange: 0.2,
+    });
+    const decoder = createDecoder(spec, { tokenizer: plainTokenizer(101), rng: rng(7), storage, products });
+    for (const count of [1, 2, 3, 4, 8, 12, 13, 25, 32, 33, 64, 65]) {
+      const caches = [0, 1].map(() => decoder.cache({ rows: count, maxTokens: 16, blockTokens: 16 }));
+      const { advance: _, ...plain } = caches[1] as HostCache;
+      const rows = Int32Array.from({ length: count }, (_, i) => i);
+      const step = { tokens: rows.map((i) => (i * 37 + count) % 101), positions: new Int32Array(count), rows, wanted: rows };
+      const fused = (await decoder.next(step, caches[0])).slice();
+      expect(fused).toEqual(await decoder.next(step, plain));
+      expect(Math.max(...fused)).toBeGreaterThan(0.01);
+      for (const cache of caches) cache.dispose();
+    }
+    decoder.dispose();
   });
 });

@@ -453,7 +453,7 @@ FN(simd) {
 #if defined(__x86_64__)
 // What processor and operating system both support, by cpuid: the compilers' own builtin needs a run-time library that not all link.
 struct Machine {
-  bool avx2 = false, avx512 = false, bf16 = false;
+  bool avx2 = false, avx512 = false, bf16 = false, vbmi = false;
   Machine() {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 12))) return;  // OSXSAVE, FMA
@@ -463,6 +463,7 @@ struct Machine {
     avx2 = (low & 0x06) == 0x06 && (b & (1u << 5));
     const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
     avx512 = avx2 && (low & 0xe6) == 0xe6 && (b & wanted) == wanted;
+    vbmi = avx512 && (c & (1u << 1));
     bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
   }
 };
@@ -491,9 +492,10 @@ const char* choose() {
   const Machine machine;
 #ifdef PLUMB_HAS_AVX512
   if (allowed("avx512") && machine.avx512) {
-    fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K), fillDecode_avx512(K);
+    fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K), fillDecode_avx512(K), fillRows_avx512(K);
 #ifdef PLUMB_HAS_AVX512BF16
     if (machine.bf16) bf16Products = bf16Gemm_avx512bf16;
+    if (machine.bf16 && machine.vbmi) K.fewRows[1] = bf16Rows_avx512bf16();
 #endif
     return "avx512";
   }

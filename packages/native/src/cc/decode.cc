@@ -48,11 +48,15 @@ void scoresOf(const Paged& p, const int32_t* table, int head, const Query* t, in
   for (int64_t at = begin; at < end;) {
     const float* k = p.k + ((int64_t)table[at / b] * p.kvHeads + head) * d * b + at % b;
     const bool two = W == 16 && at + 16 < end && at % b + 16 < b;
+    // The values of these tokens are read next: as many of their lines at each of the head's dimensions.
+    const char* values = (const char*)(p.v + (((int64_t)table[at / b] * p.kvHeads + head) * b + at % b) * d);
     if (two) {
       vf s[Q][2];
 #pragma GCC unroll 6
       for (int i = 0; i < Q; i++) s[i][0] = s[i][1] = (vf){};
       for (int j = 0; j < d; j++) {
+        prefetch(values + j * 128);
+        prefetch(values + j * 128 + 64);
         const vf x = load(k + j * b), y = load(k + j * b + W);
 #pragma GCC unroll 6
         for (int i = 0; i < Q; i++) {
@@ -74,6 +78,7 @@ void scoresOf(const Paged& p, const int32_t* table, int head, const Query* t, in
 #pragma GCC unroll 6
       for (int i = 0; i < Q; i++) s[i] = (vf){};
       for (int j = 0; j < d; j++) {
+        if (v == 0) prefetch(values + j * 64);
         const vf x = load(k + j * b + v * W);
 #pragma GCC unroll 6
         for (int i = 0; i < Q; i++) s[i] = fma(set1(t[i].q[j]), x, s[i]);
@@ -87,7 +92,7 @@ void scoresOf(const Paged& p, const int32_t* table, int head, const Query* t, in
 
 // Values weighted by what are probabilities by now, over [begin, end); a query's weight is 0 outside what it sees.
 template <int Q>
-void mixOf(const Paged& p, const int32_t* table, int head, const Query* t, const float* inverse, int64_t begin, int64_t first, int64_t end) {
+void mixOf(const Paged& p, const int32_t* table, int head, const Query* t, const float* inverse, int64_t begin, int64_t first, int64_t end, const float* next) {
   const int d = p.headDim;
   const int64_t b = p.blockTokens;
   int j = 0;
@@ -100,7 +105,11 @@ void mixOf(const Paged& p, const int32_t* table, int head, const Query* t, const
     for (int64_t at = first; at < end;) {
       const int64_t stop = imin(end, (at / b + 1) * b);
       const float* v = p.v + (((int64_t)table[at / b] * p.kvHeads + head) * b + at % b) * d + j;
+      // Meanwhile the keys of the next head are fetched: they are as many.
+      const char* keys = (const char*)(next ? next + (int64_t)table[at / b] * p.kvHeads * d * b + at % b * d : v);
       for (; at < stop; at++, v += d) {
+        if (next && j == 0)
+          for (int n = 0; n < d; n += 16, keys += 64) prefetch(keys);
         vf x[NV];
 #pragma GCC unroll 4
         for (int n = 0; n < NV; n++) x[n] = load(v + n * W);
@@ -131,6 +140,7 @@ void mixOf(const Paged& p, const int32_t* table, int head, const Query* t, const
 
 template <int Q>
 void tileOf(const Paged& p, const int32_t* table, int head, Query* t) {
+  const int64_t d = p.headDim;
   int64_t first = t[0].from, end = t[0].to;
   for (int i = 1; i < Q; i++) {
     first = imin(first, t[i].from);
@@ -163,7 +173,7 @@ void tileOf(const Paged& p, const int32_t* table, int head, Query* t) {
     for (int64_t a = first; a < t[i].from; a++) t[i].scores[a - begin] = 0;
     for (int64_t a = t[i].to; a < end; a++) t[i].scores[a - begin] = 0;
   }
-  mixOf<Q>(p, table, head, t, inverse, begin, first, end);
+  mixOf<Q>(p, table, head, t, inverse, begin, first, end, head + 1 < p.kvHeads ? p.k + (int64_t)(head + 1) * d * p.blockTokens : nullptr);
 }
 
 // New keys and values of tokens that are to go to the cache, [n, kvHeads, headDim].
@@ -204,9 +214,8 @@ void attend(const Paged& p, const Fresh* fresh, const float* q, float* y) {
       for (int h = 0; h < p.kvHeads; h++)
         for (int64_t i = task * 16; i < imin(p.n, task * 16 + 16); i++) append(p, *fresh, i, h);
     });
-  parallelIf(work >= 4 * kSmall, tiles * p.kvHeads, [&](int64_t task) {
-    const int64_t a = starts[task / p.kvHeads], e = starts[task / p.kvHeads + 1];
-    const int head = (int)(task % p.kvHeads);
+  const auto one = [&](int64_t tile, int head) {
+    const int64_t a = starts[tile], e = starts[tile + 1];
     const int32_t* table = p.tables + p.rows[a] * p.blocksPerRow;
     if (apart)
       for (int64_t i = a; i < e; i++) append(p, *fresh, i, head);
@@ -230,39 +239,58 @@ void attend(const Paged& p, const Fresh* fresh, const float* q, float* y) {
         if (count == kTile) flush();
       }
     flush();
+  };
+  // All heads of a tile in one task, whose keys and values lie side by side, unless there are too few tiles for that.
+  const int64_t heads = tiles >= 2 * threadCount() ? p.kvHeads : 1;
+  parallelIf(work >= 4 * kSmall, tiles * (p.kvHeads / heads), [&](int64_t task) {
+    const int64_t tile = task / (p.kvHeads / heads), first = heads == 1 ? task % p.kvHeads : 0;
+    for (int64_t h = first; h < first + heads; h++) one(tile, (int)h);
   });
 }
 void pagedAttention(const Paged& p, const float* q, float* y) { attend(p, nullptr, q, y); }
 
 // --- a step -----------------------------------------------------------------------------------------------------------------------
 // Several products of the same input, in one go: each task takes a share of the columns of all of them, and then `after(task's share)`.
+constexpr int64_t kFewRows = 64;
 template <class F>
 void products(const Kernels& K, const Gemm* g, int count, const F& after) {
+  const FewRows& few = K.fewRows[g[0].bf16 ? 1 : 0];
   double work = 0;
-  bool sliced = true;
+  bool sliced = true, fits = few.product != nullptr && g[0].M <= kFewRows && g[0].K % 2 == 0;
   for (int i = 0; i < count; i++) {
     work += (double)g[i].M * g[i].N * g[i].K;
     sliced = sliced && g[i].transB;
+    fits = fits && g[i].frozen != nullptr;
   }
   const int threads = threadCount();
   const int64_t panels = cdiv(g[0].N, kPanel);
-  if (!sliced || g[0].M > 12 || threads == 1 || work < 1e5) {
+  if (!fits && (!sliced || g[0].M > 12 || threads == 1 || work < 1e5)) {
     for (int i = 0; i < count; i++) K.gemm(g[i]);
     after(0, g[0].N);
     return;
   }
+  const float* packed = nullptr;
+  if (fits) {
+    float* to = (float*)scratch(0, (size_t)(g[0].M * (g[0].K + 32)) * 4);
+    few.pack(g[0].A, g[0].lda, g[0].M, g[0].K, to);
+    packed = to;
+  }
   // Shares are even in the panels of each product; with one thread less to wait for, the last ones are smaller.
-  const int64_t tasks = imin(panels, threads * 4);
+  const int64_t tasks = threads == 1 || work < 1e5 ? 1 : imin(panels, threads * 4);
   parallel(tasks, [&](int64_t t) {
     for (int i = 0; i < count; i++) {
-      const int64_t all = cdiv(g[i].N, kPanel), from = all * t / tasks * kPanel, to = imin(g[i].N, all * (t + 1) / tasks * kPanel);
+      const int64_t all = cdiv(g[i].N, kPanel), first = all * t / tasks, end = all * (t + 1) / tasks, from = first * kPanel, to = imin(g[i].N, end * kPanel);
       if (from >= to) continue;
+      if (fits) {
+        few.product(g[i], packed, first, end);
+        continue;
+      }
       Gemm part = g[i];
       Frozen share;
       part.N = to - from;
       if (part.frozen) {
         share = *part.frozen;
-        share.data += from / kPanel * share.panelBytes();
+        share.data += first * share.panelBytes();
         if (share.scales) share.scales += from;
         share.out = part.N;
         part.frozen = &share;
@@ -378,7 +406,7 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
   for (int64_t i = 0; i < s.wantedCount; i++) memcpy(o + i * width, x + s.wanted[i] * width, (size_t)width * 4);
   norm(s.finalNorm, o, last, s.wantedCount, width);
   const Gemm head = gemmOf(s.head, last, logits, s.wantedCount);
-  K.gemm(head);
+  products(K, &head, 1, nothing);
   if (s.logitSoftcap > 0)
     parallelIf(true, s.wantedCount, [&](int64_t i) {
       float* y = logits + i * s.head.out;
