@@ -105,6 +105,7 @@ export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOpt
 // Supervised training
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
+export { dftLoss, nllLoss, type SftLossName, sftLosses, sftTokenLoss } from './sft/losses.js';
 export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from './sft/trainSft.js';
 // Tokenizers
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';

@@ -80,6 +80,7 @@ export {
 export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
+export { dftLoss, nllLoss, type SftLossName, sftLosses, sftTokenLoss } from './sft/losses.js';
 export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from './sft/trainSft.js';
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { rng } from '@plumbline/core';
 import { rewardFunctionContract } from '@plumbline/data/contract';
+import { bradleyTerryMle, brierScore } from '@plumbline/data/statistics';
 import { afterEach, describe, expect, it } from 'vitest';
 import { forgiving, rewardFromText, stepwiseToOutcome, timeLimited, weightedSum } from './adapters.js';
 import { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js';
@@ -15,6 +16,7 @@ import { httpReward, RewardServerError } from './http.js';
 import { generativeJudge } from './judges/pairwise.js';
 import {
   aggregateSteps,
+  bestOfNCurve,
   bestOfNKl,
   exactBestOfNKl,
   knockout,
@@ -198,6 +200,15 @@ describe('rewards of rewards', () => {
   });
 });
 
+describe('tournaments', () => {
+  it('have the strengths of most likelihood', () =>
+    bradleyTerryMle([
+      [0, 7, 8],
+      [3, 0, 6],
+      [2, 4, 0],
+    ]).logStrength.forEach((s, i) => void expect(s).toBeCloseTo([0.74057, -0.149102, -0.591468][i], 5)));
+});
+
 describe('selection', () => {
   it('puts step scores together', () => {
     const p = [0.9, 0.8, 0.95, 0.6];
@@ -227,11 +238,17 @@ describe('selection', () => {
   });
   it('has the closed forms of pass@k and of the KL of best-of-n', () => {
     expect(passAtK(10, 3, 4)).toBeCloseTo(0.833333, 6);
+    expect([1, 2, 6].map((k) => passAtK(8, 3, k))).toEqual([expect.closeTo(0.375, 12), expect.closeTo(0.642857, 6), 1]);
     expect([2, 4, 16, 64].map((n) => bestOfNKl(n).toFixed(6))).toEqual(['0.193147', '0.636294', '1.835089', '3.174508']);
     expect(exactBestOfNKl([0.5, 0.3, 0.2], 2)).toBeCloseTo(0.140638, 5);
     expect(exactBestOfNKl([0.5, 0.3, 0.2], 4)).toBeCloseTo(0.559751, 5);
     const [curve] = meanBestOfNCurve([[0.1, 0.5, 0.3, 0.9, 0.2]], [[1, 2, 0, 3, -1]], [2]);
     expect([curve.proxy, curve.gold, curve.goldError]).toEqual([expect.closeTo(0.59, 10), expect.closeTo(1.7, 10), 0]);
+  });
+  it('has the expected maximum of n normal numbers as its curve', () => {
+    const draws = [...rng(5).normal(20_000)];
+    const curve = bestOfNCurve(draws, draws, [2, 4, 16]);
+    [0.56419, 1.029375, 1.765991].forEach((value, i) => void expect(Math.abs(curve[i].gold - value)).toBeLessThan(0.02));
   });
   it('draws softly, and takes penalties off', () => {
     expect(softBestOfN(['a', 'b'], [0, 5], { temperature: 1e-3, rng: rng(1) }).item).toBe('b');
@@ -284,6 +301,7 @@ describe('diagnostics', () => {
     const ten = calibrationError(p, z);
     expect([ten.ece, ten.mce]).toEqual([expect.closeTo(0.275, 10), expect.closeTo(0.8, 10)]);
     expect(calibrationError(p, z, { bins: 5 }).ece).toBeCloseTo(0.225, 10);
+    expect(brierScore(z, p)).toBeCloseTo(0.222917, 6);
     expect(calibrationError(p, z, { bins: 2, mode: 'mass' }).ece).toBeCloseTo((Math.abs(0.6 * 3 - 2) + Math.abs(2.65 - 2)) / 6, 10);
     const { temperature, before, after } = temperatureScale(p, z);
     expect([temperature, before, after]).toEqual([expect.closeTo(1.613502, 5), expect.closeTo(0.6185, 5), expect.closeTo(0.594843, 5)]);

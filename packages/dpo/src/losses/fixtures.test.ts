@@ -1,5 +1,5 @@
 /** TRL's own losses and gradients on random pairs, in double precision. */
-import { createParameters, gradients, readCopy } from '@plumbline/core';
+import { createParameters, gradients, readCopy, readSafetensors } from '@plumbline/core';
 import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
@@ -252,7 +252,34 @@ type TpoCase = {
   losses: number[];
   logps: number[];
   nll: number | null;
+  logits_grad_norm: number;
+  logits_grad_first_row: number[][];
 };
+/** Chosen, rejected and gold completions, `rows` of each: log-probabilities of the tokens after the first, and which of them count. */
+async function fromLogits(path: string, rows: number) {
+  const file = await readSafetensors(path.replace(/json$/, 'safetensors'));
+  const [logits, ids] = [file.floats('logits'), file.integers('input_ids')];
+  const [completion, attention] = [file.integers('completion_mask'), file.integers('attention_mask')];
+  const all = 3 * rows;
+  const length = ids.length / all;
+  const vocabulary = logits.length / ids.length;
+  const counted = (mask: ArrayLike<number>) =>
+    tf.slice(tf.tensor2d(Float32Array.from(Array.from(mask)), [all, length]), [0, 1], [all, length - 1]) as tf.Tensor2D;
+  const targets = tf.oneHot(tf.tensor1d(Int32Array.from(Array.from(ids)), 'int32'), vocabulary);
+  return {
+    logits: Float32Array.from(logits),
+    completion: counted(completion),
+    attention: counted(attention),
+    /** [3·rows, length − 1] */
+    logps: (x: tf.Tensor) =>
+      tf.tidy(() => {
+        const log = tf.logSoftmax(tf.slice(tf.reshape(x, [all, length, vocabulary]), [0, 0, 0], [all, length - 1, vocabulary]));
+        const written = tf.slice(tf.reshape(targets, [all, length, vocabulary]), [0, 1, 0], [all, length - 1, vocabulary]);
+        return tf.sum(tf.mul(log, written), 2) as tf.Tensor2D;
+      }),
+    part: (x: tf.Tensor2D, k: number) => tf.slice(x, [k * rows, 0], [rows, length - 1]) as tf.Tensor2D,
+  };
+}
 const logitsPath = fixturePath('losses/from_logits.json');
 describe.skipIf(!logitsPath)(`from_logits.json${logitsPath ? '' : ' (skipped: the reference numbers are not in this checkout)'}`, () => {
   if (!logitsPath) return;
@@ -286,6 +313,43 @@ describe.skipIf(!logitsPath)(`from_logits.json${logitsPath ? '' : ' (skipped: th
       expect(Math.abs(ours.loss.reduce((a, b) => a + b, 0) / rows - loss)).toBeLessThan(1e-5);
       tf.dispose(lengths);
     });
+  for (const [title, { config, loss, logits_grad_norm, logits_grad_first_row }] of Object.entries(cases))
+    it(`${title}: its gradient by every logit`, async () => {
+      const { beta, loss_type, tpo_alpha, tpo_l_gamma } = config;
+      const { logits, completion, logps, part } = await fromLogits(logitsPath, rows);
+      const tree = createParameters({ logits: { shape: [logits.length], data: logits } });
+      const value = () =>
+        tf.tidy(() => {
+          const masked = tf.mul(logps(tree.get('logits').value as tf.Tensor1D), completion) as tf.Tensor2D;
+          const sums = (k: number) => tf.sum(part(masked, k), 1) as tf.Tensor1D;
+          const counts = (k: number) => tf.sum(part(completion, k), 1) as tf.Tensor1D;
+          const policy = { chosen: sums(0), rejected: sums(1) };
+          const lengths = { chosen: counts(0), rejected: counts(1) };
+          const pair = {
+            sigmoid: () => cpoLoss(policy, { beta }),
+            hinge: () => slicLoss(policy, { beta }),
+            ipo: () => cpoIpoLoss(policy, lengths, { beta }),
+            'tpo-l': () => simpoLoss(policy, lengths, { beta, simpoGamma: tpo_l_gamma }),
+          }[loss_type]();
+          const goldNll = tf.mul(sums(2), tf.div(-rows, tf.sum(counts(2)))) as tf.Tensor1D;
+          return tf.mean(tpoLoss(pair, goldNll, { tpoAlpha: tpo_alpha }).loss) as tf.Scalar;
+        });
+      const { loss: total, grads } = gradients(() => ({ loss: value() }), tree.trainable());
+      expect(Math.abs((await readCopy(total))[0] - loss) / (1 + Math.abs(loss))).toBeLessThan(1e-5);
+      const ours = Array.from(await readCopy(grads.get(tree.get('logits'))!));
+      expect(Math.abs(Math.hypot(...ours) - logits_grad_norm) / (1 + logits_grad_norm)).toBeLessThan(1e-5);
+      const first = logits_grad_first_row.flat();
+      expect(largestError(ours.slice(0, first.length), first)).toBeLessThan(1e-5);
+      tree.dispose();
+    });
+  it("ORPO's likelihood is over the answer here, and over prompt and answer in TRL: both, from the same logits", async () => {
+    const { logits, completion, attention, logps, part } = await fromLogits(logitsPath, rows);
+    const all = logps(tf.tensor1d(logits));
+    const mean = async (mask: tf.Tensor2D) =>
+      (await readCopy(tf.neg(tf.div(tf.sum(part(tf.mul(all, mask) as tf.Tensor2D, 0)), tf.sum(part(mask, 0))))))[0];
+    expect(await mean(attention)).toBeCloseTo(nll_terms.orpo_nll, 5);
+    expect(await mean(completion)).toBeCloseTo(nll_terms.cpo_nll, 5);
+  });
   it('the cross-entropy of the chosen completions is one mean over their tokens', async () => {
     const chosen = nll_terms.sum_logps.slice(0, rows);
     const lengths = tf.tensor1d(chosen.map((sum, i) => Math.round(sum / nll_terms.mean_logps[i])));

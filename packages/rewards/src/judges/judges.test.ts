@@ -138,16 +138,19 @@ describe('judges of pairs', () => {
     expect(() => generativeJudge(longer, { votes: 3, temperature: 0 })).toThrow('3 votes at temperature 0 are one vote');
     expect(() => voted(judge, 4)).toThrow('k must be an odd whole number');
   });
-  it('is right 0.83692 of the time with five votes of a judge that is right 0.7', async () => {
+  it.each([
+    [0.7, 0.83692],
+    [0.4, 0.31744],
+  ])('of a judge that is right %f five votes are right %f of the time', async (one, five) => {
     const draws = rng(5);
     const coin: PairwiseJudge = {
       name: 'coin',
       compare: async (batch) =>
-        batch.map(() => (draws.uniform(1)[0] < 0.7 ? { winner: 'a', probA: 1, parsed: true } : { winner: 'b', probA: 0, parsed: true })),
+        batch.map(() => (draws.uniform(1)[0] < one ? { winner: 'a', probA: 1, parsed: true } : { winner: 'b', probA: 0, parsed: true })),
     };
     const many = Array.from({ length: 20_000 }, () => pairs[0]);
     const right = (await voted(coin, 5).compare(many, ctx)).filter(({ winner }) => winner === 'a').length / many.length;
-    expect(Math.abs(right - 0.83692)).toBeLessThan(0.01);
+    expect(Math.abs(right - five)).toBeLessThan(0.01);
   });
   it('is a softmax over the two letters', async () => {
     const [verdict] = await logitJudge(scoring((_, answer) => (answer === 'A' ? -0.2 : -1.4))).compare([pairs[0]], ctx);

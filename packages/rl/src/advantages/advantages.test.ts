@@ -31,6 +31,8 @@ describe('groupAdvantages', () => {
       [1.197537, -1.197537, -1.197537, 1.197537, 0, 0, 0, 0, -0.598769, -0.598769, -0.598769, 1.796306],
     );
     expect(groupsWithoutDeviation(rewards, groups)).toBeCloseTo(1 / 3, 9);
+    // the deviation of all twelve is 0.417424
+    expect(0.5 / groupAdvantages(rewards, groups, { scale: 'batch', eps: 0 })[0]).toBeCloseTo(0.417424, 6);
   });
   it('leaves a reward that was not given out of mean and deviation, and gives its sample 0', () => {
     close(groupAdvantages([1, Number.NaN, 0, 0.5], one), [0.9998, 0, -0.9998, 0], 4);

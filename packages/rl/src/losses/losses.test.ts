@@ -1,5 +1,5 @@
 /** Values and gradients on the two sequences of F, computed in double precision from the papers' formulas. */
-import { readCopy, rng } from '@plumbline/core';
+import { readCopy, rng, tokenLogps } from '@plumbline/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { type Aggregation, aggregate } from '../aggregate.js';
@@ -12,6 +12,7 @@ import { clippedPolicyLoss } from './clipped.js';
 import { clipCovCandidates, clipCovLoss, klCovLoss, tokenCovariance } from './covariance.js';
 import { gmpoLoss } from './gmpo.js';
 import { type PolicyLossName, policyLoss, policyLosses } from './index.js';
+import { ratioOf } from './ratio.js';
 import { reinforceLoss } from './reinforce.js';
 import { sapoLoss } from './sapo.js';
 import type { PolicyLoss, TokenLosses } from './types.js';
@@ -110,6 +111,14 @@ describe('policy losses on F', () => {
       close([ours.value], [value]);
       if (name !== 'rloo') close(ours.grad, grad);
     });
+
+  it('ratios are formed per token, by the mean or by the sum of a sequence', async () => {
+    const t = { ...tokensOf(F), logps: tf.tensor1d(F.logps.flat()) };
+    close(await readCopy(ratioOf(t)), [1.221403, 1, 0.67032, 1.105171, 0.548812]);
+    close(await readCopy(ratioOf(t, 'sequence')), three(0.935507, 0.778801));
+    close(await readCopy(ratioOf(t, 'sequence_token')), three(0.935507, 0.778801));
+    close(await readCopy(ratioOf(t, 'sequence_sum')), three(0.818731, 0.606531));
+  });
 
   it('rloo has one gradient a sequence, that of the product of its ratios', async () => {
     const { grad } = await onF(clip({ level: 'sequence_sum' }), { how: 'seq-mean-token-sum', counts: { sequencesInStep: 1 } });
@@ -288,11 +297,15 @@ describe('KL', () => {
     ];
     const expected = (e: 'k1' | 'k2' | 'k3') => p.reduce((sum, pi, i) => sum + pi * klValue(Math.log(pi), Math.log(q[i]), e), 0);
     close([expected('k1'), expected('k3'), expected('k2')], [0.025267, 0.025267, 0.024862], 1e-6);
+    const variance = (e: 'k1' | 'k2' | 'k3') =>
+      p.reduce((sum, pi, i) => sum + pi * (klValue(Math.log(pi), Math.log(q[i]), e) - expected(e)) ** 2, 0);
+    close([variance('k1'), variance('k2'), variance('k3')], [0.049086, 0.000205, 0.000255], 1e-6);
   });
   it('in the reward: every token pays, the score stands on the last', () => {
     const at = (estimator: 'k1' | 'k3') => tokenRewards(2, [-1, -2, -0.5], [-1.2, -1.5, -0.9], { klCoef: 0.05, estimator });
     close(at('k1'), [-0.01, 0.025, 1.98]);
     close(at('k3'), [-0.000937, -0.007436, 1.996484], 1e-6);
+    close([klValue(-1, -1.2), klValue(-2, -1.5), klValue(-0.5, -0.9)], [0.018731, 0.148721, 0.07032], 1e-6);
   });
   it('the adaptive coefficient follows its target and stays fixed without one', async () => {
     for (const [kl, coef] of [
@@ -358,6 +371,17 @@ describe('masks and corrections', () => {
     close([(await onF(clip, { how: 'seq-mean-token-mean', weights: weights(0.1) })).value], [-0.478387]);
     close([(await onF(clip, { how: 'seq-mean-token-mean', weights: weights(0.3) })).value], [-0.24024]);
   });
+  it('the entropy of logits (1, 0, -1) falls with the temperature', async () => {
+    const at = async (temperature: number) => {
+      const identity = tf.tensor2d([1, 0, 0, 0, 1, 0, 0, 0, 1], [3, 3]);
+      const { entropy } = tokenLogps(
+        { hidden: tf.tensor2d([[1, 0, -1]]), weight: identity },
+        { targets: Int32Array.of(0), temperature, entropy: true },
+      );
+      return (await readCopy(entropy!))[0];
+    };
+    close([await at(1), await at(0.5)], [0.832396, 0.441057]);
+  });
   it('the entropy coefficient follows its target', () => {
     expect(adaptEntropyCoef(0.01, 0.15).coef).toBeCloseTo(0.015, 9);
     expect(adaptEntropyCoef(0.01, 0.5)).toEqual({ coef: 0.005, applied: 0 });
@@ -420,6 +444,11 @@ describe('PPO', () => {
   });
   it('has a KL-penalty form, whose weight follows its target', async () => {
     const penalized = Array.from(await readCopy(klPenaltyLoss(tokens())));
+    const pull = penalized.map((x, t) => x + [1.3, 0.7, 1, 0.5][t] * [1, 1, -2, -1][t]); // β·(ρ − 1 − ln ρ)
+    close(
+      pull.map((x) => 2 * x),
+      [0.037636, 0.056675, 0, 0.193147].map((x) => x),
+    );
     close(penalized, [-1.281182, -0.671663, 2, 0.596574]);
     expect(penalized.reduce((a, b) => a + b, 0) / 4).toBeCloseTo(0.160932, 6);
     expect([0.031, 0.03, 0.02, 0.01, 0.0133].map((kl) => adaptKlPenalty(0.5, kl, 0.02))).toEqual([1, 0.5, 0.5, 0.25, 0.25]);
