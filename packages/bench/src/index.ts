@@ -80,3 +80,5 @@ export {
 export { type Paper, type PaperSource, papers } from './papers.js';
 export type { Axis, Block, Cell, Column, Measured, Point, ReportPage, Section, Series, SeriesColor, Tone } from './report/index.js';
 export { formatNumber, reportPage, tableCsv } from './report/index.js';
+export type { Spider, SpiderQuestion, Text2SqlScores } from './text2sql.js';
+export { loadSpider, openSpider, spiderPairs, text2sqlReport } from './text2sql.js';
