@@ -4,7 +4,7 @@ import type { Decoder } from '@plumbline/data';
 /**
  * Moves the reference towards the policy: `reference ← mixup·policy + (1 − mixup)·reference`, number by number; 1 replaces it.
  *
- * Gorbatovski et al. 2024 (TR-DPO), arXiv:2404.09656, eq. 8 and 9; TRL `sync_ref_model`. Of adapters it is the factors that are mixed, which is
+ * Gorbatovski et al. 2024 (TR-DPO), arXiv:2404.09656; TRL `sync_ref_model`. Of adapters it is the factors that are mixed, which is
  * the mixture of the updates only at `mixup` 1.
  *
  * @param reference a model of its own with the policy's parameters: `policy.snapshot()`, taken before training

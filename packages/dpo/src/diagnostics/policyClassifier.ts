@@ -14,7 +14,7 @@ export type PolicyAsClassifier = {
 
 /**
  * A policy judged as a classifier of pairs, by `[log π − log π_ref](chosen) − [log π − log π_ref](rejected) > 0`, and what training did to the two sides' log-probability. Tang et al.
- * 2024, arXiv:2405.08448, section 5: it says little of how well the policy generates.
+ * 2024, arXiv:2405.08448: it says little of how well the policy generates.
  *
  * @throws RangeError for no pairs
  */

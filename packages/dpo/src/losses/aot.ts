@@ -10,7 +10,7 @@ export type AotOptions = { beta: number; labelSmoothing: number };
  * Distributional alignment by optimal transport on paired data: `(1−e)·−log σ(βq_i) + e·−log σ(−βq_i)`, where `q_i` is the i-th smallest
  * `log π(chosen) − log π(rejected)` of the batch minus the i-th smallest such difference under the reference.
  *
- * Melnyk et al. 2024, arXiv:2406.05882, eq. 4; TRL `aot`. Not a sum over pairs: rows of `loss` are ranks, not pairs, and the value depends on
+ * Melnyk et al. 2024, arXiv:2406.05882, section 3; TRL `aot`. Not a sum over pairs: rows of `loss` are ranks, not pairs, and the value depends on
  * which pairs share a batch. The gradient goes back through the sort.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants

@@ -9,7 +9,7 @@ export type ApoOptions = { beta: number };
  * Anchored preference optimization, "zero": `1 − σ(βΔchosen) + σ(βΔrejected)`: raises the chosen and lowers the rejected. For data better
  * than the policy.
  *
- * D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 8; TRL `apo_zero`. It sees absolute log-ratios.
+ * D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7; TRL `apo_zero`. It sees absolute log-ratios.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in [0, 2] and the rewards `β·Δ`, each [pairs]; the caller disposes them
@@ -24,7 +24,7 @@ export function apoZeroLoss(policy: PairLogps, reference: PairLogps, { beta = 0.
   });
 }
 
-/** "Down": `σ(βΔchosen) + 1 − σ(β(Δchosen − Δrejected))`: lowers both, the rejected more. For data worse than the policy. TRL `apo_down`. */
+/** "Down": `σ(βΔchosen) + 1 − σ(β(Δchosen − Δrejected))`: lowers both, the rejected more. For data worse than the policy. Same paper, eq. 8; TRL `apo_down`. */
 export function apoDownLoss(policy: PairLogps, reference: PairLogps, { beta = 0.1 } = {}): PairLoss {
   positive('apoDownLoss', 'beta', beta);
   return tf.tidy(() => {

@@ -9,7 +9,7 @@ export type BcoPairOptions = { beta: number; shift: number };
 /**
  * Binary classifier optimization on pairs: `−log σ(βΔchosen − δ) − log σ(−(βΔrejected − δ))`, δ = `shift`.
  *
- * Jung et al. 2024, arXiv:2404.04656, eq. 10; TRL `bco_pair`, which has no running shift (δ = 0). It sees absolute log-ratios.
+ * Jung et al. 2024, arXiv:2404.04656, section 4; TRL `bco_pair`, which has no running shift (δ = 0). It sees absolute log-ratios.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in nats and the rewards `β·Δ`, each [pairs]; the caller disposes them

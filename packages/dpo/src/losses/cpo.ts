@@ -10,7 +10,7 @@ export type CpoIpoOptions = { beta: number; cpoAlpha: number };
 /**
  * Contrastive preference optimization: DPO without a reference, `−log σ(β·(log π(chosen) − log π(rejected)))`, with label smoothing as in DPO.
  *
- * Xu et al. 2024, arXiv:2401.08417, eq. 4; TRL's CPO trainer with `loss_type` sigmoid. The sums over tokens are compared, not the means. The
+ * Xu et al. 2024, arXiv:2401.08417, eq. 3; TRL's CPO trainer with `loss_type` sigmoid. The sums over tokens are compared, not the means. The
  * record `cpo` adds `cpoAlpha` times the cross-entropy of the chosen completions (token mean of the step, answer tokens only).
  *
  * @param policy log-probabilities summed over the completion, [pairs]

@@ -18,7 +18,7 @@ const largestExponent = 80; // e^80 is the last round number that float32 holds 
  * The score f(u) that takes a log-ratio's place under an f-divergence: reverse KL `u`, forward KL `1 − e^−u`, Jensen-Shannon
  * `ln 2 + log σ(u)`, α-divergence `(e^((α−1)u) − 1)/(α−1)` (reverse KL within 1e-6 of α = 1).
  *
- * Wang et al. 2023 (f-DPO), arXiv:2309.16240, table 1; TRL `f_divergence_type`. The constants are TRL's: they cancel in a difference of scores
+ * Wang et al. 2023 (f-DPO), arXiv:2309.16240; TRL `f_divergence_type`. The constants are TRL's: they cancel in a difference of scores
  * but not once each score is divided by a length. Exponents stop at 80, with no gradient above; TRL stops only those of the α-divergence.
  *
  * @param ratio log π − log π_ref, any shape

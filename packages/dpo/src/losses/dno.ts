@@ -9,7 +9,7 @@ export type DnoOptions = { eta: number };
 /**
  * Direct Nash optimization: cross-entropy to a soft label, `−q·log σ(ηd) − (1−q)·log σ(−ηd)`, `d = Δchosen − Δrejected`, `q = σ(r_c − r_r)`.
  *
- * Rosset et al. 2024, arXiv:2404.03715, eq. 9; the reference is the policy of the previous iteration. q → 1 is DPO with β = η.
+ * Rosset et al. 2024, arXiv:2404.03715, algorithm 1; the reference is the policy of the previous iteration. q → 1 is DPO with β = η.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @param scores rewards (win rates against the current policy), [pairs]

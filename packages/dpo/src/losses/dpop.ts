@@ -9,7 +9,7 @@ export type DpopOptions = { beta: number; dpopLambda: number };
 /**
  * DPO-positive: `−log σ(β·(Δchosen − Δrejected − λ·max(0, −Δchosen)))`: the chosen completion must not become less likely than under the reference.
  *
- * Pal et al. 2024 (Smaug), arXiv:2402.13228, eq. 3.
+ * Pal et al. 2024 (Smaug), arXiv:2402.13228.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in nats and the rewards `β·Δ`, each [pairs]; the caller disposes them

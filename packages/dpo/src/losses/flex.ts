@@ -9,7 +9,7 @@ export type FlexOptions = { betaPlus: number; betaMinus: number };
 /**
  * Flexible DPO: `−log σ(β₊·Δchosen − β₋·Δrejected)`: a smaller β₋ pushes the rejected down less. Equal betas are DPO.
  *
- * Yan et al. 2024 (3D-properties of DPO), arXiv:2406.07327, section 4.
+ * Yan et al. 2024 (3D-properties of DPO), arXiv:2406.07327.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in nats and the rewards `β₊·Δchosen`, `β₋·Δrejected`, each [pairs]; the caller disposes them

@@ -9,7 +9,7 @@ export type GammaDpoOptions = { beta: number; gamma: number };
 /**
  * DPO with the reference's weight as an option: `−log σ(β·((pc − pr) − γ·(rc − rr)))`; p policy, r reference, c chosen, r rejected.
  *
- * Chen et al. 2024 (preference learning does not learn rankings), arXiv:2405.19534, appendix. γ 1 is DPO, γ 0 is CPO's sigmoid.
+ * Chen et al. 2024 (preference learning does not learn rankings), arXiv:2405.19534. γ 1 is DPO, γ 0 is CPO's sigmoid.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in nats and the rewards `β·Δ` (γ 1), each [pairs]; the caller disposes them

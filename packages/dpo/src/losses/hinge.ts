@@ -8,7 +8,7 @@ export type HingeOptions = { beta: number };
 /**
  * `max(0, 1 − β·(Δchosen − Δrejected))`, the loss of RSO (hinge-norm) and, with a reference, of SLiC.
  *
- * Liu et al. 2023, arXiv:2309.06657, eq. 10; TRL `hinge`. The gradient at the corner is 0.
+ * Liu et al. 2023, arXiv:2309.06657; TRL `hinge`. The gradient at the corner is 0.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss and the rewards `β·Δ`, each [pairs]; the caller disposes them

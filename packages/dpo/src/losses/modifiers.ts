@@ -20,7 +20,7 @@ export function withOptions<O extends object>(loss: PairLossSpec<O>, options: Pa
  * Length-desensitized DPO (LD-DPO): within a pair both completions keep the first `min(|chosen|, |rejected|)` tokens whole; the tail of the
  * longer one counts `ldAlpha`, in policy and reference alike. 1 changes nothing, 0 cuts the tail off.
  *
- * Liu et al. 2024, arXiv:2409.06411, eq. 9; TRL `ld_alpha` (LLaMA-Factory applies it to the policy only). Lengths that a loss divides by stay whole.
+ * Liu et al. 2024, arXiv:2409.06411; TRL `ld_alpha` (LLaMA-Factory applies it to the policy only). Lengths that a loss divides by stay whole.
  * @throws RangeError if ldAlpha is not in [0, 1]
  */
 export function withLengthDesensitization<O>(loss: PairLossSpec<O>, ldAlpha: number): PairLossSpec<O> {
@@ -44,7 +44,7 @@ export function withLengthDesensitization<O>(loss: PairLossSpec<O>, ldAlpha: num
  * Weighted preference optimization (WPO): the loss of each pair times `w(chosen)·w(rejected)`, detached, where
  * `w(y) = exp(mean_t[log p(y_t) − log Σ_v p(v)²])`: pairs that the policy itself would write count more. Weights may exceed 1.
  *
- * Zhou et al. 2024, arXiv:2406.11827, eq. 5; TRL `use_weighting`.
+ * Zhou et al. 2024, arXiv:2406.11827; TRL `use_weighting`.
  * @throws ConfigError for a loss whose rows are not pairs (aot, aot_unpaired)
  */
 export function withPolicyWeighting<O>(loss: PairLossSpec<O>): PairLossSpec<O> {

@@ -6,7 +6,7 @@ import type { PairLossSpec } from './types.js';
 /**
  * Nash mirror descent: `β·Σ_t sg(log π_t − log ref_t)·log π_t − (P − ½)·Σ_t log π_t` of the policy's sample, sg = no gradient.
  *
- * Munos et al. 2023, arXiv:2312.00886, section 7; TRL's Nash-MD trainer. P is the probability that the policy's sample beats the mixture's. The
+ * Munos et al. 2023, arXiv:2312.00886; TRL's Nash-MD trainer. P is the probability that the policy's sample beats the mixture's. The
  * value means nothing; the gradient is that of `β·KL(π ‖ ref) − P`.
  *
  * @param policy, reference log-probabilities of the policy's samples, packed, [tokens]; the reference's are constants

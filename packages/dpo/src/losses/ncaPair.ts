@@ -9,7 +9,7 @@ export type NcaPairOptions = { beta: number };
 /**
  * Noise-contrastive alignment on pairs: `−log σ(βΔchosen) − ½·log σ(−βΔchosen) − ½·log σ(−βΔrejected)`.
  *
- * Chen et al. 2024, arXiv:2402.05369, eq. 9; TRL `nca_pair`. It sees absolute log-ratios: adding a constant to the policy alone changes it.
+ * Chen et al. 2024, arXiv:2402.05369, section 4.1; TRL `nca_pair`. It sees absolute log-ratios: adding a constant to the policy alone changes it.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in nats and the rewards `β·Δ`, each [pairs]; the caller disposes them

@@ -9,7 +9,7 @@ export type OdpoOptions = { beta: number; offsetScale: number };
 /**
  * DPO with an offset: `−log σ(β·(Δchosen − Δrejected) − offset)`: clearer preferences ask for a wider margin.
  *
- * Amini et al. 2024, arXiv:2402.10571, eq. 9.
+ * Amini et al. 2024, arXiv:2402.10571.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @param offset [pairs], in nats

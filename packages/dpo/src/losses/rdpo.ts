@@ -9,7 +9,7 @@ export type RdpoOptions = { beta: number; lengthAlpha: number };
 /**
  * Length-regularized DPO: `−log σ(β·(Δchosen − Δrejected) + α·(|chosen| − |rejected|))`. A longer chosen completion is a margin already won.
  *
- * Park et al. 2024, arXiv:2403.19159, eq. 9: the sign follows from penalizing α·length in the RL objective.
+ * Park et al. 2024, arXiv:2403.19159: the sign follows from penalizing α·length in the RL objective.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @param lengths completion tokens, [pairs]

@@ -8,7 +8,7 @@ export type RebelOptions = { eta: number };
 /**
  * REBEL: regression of the relative reward, `(d/η − (r_c − r_r))²`, `d = Δchosen − Δrejected` against the policy of the previous iteration.
  *
- * Gao et al. 2024, arXiv:2404.16767, eq. 4.
+ * Gao et al. 2024, arXiv:2404.16767.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @param scores rewards of the two completions, [pairs]

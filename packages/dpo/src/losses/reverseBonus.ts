@@ -4,7 +4,7 @@ import type { PairLogps, PairLoss } from './types.js';
 /**
  * Adds `alpha` times the loss with chosen and rejected exchanged, on flagged pairs only: a bonus for disagreeing with labels held to be wrong.
  *
- * Yang et al. 2024 (weak-to-strong deception), arXiv:2406.11431, section 4.
+ * Yang et al. 2024 (weak-to-strong deception), arXiv:2406.11431.
  *
  * @param loss    any pair loss, with its options bound: `(policy, reference) => dpoLoss(policy, reference, { beta })`
  * @param flagged 1 on the pairs that take the bonus, [pairs]

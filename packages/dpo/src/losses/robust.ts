@@ -9,7 +9,7 @@ export type RobustOptions = { beta: number; labelSmoothing: number };
 /**
  * DPO that is unbiased under label flips at rate e = `labelSmoothing`: `[−(1−e)·log σ(z) + e·log σ(−z)] / (1 − 2e)`, `z = β·(Δchosen − Δrejected)`.
  *
- * Chowdhury et al. 2024, arXiv:2403.00409, eq. 13; TRL `robust`. It may be negative: that is the price of being unbiased.
+ * Chowdhury et al. 2024, arXiv:2403.00409, section 3.1; TRL `robust`. It may be negative: that is the price of being unbiased.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @returns the loss in nats and the rewards `β·Δ`, each [pairs]; the caller disposes them

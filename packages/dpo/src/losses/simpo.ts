@@ -11,7 +11,7 @@ export type SimpoOptions = { beta: number; simpoGamma: number; alpha: number; la
  * Simple preference optimization: `−log σ(β·(m(chosen) − m(rejected)) − γ)`, m = mean log-probability of a completion's tokens, no reference.
  *
  * Meng et al. 2024, arXiv:2405.14734, eq. 6; TRL writes the margin as `γ/β` inside the product. `alpha` ≠ 0 is AlphaPO (Gupta et al. 2025,
- * arXiv:2501.03884, eq. 3): m becomes `(1 − exp(−α·m))/α` before the difference; rewards are β times that.
+ * arXiv:2501.03884): m becomes `(1 − exp(−α·m))/α` before the difference; rewards are β times that.
  *
  * @param policy  log-probabilities summed over the completion, [pairs]
  * @param lengths completion tokens, [pairs]

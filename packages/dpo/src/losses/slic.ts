@@ -9,7 +9,7 @@ export type SlicOptions = { beta: number; delta: number; nllWeight: number };
 /**
  * Sequence likelihood calibration: `max(0, δ − β·(log π(chosen) − log π(rejected)))`, without a reference.
  *
- * Zhao et al. 2023, arXiv:2305.10425, eq. 2 (β 1, δ `delta`). With β 0.1 and δ 1 it is CPO's `hinge` in TRL. The record `slic` adds
+ * Zhao et al. 2023, arXiv:2305.10425, section 2 (β 1, δ `delta`). With β 0.1 and δ 1 it is CPO's `hinge` in TRL. The record `slic` adds
  * `nllWeight` times the cross-entropy of the chosen completions, the paper's regulariser.
  *
  * @param policy log-probabilities summed over the completion, [pairs]

@@ -8,7 +8,7 @@ export type SppoOptions = { beta: number };
 /**
  * Self-play preference optimization: `(Δchosen − (Pc − ½)/β)² + (Δrejected − (Pr − ½)/β)²`, P = probability of beating the current policy.
  *
- * Wu et al. 2024, arXiv:2405.00675, eq. 4.4, with β = 1/η (the paper's η is 1e3). The soft form takes P from `scores`.
+ * Wu et al. 2024, arXiv:2405.00675, eq. 4.7, with β = 1/η (the paper's η is 1e3). The soft form takes P from `scores`.
  *
  * @param policy, reference log-probabilities summed over the completion, [pairs]; the reference's are constants
  * @param scores Pc and Pr in [0, 1], [pairs]

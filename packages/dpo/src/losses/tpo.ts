@@ -8,7 +8,7 @@ import type { PairLoss, PairLossSpec } from './types.js';
 /**
  * Triple preference optimization: a reference-free pair loss plus `tpoAlpha` times the cross-entropy of a third, gold completion.
  *
- * Saeidi et al. 2024, arXiv:2405.16681, eq. 5; TRL's TPO trainer, whose `loss_type` sigmoid, hinge, ipo and tpo-l are here `cpoLoss`,
+ * Saeidi et al. 2024, arXiv:2405.16681; TRL's TPO trainer, whose `loss_type` sigmoid, hinge, ipo and tpo-l are here `cpoLoss`,
  * `slicLoss`, `cpoIpoLoss` and `simpoLoss`.
  *
  * @param pair    the pair term, whose tensors are taken over

@@ -3,7 +3,7 @@ import type { LocalDecoder } from '@plumbline/models';
 
 /**
  * Samples from the geometric mixture of two models, `softmax(((1 − m)·z_π + m·z_ref) / temperature)` token by token: Nash-MD's opponent (Munos et al.
- * 2023, arXiv:2312.00886, section 4.2). One sample of each prompt, [prompts][1]; the end token, where it comes, belongs to it.
+ * 2023, arXiv:2312.00886). One sample of each prompt, [prompts][1]; the end token, where it comes, belongs to it.
  *
  * @param mixtureCoef m, the reference's share; 0 samples the policy, 1 the reference
  */

@@ -1,4 +1,4 @@
-/** The pairs that a run saw, kept and shown again: in order, shuffled, or shuffled within windows. Tang et al. 2024, arXiv:2405.08448, section 4. */
+/** The pairs that a run saw, kept and shown again: in order, shuffled, or shuffled within windows. Tang et al. 2024, arXiv:2405.08448. */
 import { ConfigError, FormatError, type Rng } from '@plumbline/core';
 import { type Batches, type EncodedPair, type PairBatch, pairBatch } from '@plumbline/data';
 import type { RecordableBatches } from './onlinePairs.js';

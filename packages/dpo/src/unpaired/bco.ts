@@ -10,7 +10,7 @@ export type BcoOptions = { beta: number };
  * Binary classifier optimization: desirable rows `−log σ(βg − δ)`, undesirable `−log σ(−(βg − δ))`, g = log π/π_ref; δ is `shift`, the running
  * mean of all rewards seen.
  *
- * Jung et al. 2024, arXiv:2404.04656, eq. 9; TRL's BCO trainer. `weights` carries the density ratios of undesirable rows (`densityRatios`).
+ * Jung et al. 2024, arXiv:2404.04656, section 4; TRL's BCO trainer. `weights` carries the density ratios of undesirable rows (`densityRatios`).
  *
  * @returns the loss in nats and the rewards `β·g`, [rows]; the caller disposes them
  * @throws RangeError if beta is not above 0

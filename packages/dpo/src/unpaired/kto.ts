@@ -8,7 +8,7 @@ export type KtoOptions = { beta: number; desirableWeight: number; undesirableWei
 /**
  * Kahneman-Tversky optimization: desirable rows `1 − σ(β(g − K))`, undesirable `1 − σ(β(K − g))`, g = log π/π_ref of the completion.
  *
- * Ethayarajh et al. 2024, arXiv:2402.01306, eq. 8; TRL `kto`. K is the batch's mean log-ratio of mismatched completions, at least 0, without
+ * Ethayarajh et al. 2024, arXiv:2402.01306, eq. 7; TRL `kto`. K is the batch's mean log-ratio of mismatched completions, at least 0, without
  * gradient: the value of a row depends on its batch through it. Keep `desirableWeight·n_desirable / (undesirableWeight·n_undesirable)` in [1, 4/3].
  *
  * @returns the weighted loss and the rewards `β·g`, [rows]; the caller disposes them

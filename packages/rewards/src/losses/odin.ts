@@ -17,7 +17,7 @@ export type OdinInputs = {
 };
 
 /**
- * ODIN: reward free of length by two heads. Chen et al. 2024, arXiv:2402.07319, eq. 4-7. Bradley-Terry on the sum of the heads, plus
+ * ODIN: reward free of length by two heads. Chen et al. 2024, arXiv:2402.07319. Bradley-Terry on the sum of the heads, plus
  * `lambdaLength (|corr(quality, tokens)| - corr(length, tokens)) + lambdaOrthogonal |W_Q · W_L| / (|W_Q| |W_L|)`.
  *
  * Correlations are Pearson's, over all completions of the batch, so that the value is not a sum over pairs. Where all completions have one length there is no

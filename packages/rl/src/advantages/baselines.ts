@@ -5,7 +5,7 @@ import { groupRows, isScored, nanMean, nanStd } from './statistics.js';
 /**
  * REINFORCE leave-one-out: `r_i −` the mean of the other samples of its prompt.
  *
- * Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740, eq. 6. It is G/(G−1) times the unscaled group advantage. `normalize` then
+ * Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740. It is G/(G−1) times the unscaled group advantage. `normalize` then
  * centres and divides by the deviation (+ 1e-4) over the batch, as TRL's RLOO does on request.
  *
  * @throws RangeError for a group of one

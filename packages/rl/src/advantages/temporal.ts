@@ -95,7 +95,7 @@ export function whiten(x: ArrayLike<number>, mask?: ArrayLike<number>, { shift =
 
 /**
  * REINFORCE++: discounted returns of KL-penalized token rewards, whitened over all tokens of the batch.
- * Hu 2025, arXiv:2501.03262, eq. 4. For its baseline form subtract the group's mean from the scores first.
+ * Hu 2025, arXiv:2501.03262. For its baseline form subtract the group's mean from the scores first.
  *
  * @param tokenRewards [samples][tokens]
  * @returns [samples][tokens]

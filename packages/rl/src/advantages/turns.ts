@@ -29,7 +29,7 @@ export function rewardToGo(turnRewards: readonly ArrayLike<number>[], { gamma = 
 
 /**
  * Group-in-group advantages: `A_episode + ω·A_step`; A_step compares turns of the group that start from the same anchor state.
- * Feng et al. 2025 (GiGPO), arXiv:2505.10978, eq. 6 and 9. An anchor seen once gives 0.
+ * Feng et al. 2025 (GiGPO), arXiv:2505.10978. An anchor seen once gives 0.
  *
  * @param episodeReturns [samples] of one group
  * @param turnReturns    discounted returns of every turn, [samples][turns]

@@ -7,7 +7,7 @@ import type { PolicyLoss, PolicyLossSpec, TokenLosses } from './types.js';
 
 /**
  * A*PO's regression, `(β₂·Σ_t(log π − log π_ref) − A)²` of each sequence with `A = r − V*`, a share of it on each of its tokens, so that their sum gives it back.
- * Brantley et al. 2025, arXiv:2505.20686, eq. 6; TRL's `a2po`. Nothing is ever clipped.
+ * Brantley et al. 2025, arXiv:2505.20686; TRL's `a2po`. Nothing is ever clipped.
  *
  * @returns [tokens] each, unreduced; the caller disposes them
  * @throws ConfigError without `refLogps`

@@ -9,7 +9,7 @@ export type CispoOptions = { epsilonHigh?: number; epsilonLow?: number; level?: 
 /**
  * Clipped importance-sampling policy optimization: `−sg(min(ρ, ε_high))·A·log π`: the weight is capped, every token keeps a gradient.
  *
- * MiniMax-M1, arXiv:2506.13585, eq. 4. `epsilonHigh` is the cap itself, not 1 + it, and there is no lower bound (TRL); `epsilonLow` gives verl's
+ * MiniMax-M1, arXiv:2506.13585. `epsilonHigh` is the cap itself, not 1 + it, and there is no lower bound (TRL); `epsilonLow` gives verl's
  * lower bound.
  *
  * @returns [tokens] each, unreduced; `clipped` is 1 where the cap holds and A > 0; the caller disposes them

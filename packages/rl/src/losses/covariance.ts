@@ -7,7 +7,7 @@ import type { PolicyLoss, PolicyLossSpec, TokenLosses } from './types.js';
 
 /**
  * `(A − mean A)·(log π − mean log π)` over the counting tokens, without gradient, [tokens]: the tokens whose entropy falls fastest.
- * Cui et al. 2025, arXiv:2505.22617, eq. 11. The caller disposes it.
+ * Cui et al. 2025, arXiv:2505.22617. The caller disposes it.
  */
 export function tokenCovariance(t: TokenLosses): tf.Tensor1D {
   return tf.tidy(() => {

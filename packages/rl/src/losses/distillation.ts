@@ -33,7 +33,7 @@ export function generalizedJsd(studentLogits: tf.Tensor2D, teacherLogits: tf.Ten
 
 /**
  * MiniLLM's advantages: reward-to-go of `log T − log S` of the sampled tokens, discounted by γ; with length normalization divided by the sum of
- * the discounts. Gu et al. 2023, arXiv:2306.08543, eq. 3 to 5. Numbers, without gradient: TRL lets one through, and multiplies by another γ^t.
+ * the discounts. Gu et al. 2023, arXiv:2306.08543. Numbers, without gradient: TRL lets one through, and multiplies by another γ^t.
  *
  * @param teacher, student log-probabilities of one completion's tokens, [tokens]
  */
@@ -56,7 +56,7 @@ export function miniLlmAdvantages(
 /**
  * MiniLLM's loss per token: the clipped policy loss under `miniLlmAdvantages`, plus the reverse KL of the next token over the whole vocabulary, `KL(S ‖ T)`.
  *
- * Gu et al. 2023, arXiv:2306.08543, section 2.2: the single-step part of the gradient is summed exactly, since its reward is known for each token. `klWeight` 0 leaves it out.
+ * Gu et al. 2023, arXiv:2306.08543: the single-step part of the gradient is summed exactly, since its reward is known for each token. `klWeight` 0 leaves it out.
  *
  * @param t tokens of the student's own samples, with MiniLLM's advantages; gradients flow through `logps`
  * @param studentLogits, teacherLogits [tokens, vocabulary] at the same tokens; the teacher's are constants

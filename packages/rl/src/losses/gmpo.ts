@@ -9,7 +9,7 @@ export type GmpoOptions = { epsilon?: number };
  * Geometric-mean policy optimization: one value a sequence, `−A·exp(mean of c)`, `c = min(l, clip(l, ±ε))` if A > 0, else the maximum, of the
  * token log-ratios l.
  *
- * Zhao et al. 2025, arXiv:2507.20673, eq. 4. The sequence's value stands on each of its tokens, so that a mean over its tokens gives it back.
+ * Zhao et al. 2025, arXiv:2507.20673. The sequence's value stands on each of its tokens, so that a mean over its tokens gives it back.
  *
  * @returns [tokens] each, unreduced; the caller disposes them
  */

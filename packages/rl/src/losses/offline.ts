@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 /**
  * A*PO (TRL's `a2po`): the optimal value of a prompt from samples of the reference, `V* = β₁·(log Σ exp(r/β₁) − log N)`.
- * Brantley et al. 2025, arXiv:2505.20686, eq. 4. β₁ → 0 is the best sample, → ∞ their mean.
+ * Brantley et al. 2025, arXiv:2505.20686. β₁ → 0 is the best sample, → ∞ their mean.
  */
 export function optimalValue(rewards: ArrayLike<number>, beta1 = 0.5): number {
   if (!(beta1 > 0)) throw new RangeError(`optimalValue: beta1 must be > 0, got ${beta1}`);
@@ -15,7 +15,7 @@ export function optimalValue(rewards: ArrayLike<number>, beta1 = 0.5): number {
 }
 
 /**
- * The regression that follows: `(β₂·Σ_t(log π − log π_ref) − (r − V*))²` of each sample. Same paper, eq. 6.
+ * The regression that follows: `(β₂·Σ_t(log π − log π_ref) − (r − V*))²` of each sample. Same paper.
  *
  * @param sequenceLogRatios log π − log π_ref summed over the completion, [samples]; gradients flow through these
  * @param advantages r − V*, [samples]
@@ -26,13 +26,13 @@ export function optimalAdvantageLoss(sequenceLogRatios: tf.Tensor1D, advantages:
   return tf.tidy(() => tf.square(tf.sub(tf.mul(beta2, sequenceLogRatios), advantages)) as tf.Tensor1D);
 }
 
-/** Weights of advantage-weighted regression: `min(exp(A/β), wMax)`. Peng et al. 2019, arXiv:1910.00177, eq. 9. Implicit Q-learning's are those of β 1/3 and wMax 100. */
+/** Weights of advantage-weighted regression: `min(exp(A/β), wMax)`. Peng et al. 2019, arXiv:1910.00177. Implicit Q-learning's are those of β 1/3 and wMax 100. */
 export function awrWeights(advantages: ArrayLike<number>, { beta = 1, wMax = 20 } = {}): Float64Array {
   if (!(beta > 0)) throw new RangeError(`awrWeights: beta must be > 0, got ${beta}`);
   return Float64Array.from(advantages, (a) => Math.min(wMax, Math.exp(a / beta)));
 }
 
-/** Expectile loss of implicit Q-learning: `|τ − 1(u < 0)|·u²`, shaped as `u`. Kostrikov et al. 2021, arXiv:2110.06169, eq. 5. The caller disposes it. */
+/** Expectile loss of implicit Q-learning: `|τ − 1(u < 0)|·u²`, shaped as `u`. Kostrikov et al. 2021, arXiv:2110.06169. The caller disposes it. */
 export function expectileLoss<T extends tf.Tensor>(u: T, tau = 0.7): T {
   if (!(tau > 0 && tau < 1)) throw new RangeError(`expectileLoss: tau must be in (0, 1), got ${tau}`);
   return tf.tidy(() => tf.mul(tf.where(tf.less(u, 0), tf.fill(u.shape, 1 - tau), tf.fill(u.shape, tau)), tf.square(u)) as T);
@@ -62,7 +62,7 @@ export function topByReturn(returns: ArrayLike<number>, share = 0.1): number[] {
 }
 
 /**
- * TD3 with behaviour cloning, per state: `−λ·Q(s, π(s)) + mean_d (π(s) − a)²`, `λ = α / mean|Q|` without gradient. Fujimoto and Gu 2021, arXiv:2106.06860, eq. 5.
+ * TD3 with behaviour cloning, per state: `−λ·Q(s, π(s)) + mean_d (π(s) − a)²`, `λ = α / mean|Q|` without gradient. Fujimoto and Gu 2021, arXiv:2106.06860.
  *
  * @param q Q(s, π(s)), [states], and `policyAction` [states, width]; gradients flow through both
  * @param action what was done, [states, width]
@@ -80,7 +80,7 @@ export function td3BcLoss(
 }
 
 /**
- * Conservative Q-learning's penalty: `α·(log Σ_a exp Q(s, a) − Q(s, data))`. Kumar et al. 2020, arXiv:2006.04779, eq. 4.
+ * Conservative Q-learning's penalty: `α·(log Σ_a exp Q(s, a) − Q(s, data))`. Kumar et al. 2020, arXiv:2006.04779.
  *
  * @param q          all actions, or actions that were drawn, [states, actions]; `qData` [states]
  * @param logDensity of drawn actions, [states, actions]: each then counts by `exp(Q) / density`

@@ -28,7 +28,7 @@ export function onTokens(perSequence: tf.Tensor1D, { seqIds }: Pick<TokenLosses,
   return tf.gather(perSequence, seqIds);
 }
 
-/** The ratio π/π_old at the given level, on every token. Group sequence policy optimization: Zheng et al. 2025, arXiv:2507.18071, eq. 7 and 16. */
+/** The ratio π/π_old at the given level, on every token. Group sequence policy optimization: Zheng et al. 2025, arXiv:2507.18071. */
 export function ratioOf(t: TokenLosses, level: RatioLevel = 'token'): tf.Tensor1D {
   return tf.tidy(() => {
     const log = logRatio(t);

@@ -8,7 +8,7 @@ export type SapoOptions = { temperaturePos?: number; temperatureNeg?: number; le
 /**
  * Soft adaptive policy optimization: `−A·(4/τ)·σ(τ·(ρ − 1))`, a smooth gate in the clip's place; its slope in ρ is 1 at ρ = 1.
  *
- * Gao et al. 2025, arXiv:2511.20347, eq. 6. τ is `temperaturePos` where A > 0, else `temperatureNeg`.
+ * Gao et al. 2025, arXiv:2511.20347. τ is `temperaturePos` where A > 0, else `temperatureNeg`.
  *
  * @returns [tokens] each, unreduced; nothing counts as clipped; the caller disposes them
  */
