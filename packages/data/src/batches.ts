@@ -157,6 +157,30 @@ export function rewardBatch(items: readonly (EncodedGroup | EncodedPair)[], layo
   };
 }
 
+/** What a batch is cut into for memory's sake: so many rows, and so many tokens, at once at most. */
+export type MicroBatchSize = { rows?: number; tokens: number };
+
+/**
+ * The parts of a batch, equal numbers of rows each, as many as `size` allows: the largest part has at most `size.tokens` tokens, or a single row.
+ * How a step is cut changes nothing but rounding, so that this is a question of memory alone.
+ */
+export function microBatches<B extends { packed: PackedBatch; ids: readonly string[]; split(rows: number): B[] }>(
+  batch: B,
+  { rows: most = Infinity, tokens }: MicroBatchSize,
+): B[] {
+  for (let rows = Math.min(most, batch.ids.length); ; ) {
+    const parts = batch.split(rows);
+    const largest = Math.max(...parts.map(({ packed }) => packed.tokens.length));
+    if (rows <= 1 || !(largest > tokens)) return parts;
+    rows = Math.max(1, Math.min(rows - 1, Math.floor((rows * tokens) / largest)));
+  }
+}
+
+/** How many tokens' activations about 1 GB holds: what is in memory at once unless a setting says otherwise. Infinity where the model does not tell. */
+export function affordableTokens({ activationBytes }: { readonly activationBytes?: number }): number {
+  return activationBytes ? Math.max(1, Math.floor(2 ** 30 / activationBytes)) : Infinity;
+}
+
 function pack(items: readonly PromptedSequence[], { sharePrompts = false }: Layout): PackedBatch {
   if (sharePrompts) return packShared(items);
   return packSequences(items.map(({ prompt, completion, row }) => ({ ...joinSequence(prompt, completion), row })));

@@ -1,7 +1,7 @@
 import { rng } from '@plumbline/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
+import { affordableTokens, microBatches, pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
 import { batchesContract } from './contract/index.js';
 import { type EncodedPair, encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence } from './encode.js';
 import { completionTokens, packSequences, takeSegments } from './pack.js';
@@ -159,6 +159,29 @@ describe('pairBatches', () => {
       /pairsPerStep must be a whole number above 0, got 0/,
     );
     expect(() => pairBatch(pairs).split(0)).toThrow(/pairsPerMicroBatch must be a whole number above 0, got 0/);
+  });
+});
+
+describe('microBatches', () => {
+  const batch = pairBatch(pairs.slice(0, 5)); // 7 tokens each
+  const sizes = (rows: number | undefined, tokens: number) =>
+    microBatches(batch, { rows, tokens }).map((part) => part.packed.tokens.length);
+  it('takes as many rows at once as hold no more than the tokens, and one at least', () => {
+    expect([35, 34, 20, 14, 13, 1].map((tokens) => sizes(undefined, tokens))).toEqual([
+      [35],
+      [28, 7],
+      [14, 14, 7],
+      [14, 14, 7],
+      [7, 7, 7, 7, 7],
+      [7, 7, 7, 7, 7],
+    ]);
+  });
+  it('takes no more rows than it is told to', () => {
+    expect([sizes(2, Infinity), sizes(8, Infinity), sizes(1, 35)]).toEqual([[14, 14, 7], [35], [7, 7, 7, 7, 7]]);
+  });
+  it('affords what 1 GB holds of activations, and everything where a model does not tell', () => {
+    const bytes = [2 ** 20, 2 ** 31, undefined];
+    expect(bytes.map((activationBytes) => affordableTokens({ activationBytes }))).toEqual([1024, 1, Infinity]);
   });
 });
 

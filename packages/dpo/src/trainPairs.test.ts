@@ -81,12 +81,12 @@ describe('trainPairs', () => {
 
   const names = (Object.keys(pairLosses) as PairLossName[]).filter((name) => name !== 'sigmoid' && name !== 'bo2');
   for (const name of names)
-    it(`${name} takes the same steps in micro-batches of 1, 2, 4 and 8`, async () => {
+    it(`${name} takes the same steps in micro-batches of 1, 2, 4 and 8 pairs, or of 40 tokens`, async () => {
       const loss = pairLoss(name);
       const config = { steps: 2, learningRate: 1e-3 };
       const whole = await train(config, { loss });
-      for (const pairsPerMicroBatch of [1, 2, 4]) {
-        const split = await train({ ...config, pairsPerMicroBatch }, { loss });
+      for (const micro of [{ pairsPerMicroBatch: 1 }, { pairsPerMicroBatch: 2 }, { pairsPerMicroBatch: 4 }, { tokensPerMicroBatch: 40 }]) {
+        const split = await train({ ...config, ...micro }, { loss });
         const errors = whole.history.flatMap((step, i) =>
           (['loss', 'gradNorm', 'rewards/margin'] as const).map(
             (m) => Math.abs(split.history[i][m]! - step[m]!) / (1 + Math.abs(step[m]!)),

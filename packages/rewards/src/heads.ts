@@ -30,6 +30,7 @@ export type RewardModel = {
   readonly parameters: ParameterTree;
   readonly tokenizer: Tokenizer;
   readonly contextLength: number;
+  readonly activationBytes?: number;
   /** [segments] */
   scores?(batch: PackedBatch): tf.Tensor1D;
   /** [segments, heads] */
@@ -37,7 +38,8 @@ export type RewardModel = {
   /** [rows, heads], at the tokens `rows` of the batch. */
   stepOutputs?(batch: PackedBatch, rows: Int32Array): tf.Tensor2D;
 };
-export type HeadedModel = Required<Omit<RewardModel, 'scores'>> & {
+export type HeadedModel = Required<Omit<RewardModel, 'scores' | 'activationBytes'>> & {
+  readonly activationBytes?: number;
   readonly backbone: LocalDecoder;
   readonly heads: number;
   dispose(): void;
@@ -73,6 +75,7 @@ export function createHeads(
     parameters: joinTrees([backbone.parameters, head], (name) => name !== 'lm_head.weight'),
     tokenizer: backbone.tokenizer,
     contextLength: backbone.contextLength,
+    activationBytes: backbone.activationBytes,
     outputs: (batch) =>
       tf.tidy(() => {
         const hidden = backbone.hidden(batch);

@@ -145,9 +145,9 @@ describe('trainReward', () => {
       pairs: group.pairs.map((pair, p) => ({ ...pair, weight: 1 + ((g + p) % 3) })),
     }));
     const histories = await Promise.all(
-      [1, 2, 3, 8].map(async (groupsPerMicroBatch) => {
+      [...[1, 2, 3, 8].map((groupsPerMicroBatch) => ({ groupsPerMicroBatch })), { tokensPerMicroBatch: 60 }].map(async (micro) => {
         const [trained, run] = [scorer(), memoryRun({ seed: 1 })];
-        await trainReward(config({ steps: 5, groupsPerMicroBatch, centerCoefficient: 0.05, labelSmoothing: 0.1 }), {
+        await trainReward(config({ steps: 5, ...micro, centerCoefficient: 0.05, labelSmoothing: 0.1 }), {
           scorer: trained,
           batches: rewardBatches(weighted, { groupsPerStep: 8, steps: 5, rng: rng(5) }),
           run,

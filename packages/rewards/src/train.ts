@@ -15,7 +15,7 @@ import {
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
-import type { Batches, Scorer } from '@plumbline/data';
+import { affordableTokens, type Batches, microBatches, type Scorer } from '@plumbline/data';
 import { z } from 'zod';
 import type { RewardModel } from './heads.js';
 import type { LabelledRewardBatch, StepBatch, TargetBatch } from './items.js';
@@ -25,11 +25,14 @@ import { type AnyBatch, batchSlopes, microLoss, type Objective, pairObjective, s
 
 export const RewardTrainConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
-  groupsPerMicroBatch: z
+  groupsPerMicroBatch: z.int().positive().optional().describe('Groups (or pairs) in memory at once at most'),
+  tokensPerMicroBatch: z
     .int()
     .positive()
     .optional()
-    .describe('Groups (or pairs) in memory at once, all of a step by default; lower it when memory runs out'),
+    .describe(
+      'Tokens in memory at once, though one group at least; as many as 1 GB holds the activations of unless given; lower it when memory runs out',
+    ),
   learningRate: z
     .number()
     .positive()
@@ -97,7 +100,8 @@ export async function trainReward(config: RewardTrainConfig, training: RewardTra
   const { scorer, batches, run, evaluate } = training as Shared & { scorer: RewardModel; batches: Batches<AnyBatch> };
   const {
     steps,
-    groupsPerMicroBatch = Infinity,
+    groupsPerMicroBatch: rows,
+    tokensPerMicroBatch = affordableTokens(scorer),
     learningRate: peak,
     schedule,
     maxGradNorm,
@@ -129,7 +133,7 @@ export async function trainReward(config: RewardTrainConfig, training: RewardTra
       const divisor = objective.divisor(batch);
       if (!(divisor > 0))
         throw new ConfigError(`trainReward: the weights of step ${step} add up to ${divisor} (${batch.ids.slice(0, 4).join(', ')}, ...)`);
-      const micros = batch.split(Math.min(groupsPerMicroBatch, batch.ids.length)).filter((micro) => objective.items(micro) > 0);
+      const micros = microBatches<AnyBatch>(batch, { rows, tokens: tokensPerMicroBatch }).filter((micro) => objective.items(micro) > 0);
       const slopes = scope === 'batch' ? await batchSlopes(objective, batch, micros) : undefined;
       const sum = gradientSum(weights);
       for (const micro of micros) sum.add(gradients(() => microLoss(objective, micro, batch, slopes), weights));

@@ -1,4 +1,5 @@
 import { ConfigError, EarlyStopping, ScheduleConfig } from '@plumbline/core';
+import { affordableTokens, type Decoder } from '@plumbline/data';
 import { z } from 'zod';
 
 const singleName = (given: unknown) => (typeof given === 'string' ? { kind: given } : given);
@@ -134,8 +135,10 @@ export const PolicyTrainConfig = z
     tokensPerMicroBatch: z
       .int()
       .positive()
-      .default(8192)
-      .describe('Prompt and completion tokens in memory at once; lower it when memory runs out'),
+      .optional()
+      .describe(
+        'Prompt and completion tokens in memory at once; unless given 8192, or as many as 1 GB holds the activations of; lower it when memory runs out',
+      ),
     sharePrompts: z.boolean().default(true).describe('Compute a prompt once for all its samples in a micro-batch'),
     dynamicSampling: z
       .strictObject({
@@ -255,9 +258,13 @@ export const PolicyTrainConfig = z
   .refine((c) => c.klTarget === undefined || c.klCoef > 0, { path: ['klTarget'], error: 'steers klCoef, which is 0' });
 export type PolicyTrainConfig = z.infer<typeof PolicyTrainConfig>;
 
+/** The settings for one policy, with what its size decides. */
+export type PolicySettings = PolicyTrainConfig & { tokensPerMicroBatch: number };
+
 /** @throws ConfigError naming each field, what it held and what it may hold */
-export function parsePolicyConfig(settings: z.input<typeof PolicyTrainConfig>): PolicyTrainConfig {
+export function parsePolicyConfig(settings: z.input<typeof PolicyTrainConfig>, policy: Decoder): PolicySettings {
   const parsed = PolicyTrainConfig.safeParse(settings);
   if (!parsed.success) throw new ConfigError(`trainPolicy: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  const { tokensPerMicroBatch = Math.min(8192, affordableTokens(policy)), ...config } = parsed.data;
+  return { ...config, tokensPerMicroBatch };
 }

@@ -5,7 +5,7 @@ import type { LocalDecoder } from '@plumbline/models';
 import type { emaBaseline } from './advantages/baselines.js';
 import { groupsWithoutDeviation } from './advantages/group.js';
 import { groupRows, isScored, nanMean, nanStd } from './advantages/statistics.js';
-import type { PolicyTrainConfig } from './config.js';
+import type { PolicySettings, PolicyTrainConfig } from './config.js';
 import type { Critic } from './critic.js';
 import { estimate } from './estimate.js';
 import { optimalValue } from './losses/offline.js';
@@ -58,7 +58,7 @@ export type AdvantageInput = {
 export type AdvantageFunction = (batch: AdvantageInput) => ArrayLike<number>;
 
 export type Collecting = {
-  config: PolicyTrainConfig;
+  config: PolicySettings;
   policy: LocalDecoder;
   reference?: Decoder;
   critic?: Critic;

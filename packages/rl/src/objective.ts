@@ -3,7 +3,7 @@ import { ConfigError, type Rng, stopGradient } from '@plumbline/core';
 import type { Decoder } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { aggregate, type StepCounts } from './aggregate.js';
-import type { PolicyTrainConfig } from './config.js';
+import type { PolicySettings, PolicyTrainConfig } from './config.js';
 import type { Critic } from './critic.js';
 import type { Experience } from './experience.js';
 import { klEstimate } from './kl.js';
@@ -16,7 +16,7 @@ import { countOf, microBatches, packSamples, type RolloutSample } from './rollou
 export type Objective = {
   policy: Decoder;
   experience: Experience;
-  config: PolicyTrainConfig;
+  config: PolicySettings;
   loss: PolicyLossSpec<unknown>;
   options: unknown;
   klCoef: number;
@@ -136,7 +136,7 @@ export function valueObjective(
 /** Cuts the samples of one update into micro-batches and counts what the update's sums are divided by. */
 export function microsOf(
   { samples, oldLogps, entropies, excluded }: Experience,
-  config: PolicyTrainConfig,
+  config: PolicySettings,
   order: ArrayLike<number>,
   correctsSampler = false,
 ): Micro[] {

@@ -77,7 +77,7 @@ export type PolicyResult = {
 export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, training: PolicyTraining): Promise<PolicyResult> {
   const { policy, reference, critic, prompts, reward, shaper, run, evaluate, observe, onProgress, rollout = ownRollout } = training;
   const { morePrompts, advantage, afterUpdate } = training;
-  const config = parsePolicyConfig(settings);
+  const config = parsePolicyConfig(settings, policy);
   const loss = policyLoss(config.loss);
   const options = lossOptions(loss, config);
   if (config.klCoef > 0 && !reference)

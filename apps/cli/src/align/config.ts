@@ -21,7 +21,11 @@ export const AlignConfig = z.strictObject({
     .describe('Train all weights instead of adapters; so by default up to 50 million parameters, where that is cheap and learns more'),
   lora: LoraConfig.prefault({}).describe('Adapters of the upper half of the layers, unless lora.layers says which'),
   storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of the adapters is kept in memory'),
-  pairsPerMicroBatch: z.int().positive().default(2).describe('Pairs in memory at once; lower it when memory runs out'),
+  tokensPerMicroBatch: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
   reward: z
     .strictObject({
       ...training(learningRates.reward.adapter, learningRates.reward.whole),

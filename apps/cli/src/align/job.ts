@@ -85,9 +85,9 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     train: async (run) => {
       const made: LocalScorer = full ? untrainedScorer : await addLora(untrainedScorer, lora, { rng: rng.fork('reward adapter') });
       const { steps, pairsPerStep, learningRate = learningRates.reward[kind] } = config.reward;
-      const batches = rewardBatches(train, { groupsPerStep: pairsPerStep, steps, rng: rng.fork('reward') });
+      const batches = rewardBatches(train, { groupsPerStep: pairsPerStep, steps, rng: rng.fork('reward'), sharePrompts: true });
       await trainReward(
-        { steps, groupsPerMicroBatch: config.pairsPerMicroBatch, learningRate, schedule: warmUp(steps) },
+        { steps, tokensPerMicroBatch: config.tokensPerMicroBatch, learningRate, schedule: warmUp(steps) },
         { scorer: made, batches, run },
       );
       return made;
@@ -105,11 +105,12 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     train: async (run) => {
       const made: LocalDecoder = full ? base.snapshot() : await addLora(base, lora, { rng: rng.fork('policy adapter') });
       const { steps, pairsPerStep, learningRate = learningRates.dpo[kind], beta } = config.dpo;
-      const batches = pairBatches(train, { pairsPerStep, steps, rng: rng.fork('dpo') });
+      const batches = pairBatches(train, { pairsPerStep, steps, rng: rng.fork('dpo'), sharePrompts: true });
       const settings = {
         steps,
         pairsPerStep,
-        pairsPerMicroBatch: largestDivisor(pairsPerStep, config.pairsPerMicroBatch),
+        pairsPerMicroBatch: pairsPerStep,
+        tokensPerMicroBatch: config.tokensPerMicroBatch,
         learningRate,
         schedule: warmUp(steps),
       };
@@ -203,9 +204,3 @@ async function loadBase(model: string, { full, storage }: AlignConfig): Promise<
 }
 
 const upperHalf = (layers: number): number[] => Array.from({ length: Math.ceil(layers / 2) }, (_, i) => Math.floor(layers / 2) + i);
-
-/** The largest divisor of `n` that is at most `most`. */
-function largestDivisor(n: number, most: number): number {
-  for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
-  return 1;
-}

@@ -10,7 +10,12 @@ export const SftSettings = z.strictObject({
   heldOut: z.number().min(0).lt(1).default(0.05).describe('Share of the records that is kept for measuring'),
   maxTokens: z.int().positive().default(512).describe('Longer conversations are left out, never cut'),
   sequencesPerStep: z.int().positive().default(8).describe('Conversations of one update'),
-  sequencesPerMicroBatch: z.int().positive().default(4).describe('Conversations in memory at once; lower it when memory runs out'),
+  sequencesPerMicroBatch: z.int().positive().default(4).describe('Conversations in memory at once at most'),
+  tokensPerMicroBatch: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 2e-4 for an adapter, 2e-5 for all weights'),
   schedule: ScheduleConfig.prefault({ kind: 'cosine', warmupSteps: 3 }).describe('Warm-up and decay of the rate'),
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),

@@ -306,8 +306,9 @@ async function loadReference(name: string, base: LocalDecoder, { storage, produc
 }
 
 function updateOf(settings: Settings, steps: number) {
-  const { schedule, weightDecay, maxGradNorm, evaluateEvery, earlyStopping, full } = settings;
+  const { schedule, weightDecay, maxGradNorm, evaluateEvery, earlyStopping, full, tokensPerMicroBatch } = settings;
   return {
+    tokensPerMicroBatch,
     learningRate: settings.learningRate ?? (full ? 1e-6 : 5e-5),
     schedule: { ...schedule, ...('warmupSteps' in schedule && { warmupSteps: Math.min(schedule.warmupSteps, steps - 1) }) },
     weightDecay,

@@ -31,6 +31,11 @@ const data = {
     .describe('What becomes of longer ones: left out, the prompt loses its beginning, the answer its end, or an error'),
 };
 const update = {
+  tokensPerMicroBatch: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 5e-5 for an adapter, 1e-6 for all weights'),
   schedule: ScheduleConfig.prefault({ kind: 'linear', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
@@ -76,7 +81,7 @@ export const DpoSettings = z.strictObject({
     .describe('Moves the reference towards the policy (TR-DPO)'),
   sharePrompts: z.boolean().default(true).describe('The two answers of a pair compute their prompt once'),
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
-  pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once; lower it when memory runs out'),
+  pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,
   ...update,
 });
@@ -89,7 +94,7 @@ export const KtoSettings = z.strictObject({
   undesirableWeight: z.number().min(0).optional().describe('Factor of the undesirable rows (kto, apo_zero_unpaired)'),
   reference,
   rowsPerStep: z.int().min(2).default(16).describe('Answers of one update; KTO estimates its reference point from them'),
-  rowsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once; lower it when memory runs out'),
+  rowsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,
   ...update,
 });

@@ -18,7 +18,12 @@ export const RewardSettings = z.strictObject({
     .default('last')
     .describe('What the head reads: the last token, as transformers does, or the mean over the completion'),
   recordsPerStep: z.int().positive().default(8).describe('Pairs, or completions, of one update'),
-  recordsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once; lower it when memory runs out'),
+  recordsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
+  tokensPerMicroBatch: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 1e-4 for an adapter, 5e-6 for all weights'),
   schedule: ScheduleConfig.prefault({ kind: 'cosine', warmupSteps: 3 }).describe('Warm-up and decay of the rate'),
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),

@@ -33,11 +33,6 @@ export const RlSettings = z.strictObject({
   ...shape,
   steps: z.int().positive().default(100).describe('Batches of prompts: each is sampled, scored and learned from'),
   promptsPerStep: z.int().positive().default(4).describe('Prompts of a batch'),
-  tokensPerMicroBatch: z
-    .int()
-    .positive()
-    .default(4096)
-    .describe('Prompt and completion tokens in memory at once; lower it when memory runs out'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 5e-5 for an adapter, 1e-6 for all weights'),
   samplesPerPrompt: z.int().positive().optional().describe(`Completions of each prompt; 8, and 1 with remax${own}`),
   advantage: AdvantageConfig.optional().describe(`How rewards become advantages${own}`),

@@ -49,7 +49,7 @@ async function measure(decoder: LocalDecoder): Promise<TrlAnswer> {
     const lengths = (batch: { prompts: string[] }) =>
       batch.prompts.reduce((sum, prompt) => sum + n * (decoder.tokenizer.encode(prompt).length + newTokens), 0);
     await trainPolicy(
-      { steps, promptsPerStep: 4, samplesPerPrompt: n, maxTokens: newTokens, klCoef: 0, learningRate: 1e-5, tokensPerMicroBatch: 8192 },
+      { steps, promptsPerStep: 4, samplesPerPrompt: n, maxTokens: newTokens, klCoef: 0, learningRate: 1e-5 },
       {
         policy,
         prompts: timed(prompts, lengths),
@@ -84,7 +84,7 @@ async function measure(decoder: LocalDecoder): Promise<TrlAnswer> {
       const base = createScorer(decoder, { pooling: 'last', rng: rng(3), name: 'reward', shareBackbone: true });
       const scorer = await addLora(base, lora, { rng: rng(1) });
       const batches = timed(rewardBatches(pairs, { groupsPerStep: 4, ...layout }), ({ ids }) => apart(ids));
-      await trainReward({ steps, groupsPerMicroBatch: 4, learningRate: 1e-5 }, { scorer, batches, run });
+      await trainReward({ steps, learningRate: 1e-5 }, { scorer, batches, run });
     }
   }
   return { steps: times, tokens, peakBytes: process.resourceUsage().maxRSS * 1024 };

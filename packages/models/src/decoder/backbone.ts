@@ -24,6 +24,8 @@ export type Adaptation = (x: tf.Tensor2D, base: (x: tf.Tensor2D, o?: { bias: boo
 export type BackboneAdapter = {
   adapt(projection: Projection): Adaptation | undefined;
   replaced(name: string): Parameter | undefined;
+  /** The first layer that is trained, or 0 where something below it is; nothing is walked back through the layers before. */
+  readonly firstLayer: number;
   /** Randomness of one pass. */
   dropout(): Rng | undefined;
 };

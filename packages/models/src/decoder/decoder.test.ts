@@ -1,10 +1,11 @@
-import { gradients, readCopy } from '@plumbline/core';
+import { gradients, readCopy, rng } from '@plumbline/core';
 import { type PackedBatch, packSequences } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { addLora } from '../lora/lora.js';
 import { plainTokenizer } from '../testing/plainTokenizer.js';
 import { tinyDecoder } from '../testing/tinyDecoder.js';
-import { createDecoder, predictingRows } from './decoder.js';
+import { createDecoder, type LocalDecoder, predictingRows } from './decoder.js';
 import { decoderSpec, inverseFrequencies, specFromConfig } from './spec.js';
 
 const ids = (...tokens: number[]) => Int32Array.from(tokens);
@@ -122,5 +123,46 @@ describe('specFromConfig', () => {
 describe('inverseFrequencies', () => {
   it('halves the angle where theta to the power says so', () => {
     expect([...inverseFrequencies({ headDim: 4, ropeTheta: 10_000 })]).toEqual([1, Math.fround(0.01)]);
+  });
+});
+
+describe('activationBytes', () => {
+  /** Bytes that the forward pass leaves, for each token more. */
+  const kept = (decoder: LocalDecoder) => {
+    const bytesAfter = (length: number) => {
+      const tokens = Int32Array.from({ length }, (_, i) => i % 23);
+      const batch = packSequences([{ tokens, completionStart: length - 1, row: 0 }]);
+      let bytes = 0;
+      const { loss, grads } = gradients(() => {
+        const before = tf.memory().numBytes;
+        const { tokens: logps } = decoder.completionLogps(batch);
+        bytes = tf.memory().numBytes - before;
+        return { loss: tf.sum(logps) as tf.Scalar };
+      }, decoder.parameters.trainable());
+      tf.dispose([loss, ...grads.values()]);
+      return bytes;
+    };
+    return (bytesAfter(120) - bytesAfter(60)) / 60;
+  };
+  const shape = { width: 24, layers: 4, heads: 4, kvHeads: 2, headDim: 6, mlpWidth: 64, contextLength: 128 };
+  const near = (share: number) => {
+    expect(share).toBeGreaterThan(0.75);
+    expect(share).toBeLessThan(1.35);
+  };
+  it('says about what a pass keeps', () => {
+    const decoder = tinyDecoder(shape);
+    near(kept(decoder) / decoder.activationBytes);
+  });
+  it('is a layer and the inputs of all where they are recomputed', () => {
+    const decoder = tinyDecoder({ ...shape, gradientCheckpointing: true });
+    const one = tinyDecoder({ ...shape, layers: 1 });
+    near(kept(decoder) / (decoder.activationBytes - one.activationBytes));
+  });
+  it('counts the layers above the lowest adapter alone', async () => {
+    const base = tinyDecoder(shape);
+    base.parameters.freeze(/./);
+    const upper = await addLora(base, { r: 2, layers: [2, 3] }, { rng: rng(1) });
+    expect(upper.activationBytes / base.activationBytes).toBe(0.5);
+    near(kept(upper) / upper.activationBytes);
   });
 });

@@ -26,6 +26,7 @@ import { fusedStep } from './step.js';
 export interface LocalDecoder extends Decoder {
   readonly spec: DecoderSpec;
   readonly gradientCheckpointing: boolean;
+  readonly activationBytes: number;
   /** What products are computed in; float32 unless it was asked otherwise. */
   readonly products?: Products;
   /** A deep copy that shares nothing with this one but the tokenizer: a reference, or a policy to train. */
@@ -55,7 +56,10 @@ export const whenRead = (shape: readonly number[], read: () => Float32Array): De
 export type DecoderSource = {
   tokenizer: Tokenizer;
   name?: string;
-  /** Recompute each layer in the backward pass: a layer's activations instead of all, for about a third more time. */
+  /**
+   * Recompute each layer in the backward pass: a layer's activations instead of all, for about a third more time. Passes whose activations would take more
+   * than 4 GB do so in any case; the numbers are the same to the bit.
+   */
   gradientCheckpointing?: boolean;
   /** Rounds both factors of each product on its way in; sums, norms and softmax stay float32. */
   products?: Products;
@@ -103,7 +107,11 @@ export function decoderOf(
   adapter?: BackboneAdapter,
 ): LocalDecoder {
   const { run, finalNorm, head, logits } = backboneOf(spec, parameters, { products, adapter });
-  const passes = () => ({ gradientCheckpointing, dropout: adapter?.dropout() });
+  const activationBytes = bytesOfActivations(spec, { gradientCheckpointing, from: adapter?.firstLayer });
+  const passes = ({ tokens }: PackedBatch) => ({
+    gradientCheckpointing: gradientCheckpointing || tokens.length * activationBytes > mostActivations,
+    dropout: adapter?.dropout(),
+  });
   const scale = spec.attentionScale ?? 1 / Math.sqrt(spec.headDim);
   const { attentionSoftcap, logitSoftcap } = spec;
   const packed =
@@ -122,12 +130,13 @@ export function decoderOf(
     tokenizer,
     contextLength: spec.contextLength,
     width: spec.width,
+    activationBytes,
     gradientCheckpointing,
     ...(products && { products }),
     snapshot: () => decoderOf(spec, parameters.snapshot(), { tokenizer, name, gradientCheckpointing, products }),
     hidden(batch) {
       checkBatch(batch, spec, name);
-      return tf.tidy(() => finalNorm(run(batch.tokens, batch.positions, packed(batch), passes())));
+      return tf.tidy(() => finalNorm(run(batch.tokens, batch.positions, packed(batch), passes(batch))));
     },
     completionLogps(batch, { temperature, entropy, squaredSum } = {}) {
       checkBatch(batch, spec, name);
@@ -135,7 +144,7 @@ export function decoderOf(
       return tf.tidy(() => {
         const lengths = tf.tensor1d(Float32Array.from({ length: cuSeqlens.length - 1 }, (_, s) => cuSeqlens[s + 1] - cuSeqlens[s]));
         if (rows.length === 0) return { tokens: tf.tensor1d([]), sums: tf.zerosLike(lengths), lengths };
-        const last = run(batch.tokens, batch.positions, packed(batch), passes());
+        const last = run(batch.tokens, batch.positions, packed(batch), passes(batch));
         const hidden = finalNorm(gatherRows({ x: last }, { rows }).y);
         const [weight, frozen] = asHead(head);
         const out = tokenLogps(
@@ -198,6 +207,23 @@ export function decoderOf(
   };
   return decoder;
 }
+/** Bytes of activations above which a pass recomputes its layers. */
+const mostActivations = 2 ** 32;
+
+/**
+ * About what a token leaves for the backward pass: of each layer that is walked back through its two inputs and their norms, queries, keys, values and
+ * what attention made of them, and the MLP's inner widths; recomputed layers leave their input, and one of them is there in full.
+ */
+function bytesOfActivations(
+  spec: DecoderSpec,
+  { gradientCheckpointing, from = 0 }: { gradientCheckpointing: boolean; from?: number },
+): number {
+  const { width, heads, kvHeads, headDim, mlpWidth, family, layers } = spec;
+  const layer = 4 * (4 * width + 2 * (heads + kvHeads) * headDim + (family === 'gpt2' ? 2 : 3) * mlpWidth);
+  const walked = Math.max(1, layers - from);
+  return gradientCheckpointing ? 4 * width * walked + layer : layer * walked;
+}
+
 
 /**
  * The rows whose next token counts, that token, and cumulative counts per segment. A segment's first token is predicted by the last one of

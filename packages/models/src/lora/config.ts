@@ -29,8 +29,8 @@ export function resolveLora(config: LoraConfig): ResolvedLora {
   return parsed.data;
 }
 
-/** A module that is updated: `y = x·Wᵀ + scale · x·Aᵀ·Bᵀ`, with A [r, inputs] and B [outputs, r]. */
-export type Target = { module: string; projection: Projection; inputs: number; outputs: number; r: number; scale: number };
+/** A module of a layer that is updated: `y = x·Wᵀ + scale · x·Aᵀ·Bᵀ`, with A [r, inputs] and B [outputs, r]. */
+export type Target = { module: string; layer: number; projection: Projection; inputs: number; outputs: number; r: number; scale: number };
 
 /**
  * The modules of a decoder that a configuration names, as PEFT reads it: a list matches whole names and ends after a dot, one string is a
@@ -57,11 +57,12 @@ export function targetsOf(config: ResolvedLora, spec: DecoderSpec): Target[] {
   );
   if (chosen.length === 0 && config.modulesToSave.length === 0)
     throw new ConfigError(`lora: targetModules ${JSON.stringify(names)} matches no module; there are ${list(ends)}`);
-  return chosen.map(({ module, projection }) => {
+  return chosen.map(({ module, index, projection }) => {
     const r = patterned(config.rankPattern, module) ?? config.r;
     const alpha = patterned(config.alphaPattern, module) ?? config.alpha;
     return {
       module,
+      layer: index,
       projection,
       inputs: projection.inputs,
       outputs: projection.outputs.reduce((a, b) => a + b, 0),

@@ -114,7 +114,9 @@ function backboneAdapter({ parameters: base }: LocalDecoder, { config, targets, 
   const own = new Set(parameters.names);
   const value = (name: string) => (parameters.get(name) as Parameter).value;
   const byWeight = new Map(targets.map((target) => [target.projection.weight, target]));
+  const heads = ['lm_head', 'score'];
   return {
+    firstLayer: config.modulesToSave.every((module) => heads.includes(module)) ? Math.min(...targets.map(({ layer }) => layer)) : 0,
     replaced: (name) => (own.has(name) ? (parameters.get(name) as Parameter) : undefined),
     dropout: () => (config.dropout > 0 && recorded() ? rng.fork('dropout', passes.count++) : undefined),
     adapt(projection) {

@@ -101,6 +101,7 @@ function scorerOf(
     parameters,
     tokenizer: backbone.tokenizer,
     contextLength: backbone.contextLength,
+    activationBytes: backbone.activationBytes,
     scores(batch) {
       return tf.tidy(() => {
         const hidden = backbone.hidden(batch);
