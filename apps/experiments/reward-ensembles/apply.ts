@@ -1,5 +1,5 @@
 /** One reward model of a user's pairs beside an ensemble of several: who is right on held-out pairs, and whose choice among the model's answers the judge prefers. */
-import { applyRewardSettings, applySettings, defineApply, rightPairs } from '@plumbline/bench';
+import { applyMeasureSettings, applyRewardSettings, defineApply, rightPairs } from '@plumbline/bench';
 import { mean } from '@plumbline/bench/metrics';
 import type { RewardFunction } from '@plumbline/data';
 import { ensembleReward, memberRankCorrelation, modelReward, scoreMoments } from '@plumbline/rewards';
@@ -10,9 +10,8 @@ const measured = 64;
 
 export const apply = defineApply({
   config: z.strictObject({
-    ...applySettings,
+    ...applyMeasureSettings,
     ...applyRewardSettings,
-    steps: applySettings.steps.default(1).describe('Not used: no policy is trained'),
     answerTokens: z.int().positive().default(64).describe('Tokens of an answer'),
     members: z.int().min(1).default(3).describe('Reward models that are trained, beside those that --rewards names; the paper has 5'),
     rule: z.enum(['mean', 'median', 'min']).default('mean').describe('How the members are put together'),

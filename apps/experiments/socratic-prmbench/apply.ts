@@ -47,6 +47,7 @@ export const apply = defineApply({
           steps,
           groupsPerMicroBatch: Math.min(pairsPerMicroBatch, pairsPerStep, encoded.length),
           learningRate,
+          lossOptions: { heads: 1 },
           schedule: { kind: 'cosine', warmupSteps: Math.ceil(steps / 10) },
         },
         { scorer: model, batches, loss: rewardLosses.step, run: await run(name) },

@@ -2,7 +2,7 @@
  * Distances between reward functions on a user's own prompts: those that --rewards names (and the judge), or reward models of the pairs. Where an episode is one answer, what no policy's
  * order depends on is a constant for each prompt; `none` leaves it in.
  */
-import { applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
+import { applyMeasureSettings, applyRewardSettings, defineApply } from '@plumbline/bench';
 import { pearson } from '@plumbline/bench/metrics';
 import type { PreferenceRecord, RewardFunction } from '@plumbline/data';
 import { answerDistance, answerRegret, modelReward } from '@plumbline/rewards';
@@ -10,9 +10,8 @@ import { z } from 'zod';
 
 export const apply = defineApply({
   config: z.strictObject({
-    ...applySettings,
+    ...applyMeasureSettings,
     ...applyRewardSettings,
-    steps: applySettings.steps.default(1).describe('Not used: no policy is trained'),
     answerTokens: z.int().positive().default(64).describe('Tokens of an answer'),
     prompts: z.int().min(2).default(40).describe('Prompts of the pairs whose answers are compared, at most'),
     candidates: z.int().min(2).default(8).describe('Answers of the model to each'),
@@ -82,8 +81,8 @@ export const apply = defineApply({
       columns: [
         { key: 'first', label: 'Reward' },
         { key: 'second', label: 'and' },
-        { key: 'starc', label: 'STARC', digits: 3 },
-        { key: 'none', label: 'Nothing taken away', digits: 3 },
+        { key: 'starc', label: 'STARC', digits: 3, help: 'A constant for each prompt and the scale taken away' },
+        { key: 'none', label: 'Plain', digits: 3, help: 'Only the scale taken away' },
         {
           key: 'regret',
           label: 'Regret',

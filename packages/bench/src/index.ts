@@ -30,6 +30,7 @@ export type {
 export {
   applyExperiment,
   applyReport,
+  applyMeasureSettings,
   applyRewardSettings,
   applySettings,
   bedMakers,

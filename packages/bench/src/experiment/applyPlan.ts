@@ -39,7 +39,8 @@ export type ApplyPlan = {
 
 export type ApplyConfig = {
   maxTokens: number;
-  steps: number;
+  /** Absent where no policy is trained. */
+  steps?: number;
   pairsPerStep: number;
   pairsPerMicroBatch: number;
   answers: number;
@@ -236,7 +237,7 @@ function refusalOf(
   const millions = (n: number) => (n / 1e6).toFixed(0);
   return parameters > laptopParameters
     ? `${id} on ${base.name}: ${millions(parameters)} million parameters, and a real run of this method takes one GPU above ${millions(laptopParameters)} million; \`plumb gpu setup\`, or a smaller model`
-    : `${id} on ${base.name} would take ${hours.toFixed(0)} hours on this machine (${(tokens / 1e6).toFixed(1)} million tokens); lower --set steps=${config.steps} or pairsPerStep=${config.pairsPerStep}, or \`plumb gpu setup\``;
+    : `${id} on ${base.name} would take ${hours.toFixed(0)} hours on this machine (${(tokens / 1e6).toFixed(1)} million tokens); lower --set ${config.steps === undefined ? `rewardSteps=${config.rewardSteps}` : `steps=${config.steps}`} or pairsPerStep=${config.pairsPerStep}, or \`plumb gpu setup\``;
 }
 
 /** The different prompts of pairs, in their order. */

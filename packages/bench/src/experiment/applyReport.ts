@@ -32,7 +32,7 @@ export function applyReport({
       ...(judgedDifference
         ? [`By the judge, ${method} minus ${baseline}: ${interval(judgedDifference)} over ${judgedDifference.n} prompts.`]
         : []),
-      ...(plan.rows.train + plan.rows.heldOut < 100
+      ...(heldOutDifference && plan.rows.train + plan.rows.heldOut < 100
         ? [
             `Warning: ${plan.rows.heldOut} held-out ${plan.unit} tell little; a difference of less than ${formatNumber(1 / Math.sqrt(plan.rows.heldOut))} is chance.`,
           ]
@@ -54,7 +54,15 @@ export function applyReport({
             },
           ]
         : []),
-      { title: 'What is left', kind: 'keyValues', entries: plan.leaves.map(({ path, what }) => [path, what] as const) },
+      {
+        title: 'What is left',
+        kind: 'table',
+        columns: [
+          { key: 'path', label: 'In the run folder' },
+          { key: 'what', label: 'What it is' },
+        ],
+        rows: plan.leaves.map(({ path, what }) => ({ path, what })),
+      },
       {
         title: 'Settings',
         kind: 'keyValues',

@@ -29,4 +29,4 @@ export type {
   SeedOutcome,
   StoredSeed,
 } from './types.js';
-export { applyRewardSettings, applySettings } from './types.js';
+export { applyMeasureSettings, applyRewardSettings, applySettings } from './types.js';

@@ -102,6 +102,9 @@ export const applySettings = {
   answers: z.int().min(0).default(8).describe('Held-out prompts that the arms answer, and the judge scores'),
   answerTokens: z.int().positive().default(128).describe('Tokens of an answer'),
 };
+const { steps: _steps, ...withoutPolicies } = applySettings;
+/** The same where no policy is trained. */
+export const applyMeasureSettings = withoutPolicies;
 /** Settings of the reward model that is trained on the pairs, where there is one. */
 export const applyRewardSettings = {
   rewardSteps: z.int().positive().default(100).describe('Updates of the reward model'),
