@@ -100,7 +100,7 @@ describe('the instructions of IFEval', () => {
 
   const data = dataPath('ifeval/ifeval_input_data.jsonl');
   it.skipIf(!data)(
-    'agree with the recorded flags of three models wherever no language has to be told (skipped where the real data is missing)',
+    'agree with the recorded flags of three models wherever the reference does not throw dice (skipped where the real data is missing)',
     async () => {
       const own = new Map<string, { id: string; args: Arguments }[]>();
       for await (const { row, place } of benchmarkRows([data!])) own.set(row.prompt as string, ifeval.read(row, place)!.target);
@@ -121,13 +121,8 @@ describe('the instructions of IFEval', () => {
           }
         }
       expect(checked).toBe(2252);
-      // another detector of languages: single words and texts in capitals are called other languages there, random syllables here
-      expect(differ).toEqual({
-        'a sign as the letter': 2,
-        'change_case:english_capital': 11,
-        'change_case:english_lowercase': 5,
-        'language:response_language': 5,
-      });
+      // these two texts are close between two languages: of 20 runs the reference called one English in 19, and the other in 8
+      expect(differ).toEqual({ 'a sign as the letter': 2, 'change_case:english_capital': 1, 'change_case:english_lowercase': 1 });
     },
   );
 });

@@ -1,5 +1,5 @@
 /** IFEval's 25 verifiable instructions. Zhou et al. 2023, arXiv:2311.07911. */
-import { detectLanguage } from '@plumbline/rewards/judge';
+import { referenceLanguage } from './language.js';
 import { isLower, isUpper, occurrences, related, sentences, tokens, words } from './text.js';
 
 export type Arguments = Record<string, unknown>;
@@ -10,15 +10,10 @@ const text = (args: Arguments, name: string) => String(args[name]);
 const number = (args: Arguments, name: string) => Number(args[name]);
 const list = (args: Arguments, name: string) => args[name] as string[];
 
-/** Languages that benchmarks ask for and the detector does not know. */
-const unknownToDetector = new Set(['sw', 'ne']);
-
-/** A language that cannot be told counts as the one asked for; one that the detector does not know, as followed unless the text is plainly English. */
-export async function inLanguage(response: string, code: string): Promise<boolean> {
-  const { language, reliable } = await detectLanguage(response);
-  const wanted = code.slice(0, 2);
-  if (unknownToDetector.has(wanted)) return !(language === 'en' && reliable);
-  return language === '' || language === wanted;
+/** A language that cannot be told counts as the one asked for. */
+export function inLanguage(response: string, code: string): boolean {
+  const found = referenceLanguage(response);
+  return found === undefined || found === code || (!code.includes('-') && found.startsWith(`${code}-`));
 }
 
 /** Parts between separators; a blank one is allowed at either end only. */
@@ -108,8 +103,8 @@ export const ifevalInstructions: Readonly<Record<string, InstructionCheck>> = {
       .endsWith(text(args, 'end_phrase').trim().toLowerCase()),
   'change_case:capital_word_frequency': (response, args) =>
     related(tokens(response).filter(isUpper).length, text(args, 'capital_relation'), number(args, 'capital_frequency')),
-  'change_case:english_capital': async (response) => isUpper(response) && (await inLanguage(response, 'en')),
-  'change_case:english_lowercase': async (response) => isLower(response) && (await inLanguage(response, 'en')),
+  'change_case:english_capital': (response) => isUpper(response) && inLanguage(response, 'en'),
+  'change_case:english_lowercase': (response) => isLower(response) && inLanguage(response, 'en'),
   'punctuation:no_comma': (response) => !response.includes(','),
   'startend:quotation'(response) {
     const trimmed = response.trim();

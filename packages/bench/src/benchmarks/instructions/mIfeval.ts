@@ -61,8 +61,8 @@ const romance = {
 const spanish: Record<string, InstructionCheck> = {
   ...romance,
   'detectable_format:constrained_response': (response) => answers(response, ['Sí.', 'No.', 'Quizás.']),
-  'change_case:spanish_capital': async (response) => isUpper(response) && (await inLanguage(response, 'es')),
-  'change_case:spanish_lowercase': async (response) => isLower(response) && (await inLanguage(response, 'es')),
+  'change_case:spanish_capital': (response) => isUpper(response) && inLanguage(response, 'es'),
+  'change_case:spanish_lowercase': (response) => isLower(response) && inLanguage(response, 'es'),
   'punctuation:question_marks': (response) => /¿[^?]*\?/.test(response),
   'punctuation:exclamation_marks': (response) => /¡[^!]*!/.test(response),
   'special_character:enie': (response, args) => words(response).filter((word) => /ñ/i.test(word)).length === number(args, 'let_frequency'),
@@ -80,8 +80,8 @@ const french: Record<string, InstructionCheck> = {
     occurrences("tu|te|toi|ton|ta|tes|t['’]\\p{L}+", response, { word: true }) > 0 &&
     occurrences('vous|votre|vos', response, { word: true }) === 0,
   'detectable_content:no_digits': (response) => !/\d/.test(response),
-  'change_case:french_capital': async (response) => isUpper(response) && (await inLanguage(response, 'fr')),
-  'change_case:french_lowercase': async (response) => isLower(response) && (await inLanguage(response, 'fr')),
+  'change_case:french_capital': (response) => isUpper(response) && inLanguage(response, 'fr'),
+  'change_case:french_lowercase': (response) => isLower(response) && inLanguage(response, 'fr'),
   'special_character:accents': (response, args) =>
     Object.entries(args.word_to_accentuate as Record<string, string>).every(
       ([plain, accented]) => occurrences(accented, response, { word: true }) > 0 && occurrences(plain, response, { word: true }) === 0,
