@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { initBackend, rng } from '@plumbline/core';
 import { loadScorer } from '@plumbline/models';
 import { modelReward } from '@plumbline/rewards';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { loadReward } from '../serve/load.js';
 import { runReward } from '../train/reward.js';
 import { RewardSettings } from '../train/rewardConfig.js';
 import { judge } from './judge.js';
@@ -18,7 +19,7 @@ const file = (name: string, rows: object[]): string => {
   return join(dir, name);
 };
 const folder = (name: string): string => {
-  mkdirSync(join(dir, name));
+  mkdirSync(join(dir, name), { recursive: true });
   return join(dir, name);
 };
 const read = (path: string) =>
@@ -177,7 +178,7 @@ describe('plumb train reward', () => {
     const { signal } = new AbortController();
     const job = { settings, model: 'zoo:words-1m', seed: 1, signal };
     const summary = await runReward({ ...job, dataset: file('outcomes.jsonl', rows), dir: folder('outcome') });
-    expect(summary.heldOut!.after.accuracy.mean).toBe(1);
+    expect(summary.heldOut!.after.accuracy!.mean).toBe(1);
     await expect(
       runReward({
         ...job,
@@ -188,5 +189,104 @@ describe('plumb train reward', () => {
         dir: folder('one'),
       }),
     ).rejects.toThrow('every label is true');
+  });
+
+  describe('under every loss, with the records that it needs', () => {
+    const word = (good: boolean) => (good ? ' much joy and sun.' : ' much woe and rain.');
+    const many = <T>(make: (i: number) => T) => Array.from({ length: 40 }, (_, i) => make(i));
+    const prompt = (i: number) => `Once ${i} there was`;
+    const pair = (i: number) => ({ prompt: prompt(i), chosen: word(true), rejected: word(false) });
+    const scored = (i: number) => ({ prompt: prompt(i), completion: word(i % 2 === 0), scores: { joy: i % 2 === 0 ? 4 : 0, calm: 2 } });
+    const cases: Record<string, { rows: object[]; flags?: object; head: 'score' | 'attributes' | 'steps'; rewards?: false }> = {
+      bradley_terry: {
+        rows: many((i) => ({ ...pair(i), chosen_score: 2, rejected_score: 1 })),
+        flags: { margin: 'scores', centerCoefficient: 0.01 },
+        head: 'score',
+      },
+      odin: {
+        // Neither side is the longer one as a rule: what goes with length is no quality to it.
+        rows: many((i) => ({
+          prompt: prompt(i),
+          chosen: `${word(true)}${i % 2 ? ' The day was long.' : ''}`,
+          rejected: `${word(false)}${i % 2 ? '' : ' The day was long.'}`,
+        })),
+        flags: { steps: 30 },
+        head: 'attributes',
+      },
+      rao_kupper: {
+        rows: many((i) => ({
+          ...pair(i),
+          ...(i % 10 === 0 && { chosen: word(false), rejected: ' much woe and storm.' }),
+          tie: i % 10 === 0,
+        })),
+        head: 'score',
+      },
+      davidson: {
+        rows: many((i) => ({ ...pair(i), even: i % 10 === 0 })),
+        flags: { labelColumn: 'even', lossOptions: { nu: 0.5 } },
+        head: 'score',
+      },
+      pairwise_ordinal: { rows: many((i) => ({ ...pair(i), grade: 2 })), flags: { grades: 3 }, head: 'score' },
+      pairwise: { rows: many(pair), flags: { steps: 30 }, head: 'attributes', rewards: false },
+      regression: { rows: many(scored), flags: { steps: 40 }, head: 'attributes' },
+      ordinal: { rows: many(scored), flags: { attributes: 'joy', grades: 5 }, head: 'score' },
+      outcome: { rows: many(pair), head: 'score' },
+      step: {
+        rows: many((i) => ({ prompt: prompt(i), completions: [word(true), word(i % 2 === 0)], labels: [true, i % 2 === 0] })),
+        flags: { steps: 30 },
+        head: 'steps',
+      },
+    };
+    for (const [loss, { rows, flags, head, rewards }] of Object.entries(cases))
+      it(loss, async () => {
+        const settings = RewardSettings.parse({ loss, steps: 16, learningRate: 5e-3, lora: { r: 4 }, heldOut: 0.2, ...flags });
+        const { signal } = new AbortController();
+        const dataset = file(`${loss}.jsonl`, rows);
+        const summary = await runReward({ settings, model: 'zoo:words-1m', dataset, seed: 1, dir: folder(`under-${loss}`), signal });
+        const { before, after, change } = summary.heldOut!;
+        if (loss === 'regression') {
+          expect(after.loss!).toBeLessThan(before.loss! / 2);
+          expect(after.attributes!.joy.spearman).toBeGreaterThan(0.7);
+        } else expect(after.accuracy!.mean, JSON.stringify(summary.heldOut)).toBeGreaterThan(0.9);
+        expect(Number.isFinite(change!.mean)).toBe(true);
+        const config = JSON.parse(readFileSync(join(summary.output.model, 'config.json'), 'utf8'));
+        expect(config.plumbline.head ?? 'score').toBe(head);
+        expect(existsSync(join(summary.output.model, 'loss.json'))).toBe(loss === 'ordinal' || loss === 'pairwise_ordinal');
+        if (rewards === false) return void (await expect(loadReward(summary.output.model)).rejects.toThrow('it is a judge'));
+        const reward = await loadReward(summary.output.model);
+        const { scores } = await reward.score(
+          [true, false].map((good) => ({ prompt: prompt(3), completion: word(good) })),
+          { rng: rng(0) },
+        );
+        expect(scores[0]).toBeGreaterThan(scores[1]);
+      });
+
+    it('and says which records a loss takes, and which setting it does not look at', async () => {
+      const { signal } = new AbortController();
+      const go = (settings: object, rows: object[]) =>
+        runReward({
+          settings: RewardSettings.parse(settings),
+          model: 'zoo:words-1m',
+          dataset: file('wrong.jsonl', rows),
+          seed: 1,
+          dir: folder('wrong'),
+          signal,
+        });
+      await expect(go({ loss: 'step' }, many(pair))).rejects.toThrow(
+        /holds preference records; --loss step learns from stepwise records \(try --loss bradley_terry\)/,
+      );
+      await expect(go({ loss: 'outcome' }, many(scored))).rejects.toThrow(/holds multiscore records.*try --loss regression/);
+      await expect(go({ loss: 'ordinal' }, many(scored))).rejects.toThrow('--loss ordinal learns one attribute; choose one of joy, calm');
+      await expect(go({ loss: 'ordinal', attributes: 'joy', grades: 3 }, many(scored))).rejects.toThrow(
+        /joy is 4; --loss ordinal learns whole grades from 0 to 2/,
+      );
+      await expect(go({ loss: 'regression', attributes: ['wit'] }, many(scored))).rejects.toThrow('no record has wit; there are joy, calm');
+      await expect(go({ loss: 'pairwise_ordinal' }, many(pair))).rejects.toThrow('its column "grade" holds nothing');
+      await expect(go({ loss: 'outcome', labelSmoothing: 0.1 }, many(pair))).rejects.toThrow(
+        '--loss outcome does not look at the setting labelSmoothing',
+      );
+      const same = many((i) => ({ prompt: prompt(i), completions: [word(true)], labels: [true] }));
+      await expect(go({ loss: 'step' }, same)).rejects.toThrow('every label is true; a process model learns from both');
+    });
   });
 });

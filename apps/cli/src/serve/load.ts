@@ -1,9 +1,21 @@
 /** Brings up what a server serves: used by the worker, and in this thread where there is none. */
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfigError, initBackend } from '@plumbline/core';
 import type { RewardFunction } from '@plumbline/data';
-import { loadDecoder, loadScorer, modelPath } from '@plumbline/models';
-import { type HttpRewardOptions, httpReward, modelReward, rewardFromSpec, verifierOf, verifiers } from '@plumbline/rewards';
+import { type AttributeScorer, loadDecoder, loadHead, loadScorer, modelPath, type StepScorer } from '@plumbline/models';
+import {
+  type HeadedModel,
+  type HttpRewardOptions,
+  httpReward,
+  modelReward,
+  processReward,
+  rewardFromSpec,
+  stepwiseToOutcome,
+  verifierOf,
+  verifiers,
+} from '@plumbline/rewards';
+import * as tf from '@tensorflow/tfjs-core';
 import { parse as parseYaml } from 'yaml';
 import { namedReward, rewardNames } from './rewards.js';
 import { localService, type Service } from './service.js';
@@ -44,5 +56,31 @@ export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {
       `${nameOrPath} is no reward: ${(error as Error).message}; or a name: ${[...rewardNames, ...Object.keys(verifiers)].join(', ')}`,
     );
   }
-  return modelReward(await loadScorer(path));
+  return (await headReward(path)) ?? modelReward(await loadScorer(path));
+}
+
+/**
+ * A model that `plumb train reward` left behind with more than one score: of attributes their mean, of ODIN's two heads the quality, of a process model its least certain step.
+ * @throws ConfigError for a classifier of pairs, which has no score of one answer
+ */
+async function headReward(path: string): Promise<RewardFunction | undefined> {
+  const config = join(path, 'config.json');
+  const { head } =
+    (existsSync(config) ? (JSON.parse(readFileSync(config, 'utf8')) as { plumbline?: { head?: string } }).plumbline : undefined) ?? {};
+  if (head !== 'attributes' && head !== 'steps') return undefined;
+  const loaded = await loadHead(path);
+  if (head === 'steps') {
+    const { logits } = loaded as StepScorer;
+    const { tokenizer, contextLength } = loaded.backbone;
+    const stepOutputs: HeadedModel['stepOutputs'] = (...of) => tf.tidy(() => tf.reshape(logits(...of), [-1, 1]) as tf.Tensor2D);
+    return stepwiseToOutcome(processReward({ name: loaded.name, tokenizer, contextLength, heads: 1, stepOutputs } as HeadedModel), 'min');
+  }
+  const { labels, weighted } = loaded as AttributeScorer;
+  if (labels.join() === 'first,second')
+    throw new ConfigError(
+      `${path} says which of two answers is better and has no score of one; it is a judge (plumb train dpo --online pairs --judge)`,
+    );
+  const weights =
+    labels.join() === 'quality,length' ? { quality: 1 } : Object.fromEntries(labels.map((label) => [label, 1 / labels.length]));
+  return modelReward(weighted(weights));
 }
