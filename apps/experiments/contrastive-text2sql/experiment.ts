@@ -34,8 +34,14 @@ export default defineExperiment({
   paper: 'arXiv:2510.13827',
   packages: ['models', 'rewards', 'rl', 'envs'],
   config: z.strictObject({
-    startDatabases: z.int().positive().default(200).describe('Databases of questions that the start learns from, 28 of each'),
-    startSteps: z.int().positive().default(300).describe('Updates of the start, of 32 questions each'),
+    startDatabases: z.int().positive().default(400).describe('Databases of questions that the start learns from, 28 of each'),
+    startOthers: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.12)
+      .describe('Share of its questions in other languages that the start sees; it sees all in English'),
+    startSteps: z.int().positive().default(900).describe('Updates of the start, of 16 questions each'),
     startLearningRate: z.number().positive().default(3e-3).describe('Of the start'),
     width: z.int().positive().default(128).describe('Of the decoder, which has 4 layers'),
     vocabulary: z.int().min(257).default(640).describe('Tokens of decoder and encoder'),
@@ -44,6 +50,7 @@ export default defineExperiment({
       .positive()
       .default(3)
       .describe('Databases of each of the 8 themes that encoder and policies are trained on, with 70 questions each'),
+    questions: z.int().positive().default(70).describe('Of each of these: 70 are every kind in every language'),
     encoderSteps: z.int().positive().default(200).describe('Updates of the encoder, of 32 pairs each'),
     encoderLearningRate: z.number().positive().default(1e-3).describe('Of the encoder'),
     negatives: z.int().min(0).default(3).describe('Wrong queries beside each pair: they run, and answer otherwise'),
@@ -62,6 +69,7 @@ export default defineExperiment({
     width: 16,
     vocabulary: 300,
     trainDraws: 1,
+    questions: 4,
     encoderSteps: 2,
     steps: 2,
     promptsPerStep: 2,
@@ -100,7 +108,7 @@ export default defineExperiment({
     {
       id: 'execution',
       text: 'GRPO on execution alone makes more queries run than the start does',
-      test: { statistic: 'runsGain', above: 0 },
+      test: { statistic: 'runsGain', above: 0, smallestEffect: 0.05 },
     },
     {
       id: 'scale',
@@ -112,11 +120,13 @@ export default defineExperiment({
   apply,
   async run({ config, rng, arm, shared, say, signal }) {
     const { trainDraws, testDraws } = config;
-    const bed = await sqlBed(rng.fork('bed'), { trainDraws, testDraws });
+    const bed = await sqlBed(rng.fork('bed'), { trainDraws, testDraws, questions: config.questions });
     const test = everyNth(bed.test, config.testQuestions);
 
     const first = newRng(0).fork('start'); // the same in every seed, as a pretrained model is
-    const questions = await mixedTasks(first.fork('questions'), { databases: config.startDatabases });
+    const all = await mixedTasks(first.fork('questions'), { databases: config.startDatabases });
+    const seen = first.fork('languages').uniform(all.length);
+    const questions = all.filter(({ language }, i) => language === 'en' || seen[i] < config.startOthers);
     say(`the start: ${config.startSteps} steps on ${questions.length} questions of ${config.startDatabases} databases`);
     const start = await trainStart(questions, config, { rng: first, run: await shared('start') });
     say(`encoders: ${config.encoderSteps} steps on ${bed.train.length} questions and their queries`);
@@ -175,7 +185,7 @@ export default defineExperiment({
       };
     };
     const before = await measure(start);
-    say(`the start: ${percent(before.metrics.right)} right, ${percent(before.metrics.runs)} run`);
+    say(`the start: ${summary(before.metrics)}`);
 
     const { steps, promptsPerStep, samplesPerPrompt, learningRate, klCoef } = config;
     const records = bed.train.map((task) => ({ id: task.id, prompt: task.prompt, meta: task }));
@@ -202,7 +212,7 @@ export default defineExperiment({
       );
       const measured = await measure(policy);
       policy.dispose();
-      say(`${name}: ${percent(measured.metrics.right)} right, ${percent(measured.metrics.runs)} run`);
+      say(`${name}: ${summary(measured.metrics)}`);
       return measured;
     };
     const trained = {
@@ -226,6 +236,7 @@ export default defineExperiment({
         startRuns: mean(runs),
         startRightEnglish: mean(rightEnglish),
         startRightOthers: mean(rightOthers),
+        startRightSampled: mean(before.metrics.rightSampled),
         runsGain: mean(trained.execution.metrics.runs) - mean(runs),
         encoderAccuracy: hard.found,
         easyEncoderAccuracy: easy.found,
@@ -258,7 +269,7 @@ async function trainStart(tasks: readonly SqlTask[], config: Config, { rng, run 
   );
   await trainSft(
     { steps, learningRate, schedule: { kind: 'cosine', warmupSteps: Math.ceil(steps / 20) }, beta2: 0.98, weightDecay: 0.05 },
-    { policy, batches: sftBatches(sequences, { sequencesPerStep: 32, steps, rng: rng.fork('order') }), run },
+    { policy, batches: sftBatches(sequences, { sequencesPerStep: 16, steps, rng: rng.fork('order') }), run },
   );
   return policy;
 }
@@ -278,3 +289,5 @@ async function findsRight(encoder: LocalEncoder, tasks: readonly SqlTask[], nega
 const everyNth = <T>(items: readonly T[], count: number): T[] =>
   items.length <= count ? [...items] : Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]);
 const percent = (values: Float64Array) => `${(100 * mean(values)).toFixed(1)}%`;
+const summary = ({ right, runs, rightEnglish }: Record<'right' | 'runs' | 'rightEnglish', Float64Array>) =>
+  `${percent(right)} right (${percent(rightEnglish)} in English), ${percent(runs)} run`;

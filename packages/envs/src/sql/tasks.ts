@@ -1,19 +1,11 @@
 /** The test bed of text to SQL: questions to start from, questions to improve on, and questions about databases that nobody has seen. */
 import type { Rng } from '@plumbline/core';
-import {
-  judgeSql,
-  mixedThemes,
-  openThemes,
-  type SqlQuestion,
-  type SqlTheme,
-  sqlLanguages,
-  sqlQuestions,
-  sqlTemplates,
-  sqlThemes,
-} from './bed.js';
+import { mixedThemes, openThemes, type SqlQuestion, type SqlTheme, sqlLanguages, sqlQuestions, sqlTemplates, sqlThemes } from './bed.js';
 import type { SqlDatabase } from './database.js';
 import { mutateSql } from './mutate.js';
+import { compareResults } from './results.js';
 import { sqlPrompt } from './rewards.js';
+import { hasOrder } from './text.js';
 
 /** A question with all that a policy, an encoder or a judge needs to know of it. */
 export type SqlTask = SqlQuestion & {
@@ -118,8 +110,10 @@ export function wrongQueries(
   rng: Rng,
   { values, withoutRows = false }: { values?: readonly string[]; withoutRows?: boolean } = {},
 ): string[] {
+  const gold = db.run(query);
+  const ordered = hasOrder(query);
   return mutateSql(query, schema, rng, { values }).filter((other) => {
-    const { runs, right } = judgeSql(db, query, other);
-    return runs && (withoutRows || !right);
+    const result = db.run(other);
+    return result.ok && (withoutRows || !compareResults(result, gold, { ordered }).equal);
   });
 }
