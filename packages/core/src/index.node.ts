@@ -40,6 +40,7 @@ export {
   linear,
   logSigmoid,
   logSumExp,
+  lowRankLinear,
   ownTensor,
   readCopy,
   readScalars,

@@ -17,6 +17,7 @@ export { gelu, geluTanh } from './kernels/gelu.js';
 export { type GroupNormAttrs, groupNorm } from './kernels/groupNorm.js';
 export { layerNorm } from './kernels/layerNorm.js';
 export { type LinearAttrs, linear } from './kernels/linear.js';
+export { type LowRankLinearAttrs, lowRankLinear } from './kernels/lowRankLinear.js';
 export { rmsNorm } from './kernels/rmsNorm.js';
 export { type RotaryAttrs, rotary, rotaryTables } from './kernels/rotary.js';
 export { gatherRows, type SegmentAttrs, segmentMean, segmentSum } from './kernels/rows.js';

@@ -8,6 +8,7 @@ import type { DecoderStepCall } from './kernels/decoderStep.js';
 import type { EmbeddingAttrs } from './kernels/embedding.js';
 import type { GroupNormAttrs } from './kernels/groupNorm.js';
 import type { LinearAttrs } from './kernels/linear.js';
+import type { LowRankLinearAttrs } from './kernels/lowRankLinear.js';
 import { type RotaryAttrs, rotaryTables } from './kernels/rotary.js';
 import type { SegmentAttrs } from './kernels/rows.js';
 import type { SampledTokens, SampleTokensAttrs } from './kernels/sampleTokens.js';
@@ -270,6 +271,56 @@ export function registerNativeKernels(): void {
     'Embedding',
     ({ weight }) => ({ weight: weight.shape }),
     ({ inputs, attrs, of, wanted }) => raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
+  let spare = new Float32Array(0);
+  /** Memory for what a kernel needs while it runs. */
+  const scratch = (length: number): Float32Array => {
+    if (spare.length < length) spare = new Float32Array(length);
+    return spare.subarray(0, length);
+  };
+  const scaleBy = (x: Float32Array, scale: number): void => {
+    for (let i = 0; i < x.length; i++) x[i] *= scale; // [n, r] numbers
+  };
+  register<LowRankLinearAttrs>('LowRankLinear', ({ inputs: { x, weight, bias, a, b }, attrs: { frozen, products, scale }, make, of }) => {
+    const [[m, k], r] = [x.shape as [number, number], a.shape[0]];
+    const n = b.shape[0];
+    const [y, h] = [make([m, n]), make([m, r])];
+    const o = { bias: bias ? of(bias) : null, bf16: products === 'bf16' };
+    if (frozen) raw.packedProduct(of(x), packed(frozen), y.values, { ...o, rows: m });
+    else raw.gemm(of(x), of(weight), y.values, { ...o, m, n, k, transB: true });
+    raw.gemm(of(x), of(a), h.values, { m, n: r, k, transB: true });
+    scaleBy(h.values, scale);
+    raw.gemm(h.values, of(b), y.values, { m, n, k: r, transB: true, accumulate: true });
+    return [y.info, h.info];
+  });
+  registerGrad<LowRankLinearAttrs>(
+    'LowRankLinear',
+    ({ 'dy:y': { shape }, x, weight, a, b, h }, { frozen }) => {
+      const [rows, out] = shape;
+      const width = (frozen ?? weight ?? x ?? a)?.shape[1]; // as in Linear
+      const r = a?.shape[0] ?? b?.shape[1] ?? h?.shape[1];
+      return { x: [rows, width], weight: [out, width], bias: [out], a: [r, width], b: [out, r] };
+    },
+    ({ inputs, attrs: { frozen, products, scale }, of, wanted }) => {
+      const [m, n] = inputs['dy:y'].shape;
+      const dy = of(inputs['dy:y']);
+      const bf16 = products === 'bf16';
+      const [dx, dWeight, dBias, da, db] = ['x', 'weight', 'bias', 'a', 'b'].map((key) => wanted.values(key));
+      if (dx && frozen) raw.packedProduct(dy, packed(frozen), dx, { rows: m, backward: true, bf16 });
+      else if (dx) raw.gemm(dy, of(inputs.weight), dx, { m, n: inputs.weight.shape[1], k: n, bf16 });
+      if (dWeight) raw.gemm(dy, of(inputs.x), dWeight, { m: n, n: inputs.x.shape[1], k: m, transA: true, bf16 });
+      if (dBias) raw.columnSums(dy, n, dBias);
+      if (dx || da) {
+        const r = inputs.b.shape[1];
+        const g = scratch(m * r);
+        raw.gemm(dy, of(inputs.b), g, { m, n: r, k: n });
+        scaleBy(g, scale);
+        if (dx) raw.gemm(g, of(inputs.a), dx, { m, n: inputs.a.shape[1], k: r, accumulate: true });
+        if (da) raw.gemm(g, of(inputs.x), da, { m: r, n: inputs.x.shape[1], k: m, transA: true });
+      }
+      if (db) raw.gemm(dy, of(inputs.h), db, { m: n, n: inputs.h.shape[1], k: m, transA: true });
+    },
+  );
+
   );
   register<{ rows: Int32Array }>('GatherRows', ({ inputs: { x }, attrs: { rows }, make, of }) => {
     const y = make([rows.length, x.shape[1]]);

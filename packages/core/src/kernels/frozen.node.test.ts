@@ -9,6 +9,7 @@ import {
   gradients,
   initBackend,
   linear,
+  lowRankLinear,
   type Parameter,
   readCopy,
   tokenLogps,
@@ -125,6 +126,37 @@ describe.each(backends)('a frozen matrix on %s', (backend) => {
           matrix.dispose();
         }
       });
+
+  it.each(storages)('in %s adds an update of low rank, with gradients, as its unpacked values do', async (storage) => {
+    await initBackend({ backend });
+    const [n, out, width, r] = [21, 37, 19, 4];
+    const matrix = frozenMatrix(noise(out * width, 3), [out, width], storage);
+    const weight = tf.tensor2d(matrix.unpack(), [out, width]);
+    const before = tf.memory().numTensors;
+    const inputs = {
+      x: tf.tensor2d(noise(n * width, 1), [n, width]),
+      a: tf.tensor2d(noise(r * width, 2), [r, width]),
+      b: tf.tensor2d(noise(out * r, 4), [out, r]),
+    };
+    const dy = tf.tensor2d(noise(n * out, 5), [n, out]);
+    const of = async (base: { weight?: tf.Tensor2D }, attrs: { frozen?: FrozenMatrix }) => {
+      const { loss, grads } = gradients(
+        () => ({ loss: tf.sum(tf.mul(lowRankLinear({ ...inputs, ...base }, { ...attrs, scale: 1.5 }).y, dy)) as tf.Scalar }),
+        [parameter(inputs.x), parameter(inputs.a), parameter(inputs.b)],
+      );
+      const y = lowRankLinear({ ...inputs, ...base }, { ...attrs, scale: 1.5 }).y;
+      const values = await Promise.all([y, ...grads.values()].map((x) => readCopy(x)));
+      tf.dispose([y, loss, ...grads.values()]);
+      return values;
+    };
+    const [ours, theirs] = [await of({}, { frozen: matrix }), await of({ weight }, {})];
+    expect(ours).toHaveLength(4);
+    ours.forEach((values, i) => void expect(largest(values, theirs[i])).toBeLessThan(2e-4));
+    tf.dispose([dy, ...Object.values(inputs)]);
+    expect(tf.memory().numTensors).toBe(before);
+    weight.dispose();
+    matrix.dispose();
+  });
 
   it.each(storages)('in %s embeds, and gives log-probabilities with gradients, as its unpacked values do', async (storage) => {
     await initBackend({ backend });

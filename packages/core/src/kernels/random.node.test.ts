@@ -11,6 +11,7 @@ import { embedding } from './embedding.js';
 import { gelu, geluTanh } from './gelu.js';
 import { layerNorm } from './layerNorm.js';
 import { linear } from './linear.js';
+import { lowRankLinear } from './lowRankLinear.js';
 import { rmsNorm } from './rmsNorm.js';
 import { rotary } from './rotary.js';
 import { gatherRows, segmentMean, segmentSum } from './rows.js';
@@ -68,6 +69,11 @@ add(gelu, () => ({ shapes: { x: [from(1, 9), from(1, 70)] }, attrs: {} }));
 add(linear, () => {
   const [n, inner, out] = [from(1, 40), from(1, 40), from(1, 40)];
   return { shapes: { x: [n, inner], weight: [out, inner], ...maybe({ bias: [out] }) }, attrs: {} };
+});
+add(lowRankLinear, () => {
+  const [n, inner, out, r] = [from(1, 40), from(1, 40), from(1, 40), from(1, 9)];
+  const shapes = { x: [n, inner], weight: [out, inner], a: [r, inner], b: [out, r], ...maybe({ bias: [out] }) };
+  return { shapes, attrs: { scale: from(1, 4) / 2 } };
 });
 add(embedding, () => {
   const [v, n] = [from(1, 20), from(1, 30)];

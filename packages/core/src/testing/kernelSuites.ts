@@ -7,6 +7,7 @@ import { gelu, geluTanh } from '../kernels/gelu.js';
 import { groupNorm } from '../kernels/groupNorm.js';
 import { layerNorm } from '../kernels/layerNorm.js';
 import { linear } from '../kernels/linear.js';
+import { lowRankLinear } from '../kernels/lowRankLinear.js';
 import { rmsNorm } from '../kernels/rmsNorm.js';
 import { rotary } from '../kernels/rotary.js';
 import { gatherRows, segmentMean, segmentSum } from '../kernels/rows.js';
@@ -53,6 +54,11 @@ add(linear as never, [
   { shapes: { x: [5, 7], weight: [3, 7] }, attrs: {} },
   { shapes: { x: [33, 17], weight: [19, 17], bias: [19] }, attrs: {} },
   { shapes: { x: [1, 1], weight: [1, 1], bias: [1] }, attrs: {} },
+]);
+add(lowRankLinear as never, [
+  { shapes: { x: [5, 7], weight: [3, 7], a: [2, 7], b: [3, 2] }, attrs: { scale: 2 } },
+  { shapes: { x: [33, 17], weight: [19, 17], bias: [19], a: [8, 17], b: [19, 8] }, attrs: { scale: 0.5 } },
+  { shapes: { x: [1, 1], weight: [1, 1], bias: [1], a: [1, 1], b: [1, 1] }, attrs: { scale: 1 } },
 ]);
 add(embedding, [
   { shapes: { weight: [7, 5] }, attrs: { ids: ints(3, 0, 3, 6) } },

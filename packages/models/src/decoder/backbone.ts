@@ -18,8 +18,13 @@ import { type DecoderSpec, inverseFrequencies } from './spec.js';
 /** Mixes the tokens of one layer: what tells training from generation. `q` [tokens, heads, headDim], `k` and `v` [tokens, kvHeads, headDim]. */
 export type Attend = (q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, layer: number) => tf.Tensor3D;
 
-/** `base` is the projection that is adapted; `dropout` is there only where a pass is recorded for gradients and something is to be dropped. */
-export type Adaptation = (x: tf.Tensor2D, base: (x: tf.Tensor2D, o?: { bias: boolean }) => tf.Tensor2D, dropout?: Rng) => tf.Tensor2D;
+/**
+ * What an adapter does in one pass. `dropout` is there only where the pass is recorded for gradients and something is to be dropped. `apart`: a
+ * low-rank update is computed by itself and then added, as a backend's kernel of a whole generation step does, to the bit.
+ */
+export type AdapterPass = { dropout?: Rng; apart?: boolean };
+/** `base` is the projection that is adapted. */
+export type Adaptation = (x: tf.Tensor2D, base: (x: tf.Tensor2D, o?: { bias: boolean }) => tf.Tensor2D, pass: AdapterPass) => tf.Tensor2D;
 /** What stands between a base and its layers: an adapter's low-rank updates, and the modules that it replaces whole. */
 export type BackboneAdapter = {
   adapt(projection: Projection): Adaptation | undefined;
@@ -30,7 +35,7 @@ export type BackboneAdapter = {
   dropout(): Rng | undefined;
 };
 
-export type RunOptions = { gradientCheckpointing?: boolean; dropout?: Rng };
+export type RunOptions = AdapterPass & { gradientCheckpointing?: boolean };
 export type Backbone = {
   /** [tokens] -> [tokens, width], before the final norm. The caller owns it. */
   run(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: RunOptions): tf.Tensor2D;
@@ -62,7 +67,7 @@ export function backboneOf(
     return <T extends tf.Tensor>(x: T) => rmsNorm({ x, weight: scale() }, { eps }).y as T;
   };
   /** Each part of the outputs, [tokens, part]. */
-  const projectionOf = (projection: Projection): ((x: tf.Tensor2D, dropout?: Rng) => tf.Tensor2D[]) => {
+  const projectionOf = (projection: Projection): ((x: tf.Tensor2D, pass: AdapterPass) => tf.Tensor2D[]) => {
     const { weight, bias, outputs, transposed } = projection;
     const w = matrix(weight);
     const b = bias === undefined ? undefined : parameter(bias);
@@ -73,14 +78,14 @@ export function backboneOf(
       return shift ? tf.add(y, shift) : y;
     };
     const adapted = adapter?.adapt(projection);
-    return (x, dropout) => {
-      const y = adapted ? adapted(x, base, dropout) : base(x);
+    return (x, pass) => {
+      const y = adapted ? adapted(x, base, pass) : base(x);
       return outputs.length === 1 ? [y] : tf.split(y, [...outputs], 1);
     };
   };
   const all = (projections: Projection[]) => {
     const each = projections.map(projectionOf);
-    return (x: tf.Tensor2D, dropout?: Rng) => each.flatMap((project) => project(x, dropout));
+    return (x: tf.Tensor2D, pass: AdapterPass) => each.flatMap((project) => project(x, pass));
   };
   const layers = layout.layers.map((layer) => ({
     attentionNorm: normOf(layer.attentionNorm),
@@ -108,15 +113,15 @@ export function backboneOf(
   };
 
   /** `x + attention(norm(x))`, then `x + mlp(norm(x))`. */
-  const block = (x: tf.Tensor2D, index: number, positions: Int32Array, attend: Attend, dropout?: Rng): tf.Tensor2D =>
+  const block = (x: tf.Tensor2D, index: number, positions: Int32Array, attend: Attend, pass: AdapterPass): tf.Tensor2D =>
     tf.tidy(() => {
       const layer = layers[index];
-      const [queries, keys, values] = layer.qkv(layer.attentionNorm(x), dropout);
+      const [queries, keys, values] = layer.qkv(layer.attentionNorm(x), pass);
       const [q, k, v] = [split(queries, heads), split(keys, kvHeads), split(values, kvHeads)];
       const mixed = attend(rotate(layer.qNorm?.(q) ?? q, positions), rotate(layer.kNorm?.(k) ?? k, positions), v, index);
-      const [attended] = layer.o(tf.reshape(mixed, [-1, heads * headDim]), dropout);
+      const [attended] = layer.o(tf.reshape(mixed, [-1, heads * headDim]), pass);
       const middle: tf.Tensor2D = tf.add(x, layer.afterAttention?.(attended) ?? attended);
-      const [mlp] = layer.down(activate(layer.up(layer.mlpNorm(middle), dropout)), dropout);
+      const [mlp] = layer.down(activate(layer.up(layer.mlpNorm(middle), pass)), pass);
       return tf.add(middle, layer.afterMlp?.(mlp) ?? mlp) as tf.Tensor2D;
     });
   const embed = (tokens: Int32Array, positions: Int32Array): tf.Tensor2D => {
@@ -128,11 +133,11 @@ export function backboneOf(
   const head = adapter?.replaced('lm_head.weight') ?? (layout.head === undefined ? parameters.get(layout.embeddings) : matrix(layout.head));
 
   return {
-    run: (tokens, positions, attend, { gradientCheckpointing, dropout } = {}) =>
+    run: (tokens, positions, attend, { gradientCheckpointing, ...pass } = {}) =>
       tf.tidy(() => {
         let x = embed(tokens, positions);
         for (let index = 0; index < layers.length; index++) {
-          const apply = (input: tf.Tensor) => block(input as tf.Tensor2D, index, positions, attend, dropout);
+          const apply = (input: tf.Tensor) => block(input as tf.Tensor2D, index, positions, attend, pass);
           const next = gradientCheckpointing ? checkpoint(apply, x) : apply(x);
           x.dispose(); // spent: where it is needed for the backward pass, the tape has its own reference
           x = next;

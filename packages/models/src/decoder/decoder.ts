@@ -191,10 +191,11 @@ export function decoderOf(
       const whole = fused?.(step, cache);
       if (whole) return whole;
       const logits = tf.tidy(() => {
-        const x = run(tokens, positions, (q, k, v, layer) => {
+        const attend: Attend = (q, k, v, layer) => {
           cache.append(layer, rows, k, v);
           return cache.attend(layer, rows, q);
-        });
+        };
+        const x = run(tokens, positions, attend, { apart: true });
         return decoder.logits(finalNorm(gatherRows({ x }, { rows: wanted }).y));
       });
       try {

@@ -25,7 +25,7 @@ export function rowsOf(matrix: Matrix, ids: Int32Array): tf.Tensor2D {
   return embedding({ weight: matrix.value as tf.Tensor2D }, { ids }).y;
 }
 
-/** The inputs and attributes by which `tokenLogps` knows the language head. */
+/** The inputs and attributes by which a kernel knows the matrix. */
 export function asHead(matrix: Matrix): [{ weight?: tf.Tensor2D }, { frozen?: FrozenMatrix }] {
   return isFrozen(matrix) ? [{}, { frozen: matrix }] : [{ weight: matrix.value as tf.Tensor2D }, {}];
 }

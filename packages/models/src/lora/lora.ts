@@ -3,6 +3,7 @@ import {
   ConfigError,
   createParameters,
   linear,
+  lowRankLinear,
   type Parameter,
   type ParameterTree,
   type Rng,
@@ -14,7 +15,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Adaptation, BackboneAdapter } from '../decoder/backbone.js';
 import { type DecoderWeights, decoderOf, type LocalDecoder } from '../decoder/decoder.js';
 import { parameterShapes } from '../decoder/layout.js';
-import { isFrozen, type Matrix, multiply } from '../decoder/matrix.js';
+import { asHead, isFrozen, type Matrix, multiply } from '../decoder/matrix.js';
 import { adaptedScorer, type LocalScorer } from '../scorer/scorer.js';
 import { endsWith, type LoraConfig, moduleOf, type ResolvedLora, resolveLora, type Target, targetsOf } from './config.js';
 
@@ -110,7 +111,10 @@ function onScorer(base: LocalScorer, adapter: SeededAdapter): AdaptedScorer {
 const copyOf = ({ config, targets, parameters, rng, passes }: SeededAdapter): SeededAdapter =>
   adapterOf(config, targets, parameters.snapshot(), rng, passes.count);
 
-function backboneAdapter({ parameters: base }: LocalDecoder, { config, targets, parameters, passes, rng }: SeededAdapter): BackboneAdapter {
+function backboneAdapter(
+  { parameters: base, products }: LocalDecoder,
+  { config, targets, parameters, passes, rng }: SeededAdapter,
+): BackboneAdapter {
   const own = new Set(parameters.names);
   const value = (name: string) => (parameters.get(name) as Parameter).value;
   const byWeight = new Map(targets.map((target) => [target.projection.weight, target]));
@@ -130,10 +134,18 @@ function backboneAdapter({ parameters: base }: LocalDecoder, { config, targets, 
         const { a, b } = factors();
         return linear({ x: tf.mul(linear({ x, weight: a }, {}).y, scale) as tf.Tensor2D, weight: b }, {}).y;
       };
-      if (!config.dora) return (x, project, dropout) => tf.add(project(x), update(dropped(x, dropout)));
       const matrix = base.get(projection.weight);
       const bias = projection.bias === undefined ? undefined : (base.get(projection.bias) as Parameter);
-      const adaptation: Adaptation = (x, project, dropout) => {
+      if (!config.dora) {
+        const stored = !isFrozen(matrix) && projection.transposed === true; // [in, out]
+        return (x, project, { dropout, apart }) => {
+          if (apart || dropout || stored) return tf.add(project(x), update(dropped(x, dropout)));
+          const [weight, frozen] = asHead(matrix);
+          const inputs = { x, ...weight, ...(bias && { bias: bias.value as tf.Tensor1D }), ...factors() };
+          return lowRankLinear(inputs, { scale, ...frozen, ...(products && { products }) }).y;
+        };
+      }
+      const adaptation: Adaptation = (x, project, { dropout }) => {
         const input = dropped(x, dropout);
         const { a, b } = factors();
         const norm = rowNorms(matrix, projection.transposed === true, stopGradient(a), stopGradient(b), scale);
