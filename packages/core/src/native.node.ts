@@ -260,17 +260,6 @@ export function registerNativeKernels(): void {
     },
   );
 
-  register<EmbeddingAttrs>('Embedding', ({ inputs: { weight }, attrs: { ids, frozen }, make, of }) => {
-    const width = frozen ? frozen.shape[1] : weight.shape[1];
-    const y = make([ids.length, width]);
-    if (frozen) raw.packedRows(packed(frozen), ids, y.values);
-    else raw.gatherRows(of(weight), ids, width, y.values);
-    return [y.info];
-  });
-  registerGrad<EmbeddingAttrs>(
-    'Embedding',
-    ({ weight }) => ({ weight: weight.shape }),
-    ({ inputs, attrs, of, wanted }) => raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
   let spare = new Float32Array(0);
   /** Memory for what a kernel needs while it runs. */
   const scratch = (length: number): Float32Array => {
@@ -321,6 +310,17 @@ export function registerNativeKernels(): void {
     },
   );
 
+  register<EmbeddingAttrs>('Embedding', ({ inputs: { weight }, attrs: { ids, frozen }, make, of }) => {
+    const width = frozen ? frozen.shape[1] : weight.shape[1];
+    const y = make([ids.length, width]);
+    if (frozen) raw.packedRows(packed(frozen), ids, y.values);
+    else raw.gatherRows(of(weight), ids, width, y.values);
+    return [y.info];
+  });
+  registerGrad<EmbeddingAttrs>(
+    'Embedding',
+    ({ weight }) => ({ weight: weight.shape }),
+    ({ inputs, attrs, of, wanted }) => raw.scatterRows(of(inputs['dy:y']), attrs.ids, inputs.weight.shape[1], wanted.values('weight')!),
   );
   register<{ rows: Int32Array }>('GatherRows', ({ inputs: { x }, attrs: { rows }, make, of }) => {
     const y = make([rows.length, x.shape[1]]);
