@@ -1,6 +1,7 @@
 /** Rows of Parquet files, row group by row group, large groups in parts. */
 import { isUtf8 } from 'node:buffer';
 import { type FileHandle, open } from 'node:fs/promises';
+import { createContext, Script } from 'node:vm';
 import * as zlib from 'node:zlib';
 import { FormatError, fileError } from '@plumbline/core';
 import type { AsyncBuffer, Compressors, FileMetaData, RowGroup } from 'hyparquet';
@@ -110,8 +111,11 @@ function checkCounts({ row_groups, num_rows }: FileMetaData, columns: number): v
   if (sum !== Number(num_rows)) throw new Error(`its groups have ${sum} rows, and it says ${num_rows}`);
 }
 
-/** Of Node, from version 20.15 and 22.2 on. */
-const crc32 = (zlib as { crc32?: (bytes: Uint8Array) => number }).crc32;
+/** Of Node, the first from version 20.15 and 22.2 on, the second from 22.15. */
+const { crc32, zstdDecompressSync: zstd } = zlib as {
+  crc32?: (bytes: Uint8Array) => number;
+  zstdDecompressSync?: (packed: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
+};
 
 /** Those of the system where it has them, since damaged data cannot hold them up; an empty page is what each makes of nothing. */
 function decompressors(all: Compressors): Compressors {
@@ -119,10 +123,28 @@ function decompressors(all: Compressors): Compressors {
     ...all,
     GZIP: (packed, size) => zlib.gunzipSync(packed, { maxOutputLength: size }),
     BROTLI: (packed, size) => zlib.brotliDecompressSync(packed, { maxOutputLength: size }),
+    ZSTD: zstd ? (packed, size) => zstd(packed, { maxOutputLength: size }) : timed(all.ZSTD!),
+    LZ4: timed(all.LZ4!),
+    LZ4_RAW: timed(all.LZ4_RAW!),
   };
   return Object.fromEntries(
     Object.entries(own).map(([codec, unpack]) => [codec, (packed, size) => (size === 0 ? new Uint8Array(0) : unpack(packed, size))]),
   ) as Compressors;
+}
+
+/** The decompressors written in JavaScript can turn in circles on damaged data: they are stopped after ten seconds, and one more for each megabyte. */
+function timed(unpack: NonNullable<Compressors[keyof Compressors]>): typeof unpack {
+  const context = createContext({});
+  const script = new Script('run()');
+  return (packed, size) => {
+    context.run = () => unpack(packed, size);
+    try {
+      return script.runInContext(context, { timeout: 10_000 + Math.ceil(size / 1000) }) as Uint8Array;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error('a page cannot be decompressed');
+      throw error;
+    }
+  };
 }
 
 async function bufferOf(handle: FileHandle): Promise<AsyncBuffer> {
