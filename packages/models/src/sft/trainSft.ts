@@ -14,18 +14,26 @@ import {
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
-import { type Batches, type Decoder, packSequences, type Sequence } from '@plumbline/data';
+import { affordableTokens, type Batches, type Decoder, microBatches, packSequences, type Sequence } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { SftBatch } from './batches.js';
+import { sftLosses } from './losses.js';
 
 export const SftConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
-  sequencesPerMicroBatch: z
+  loss: z
+    .enum(['nll', 'dft'])
+    .default('nll')
+    .describe('Maximum likelihood, or dynamic fine-tuning, where unlikely tokens pull no harder than others'),
+  sequencesPerMicroBatch: z.int().positive().optional().describe('Sequences in memory at once at most'),
+  tokensPerMicroBatch: z
     .int()
     .positive()
     .optional()
-    .describe('Sequences in memory at once, all of a step by default; lower it when memory runs out'),
+    .describe(
+      'Tokens in memory at once, though one sequence at least; as many as 1 GB holds the activations of unless given; lower it when memory runs out',
+    ),
   learningRate: z.number().positive().default(2e-5).describe('Peak rate, after warm-up'),
   schedule: ScheduleConfig.prefault({ kind: 'cosine', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
   beta1: z.number().min(0).lt(1).default(0.9).describe('Decay of the mean of gradients'),
@@ -52,10 +60,10 @@ export type SftResult = {
 };
 
 /**
- * Trains `policy` on the completions of its batches by maximum likelihood; goes on from `run`'s last checkpoint if it has one.
+ * Trains `policy` on the completions of its batches by maximum likelihood, or by another of `sftLosses`; goes on from `run`'s last checkpoint if it has one.
  * With batches whose every token counts, it is pretraining.
  *
- * The loss is the mean negative log-probability over the step's counted tokens, so micro-batches do not change it. Logs `loss` (nats a
+ * The loss is the mean over the step's counted tokens, so micro-batches do not change it. Logs `loss` (nats a
  * token), `gradNorm` (before clipping), `learningRate`, `tokens`, `tokensPerSecond`, and what `evaluate` answers. With early stopping the best weights so
  * far are part of each checkpoint.
  *
@@ -66,7 +74,9 @@ export async function trainSft(config: SftConfig, { policy, batches, run, evalua
   const parsed = parse(config);
   const {
     steps,
-    sequencesPerMicroBatch = Infinity,
+    loss,
+    sequencesPerMicroBatch: rows,
+    tokensPerMicroBatch = affordableTokens(policy),
     learningRate: peak,
     schedule,
     maxGradNorm,
@@ -94,12 +104,12 @@ export async function trainSft(config: SftConfig, { policy, batches, run, evalua
       if (batch.countedTokens === 0)
         throw new ConfigError(`trainSft: no token of step ${step} counts in the loss (${batch.ids.slice(0, 4).join(', ')}, ...)`);
       const sum = gradientSum(weights);
-      for (const micro of batch.split(Math.min(sequencesPerMicroBatch, batch.ids.length))) {
+      for (const micro of microBatches(batch, { rows, tokens: tokensPerMicroBatch })) {
         if (!micro.packed.completionMask.includes(1)) continue;
         sum.add(
           gradients(() => {
             const { tokens } = policy.completionLogps(micro.packed);
-            return { loss: tf.div(tf.neg(tf.sum(tokens)), batch.countedTokens) as tf.Scalar };
+            return { loss: tf.div(tf.sum(sftLosses[loss](tokens)), batch.countedTokens) as tf.Scalar };
           }, weights),
         );
       }
