@@ -184,25 +184,36 @@ export function registerNativeKernels(): void {
       return [y.info];
     },
   );
-  const prepared = new WeakMap<object, raw.StepWeights>(); // by list: a list is never changed, and tensors do not move
+  // By list: a list is never changed, but an optimizer's step may give a tensor other memory.
+  const prepared = new WeakMap<object, raw.StepWeights>();
+  const preparedUpdates = new WeakMap<object, { arrays: Float32Array[]; ready: raw.StepUpdates }>();
   put({
     kernelName: 'DecoderStep',
     backendName: 'native',
     kernelFunc: ({ attrs, backend }) => {
-      const { shape, weights, x, rotary, rows, lengths, tables, slots, wanted, logits } = attrs as unknown as DecoderStepCall;
+      const { shape, weights, updates, x, rotary, rows, lengths, tables, slots, wanted, logits } = attrs as unknown as DecoderStepCall;
       const native = backend as unknown as NativeBackend;
+      const values = (one: tf.Tensor) => native.values(one) as Float32Array;
+      const isTensor = (one: DecoderStepCall['weights'][number]): one is tf.Tensor =>
+        one !== null && !(one instanceof Float32Array) && !('storage' in one);
       let ready = prepared.get(weights);
-      if (!ready) {
+      if (!ready || weights.some((one, i) => isTensor(one) && values(one) !== ready!.arrays[i])) {
         ready = raw.stepWeights(
-          weights.map((one) => {
-            if (one === null || one instanceof Float32Array) return one;
-            return 'storage' in one ? packed(one) : (native.values(one) as Float32Array);
-          }),
+          weights.map((one) => (isTensor(one) ? values(one) : one === null || one instanceof Float32Array ? one : packed(one))),
         );
         prepared.set(weights, ready);
       }
+      let low = updates && preparedUpdates.get(updates);
+      if (updates) {
+        const arrays = updates.flatMap((one) => (one ? [values(one.a), values(one.b)] : []));
+        if (!low || arrays.some((array, i) => array !== low!.arrays[i])) {
+          const each = updates.map((one) => one && { a: values(one.a), b: values(one.b), rank: one.a.shape[0], scale: one.scale });
+          low = { arrays, ready: raw.stepUpdates(each) };
+          preparedUpdates.set(updates, low);
+        }
+      }
       const o = { ...shape, bf16: shape.products === 'bf16' };
-      raw.decoderStep(o, ready, native.values(x) as Float32Array, rotary, { rows, lengths, tables, slots, wanted }, logits);
+      raw.decoderStep(o, ready, native.values(x) as Float32Array, rotary, { rows, lengths, tables, slots, wanted }, logits, low?.ready);
       return [];
     },
   });

@@ -87,7 +87,7 @@ export interface Addon {
   ): void;
   pagedAttention(q: F32, keys: F32, values: F32, rows: Int32Array, lengths: Int32Array, tables: Int32Array, y: F32, numbers: Float64Array): void;
   decoderStep(
-    numbers: Float64Array, weights: readonly (F32 | Uint8Array | null)[], x: F32, cos: F32 | null, sin: F32 | null, rows: Int32Array, lengths: Int32Array, tables: Int32Array, slots: Int32Array, wanted: Int32Array, logits: F32, kinds: Int32Array,
+    numbers: Float64Array, weights: readonly (F32 | Uint8Array | null)[], x: F32, cos: F32 | null, sin: F32 | null, rows: Int32Array, lengths: Int32Array, tables: Int32Array, slots: Int32Array, wanted: Int32Array, logits: F32, kinds: Int32Array, adapters: readonly F32[] | null, adapterNumbers: Float64Array | null,
   ): void;
   tokenLogps(
     hidden: F32, weight: F32 | Uint8Array, bias: F32 | null, targets: Int32Array, n: number, d: number, v: number, temperature: number, softcap: number, storage: number, bf16: boolean,

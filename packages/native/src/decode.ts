@@ -93,6 +93,15 @@ export function stepWeights(weights: readonly (F32 | PackedMatrix | null)[]): St
   return { kinds, arrays: weights.map((one) => (one && 'storage' in one ? one.bytes : one)) };
 }
 
+/** An adapter's updates `scale · b · a` of q, k, v, o, gate, up and down of each layer (q is all three, and gate both, where they lie in one matrix); `a` [rank, in], `b` [out, rank]. */
+export type StepUpdates = { factors: readonly F32[]; numbers: Float64Array };
+export function stepUpdates(updates: readonly ({ a: F32; b: F32; rank: number; scale: number } | null)[]): StepUpdates {
+  return {
+    factors: updates.flatMap((one) => (one ? [one.a, one.b] : [])),
+    numbers: Float64Array.from(updates.flatMap((one) => (one ? [one.rank, one.scale] : [0, 0]))),
+  };
+}
+
 /**
  * One step of a decoder: `x` [n, width], embedded tokens, which is overwritten; their keys and values go to `slots` of the caches; `logits` [wanted,
  * vocabulary] after the tokens that `wanted` names.
@@ -104,6 +113,7 @@ export function decoderStep(
   rotary: { cos: F32; sin: F32 } | null,
   at: { rows: Int32Array; lengths: Int32Array; tables: Int32Array; slots: Int32Array; wanted: Int32Array },
   logits: F32,
+  updates: StepUpdates | null = null,
 ): void {
   const { rows, lengths, tables, slots, wanted } = at;
   const n = rows.length;
@@ -126,5 +136,7 @@ export function decoderStep(
   for (const token of wanted) if (!(token >= 0 && token < n)) throw new RangeError(`decoderStep: token ${token} is wanted of ${n}`);
   const flags = [o.gemma, o.gelu, o.qkvParts, o.upParts, o.fusedUp, o.transposed, o.bf16].map(Number);
   const all = Float64Array.of(...numbers, o.layers, o.width, o.mlpWidth, o.vocabulary, o.eps, o.logitSoftcap ?? 0, ...flags, ...o.windows);
-  need().decoderStep(all, arrays, x, rotary?.cos ?? null, rotary?.sin ?? null, rows, lengths, tables, slots, wanted, logits, kinds);
+  const { factors, numbers: ranks } = updates ?? { factors: null, numbers: null };
+  const [cos, sin] = [rotary?.cos ?? null, rotary?.sin ?? null];
+  need().decoderStep(all, arrays, x, cos, sin, rows, lengths, tables, slots, wanted, logits, kinds, factors, ranks);
 }

@@ -5,7 +5,16 @@
 import { type Addon, need } from './addon.js';
 import { binaryIndex, unaryIndex } from './kernels.js';
 
-export { type DecoderStepShape, decoderStep, type PagedShape, pagedAttention, type StepWeights, stepWeights } from './decode.js';
+export {
+  type DecoderStepShape,
+  decoderStep,
+  type PagedShape,
+  pagedAttention,
+  type StepUpdates,
+  type StepWeights,
+  stepUpdates,
+  stepWeights,
+} from './decode.js';
 
 type F32 = Float32Array;
 

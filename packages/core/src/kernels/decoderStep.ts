@@ -41,6 +41,11 @@ export type DecoderStepCall = {
    * down, bias; norm after the mlp; keys and values of the cache. Then final norm, bias, head, null. What there is not is null.
    */
   weights: readonly (tf.Tensor | FrozenMatrix | Float32Array | null)[];
+  /**
+   * What an adapter adds, `scale · (x · aᵀ) · bᵀ` with a [rank, in] and b [out, rank] in float32, of q, k, v, o, gate, up and down of each layer; of what lies in
+   * one matrix under the first of its names. A list that stays as it is, too.
+   */
+  updates?: readonly ({ a: tf.Tensor; b: tf.Tensor; scale: number } | null)[];
   /** Embedded tokens, [n, width]; spent by the call, which neither keeps nor disposes it. */
   x: tf.Tensor2D;
   /** Cosines and sines, [n, headDim / 2]. */

@@ -29,6 +29,8 @@ export type Adaptation = (x: tf.Tensor2D, base: (x: tf.Tensor2D, o?: { bias: boo
 export type BackboneAdapter = {
   adapt(projection: Projection): Adaptation | undefined;
   replaced(name: string): Parameter | undefined;
+  /** What `adapt` adds to a projection, `scale · (x · aᵀ) · bᵀ`; `scaled` where it does not leave it at that (DoRA). */
+  factors(projection: Projection): { a: Parameter; b: Parameter; scale: number; scaled: boolean } | undefined;
   /** The first layer that is trained, or 0 where something below it is; nothing is walked back through the layers before. */
   readonly firstLayer: number;
   /** Randomness of one pass. */

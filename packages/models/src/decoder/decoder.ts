@@ -186,9 +186,8 @@ export function decoderOf(
       }),
     async next(step, cache) {
       const { tokens, positions, rows, wanted } = step;
-      // An adapter's layers are no longer those of its base.
-      if (!adapter && !fused) fused = fusedStep(spec, parameters, products);
-      const whole = fused?.(step, cache);
+      fused ??= fusedStep(spec, parameters, { products, adapter });
+      const whole = fused(step, cache);
       if (whole) return whole;
       const logits = tf.tidy(() => {
         const attend: Attend = (q, k, v, layer) => {
@@ -208,6 +207,7 @@ export function decoderOf(
   };
   return decoder;
 }
+
 /** Bytes of activations above which a pass recomputes its layers. */
 const mostActivations = 2 ** 32;
 
@@ -224,7 +224,6 @@ function bytesOfActivations(
   const walked = Math.max(1, layers - from);
   return gradientCheckpointing ? 4 * width * walked + layer : layer * walked;
 }
-
 
 /**
  * The rows whose next token counts, that token, and cumulative counts per segment. A segment's first token is predicted by the last one of

@@ -1,5 +1,6 @@
 import { initBackend, rng } from '@plumbline/core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { addLora } from '../lora/lora.js';
 import { plainTokenizer } from '../testing/plainTokenizer.js';
 import { tinyDecoder } from '../testing/tinyDecoder.js';
 import type { HostCache } from './cache.js';
@@ -44,6 +45,34 @@ describe('a step of a decoder in one call', () => {
     for (const cache of caches) cache.dispose();
   });
 
+  it.for([
+    ...Object.entries(variants).map(([name, shape]) => [name, shape, {}] as const),
+    ['a Llama whose adapter has a head of its own', {}, { modulesToSave: ['lm_head'] }] as const,
+    ['a Llama whose adapter changes some layers and modules', {}, { targetModules: ['v_proj', 'down_proj'], layers: [1] }] as const,
+    ['a Llama with directions and magnitudes apart', {}, { dora: true }] as const,
+  ])('has them with an adapter: %s', async ([, shape, lora], { skip }) => {
+    skip(!native, 'native is not built here');
+    const adapted = await addLora(tinyDecoder(shape), { r: 3, alpha: 6, targetModules: 'all-linear', ...lora }, { rng: rng(1) });
+    const caches = [0, 1].map(() => adapted.cache({ rows: 3, maxTokens: 40, blockTokens: 16 }));
+    const { advance: _, ...plain } = caches[1] as HostCache;
+    const lengths = [0, 0, 0];
+    for (const [i, rows] of [[0, 0, 0, 2, 2], [1, 2, 0], Array(25).fill(1), [0, 1, 1, 2]].entries()) {
+      const positions = Int32Array.from(rows, (row: number) => lengths[row]++);
+      const tokens = Int32Array.from(rows, (_, j) => (j * 7 + positions[j] * 3 + 1) % 23);
+      const step = { tokens, positions, rows: Int32Array.from(rows), wanted: Int32Array.of(0, rows.length - 1) };
+      const fused = (await adapted.next(step, caches[0])).slice();
+      expect(fused).toEqual(await adapted.next(step, plain));
+      // A training step in between: the next numbers are those of the new weights.
+      const saved = await adapted.parameters.save();
+      for (const [name, { data }] of Object.entries(saved.tensors)) {
+        const noise = rng(i).fork(name).normal(data.length);
+        for (let j = 0; j < data.length; j++) data[j] += 0.2 * noise[j];
+      }
+      await adapted.parameters.load(saved);
+    }
+    for (const cache of caches) cache.dispose();
+  });
+
   // Few rows have kernels of their own, which tile them; widths that fill neither panels nor vectors, and one that is cut into blocks.
   it.for([
     ['f32', 'f32'],
@@ -65,17 +94,23 @@ describe('a step of a decoder in one call', () => {
       attentionBias: 'all',
       initializerRange: 0.2,
     });
-    const decoder = createDecoder(spec, { tokenizer: plainTokenizer(101), rng: rng(7), storage, products });
-    for (const count of [1, 2, 3, 4, 8, 12, 13, 25, 32, 33, 64, 65]) {
-      const caches = [0, 1].map(() => decoder.cache({ rows: count, maxTokens: 16, blockTokens: 16 }));
-      const { advance: _, ...plain } = caches[1] as HostCache;
-      const rows = Int32Array.from({ length: count }, (_, i) => i);
-      const step = { tokens: rows.map((i) => (i * 37 + count) % 101), positions: new Int32Array(count), rows, wanted: rows };
-      const fused = (await decoder.next(step, caches[0])).slice();
-      expect(fused).toEqual(await decoder.next(step, plain));
-      expect(Math.max(...fused)).toBeGreaterThan(0.01);
-      for (const cache of caches) cache.dispose();
-    }
-    decoder.dispose();
+    const base = createDecoder(spec, { tokenizer: plainTokenizer(101), rng: rng(7), storage, products });
+    const adapted = await addLora(base, { r: 5, targetModules: 'all-linear' }, { rng: rng(1) });
+    const saved = await adapted.parameters.save();
+    for (const { data } of Object.values(saved.tensors)) for (let i = 0; i < data.length; i++) data[i] += Math.sin(i) / 10;
+    await adapted.parameters.load(saved);
+    for (const decoder of [base, adapted])
+      for (const count of [1, 2, 3, 4, 8, 12, 13, 25, 32, 33, 64, 65]) {
+        const caches = [0, 1].map(() => decoder.cache({ rows: count, maxTokens: 16, blockTokens: 16 }));
+        const { advance: _, ...plain } = caches[1] as HostCache;
+        const rows = Int32Array.from({ length: count }, (_, i) => i);
+        const step = { tokens: rows.map((i) => (i * 37 + count) % 101), positions: new Int32Array(count), rows, wanted: rows };
+        const fused = (await decoder.next(step, caches[0])).slice();
+        expect(fused).toEqual(await decoder.next(step, plain));
+        expect(Math.max(...fused)).toBeGreaterThan(0.01);
+        for (const cache of caches) cache.dispose();
+      }
+    adapted.dispose();
+    base.dispose();
   });
 });

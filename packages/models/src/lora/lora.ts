@@ -123,6 +123,13 @@ function backboneAdapter(
     firstLayer: config.modulesToSave.every((module) => heads.includes(module)) ? Math.min(...targets.map(({ layer }) => layer)) : 0,
     replaced: (name) => (own.has(name) ? (parameters.get(name) as Parameter) : undefined),
     dropout: () => (config.dropout > 0 && recorded() ? rng.fork('dropout', passes.count++) : undefined),
+    factors(projection) {
+      const target = byWeight.get(projection.weight);
+      if (!target) return undefined;
+      const { a, b } = namesOf(target.module);
+      const [first, second] = [parameters.get(a), parameters.get(b)] as [Parameter, Parameter];
+      return { a: first, b: second, scale: target.scale, scaled: config.dora };
+    },
     adapt(projection) {
       const target = byWeight.get(projection.weight);
       if (!target) return undefined;

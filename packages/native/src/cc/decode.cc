@@ -251,57 +251,98 @@ void pagedAttention(const Paged& p, const float* q, float* y) { attend(p, nullpt
 
 // --- a step -----------------------------------------------------------------------------------------------------------------------
 // Several products of the same input, in one go: each task takes a share of the columns of all of them, and then `after(task's share)`.
+struct Product {
+  Gemm g;
+  const StepMatrix* m;
+};
 constexpr int64_t kFewRows = 64;
 template <class F>
-void products(const Kernels& K, const Gemm* g, int count, const F& after) {
-  const FewRows& few = K.fewRows[g[0].bf16 ? 1 : 0];
+void products(const Kernels& K, const Product* list, int count, const F& after) {
+  const Gemm& g0 = list[0].g;
+  const FewRows& few = K.fewRows[g0.bf16 ? 1 : 0];
   double work = 0;
-  bool sliced = true, fits = few.product != nullptr && g[0].M <= kFewRows && g[0].K % 2 == 0;
+  int64_t ranks = 0;
+  bool sliced = true, fits = few.product != nullptr && g0.M <= kFewRows && g0.K % 2 == 0;
   for (int i = 0; i < count; i++) {
-    work += (double)g[i].M * g[i].N * g[i].K;
-    sliced = sliced && g[i].transB;
-    fits = fits && g[i].frozen != nullptr;
+    const Gemm& g = list[i].g;
+    work += (double)g.M * g.N * g.K;
+    sliced = sliced && g.transB;
+    fits = fits && g.frozen != nullptr;
+    if (list[i].m->a) ranks += list[i].m->rank;
   }
+  // What an adapter's first factors make of the input, which all columns read.
+  float* inner = ranks ? (float*)scratch(3, (size_t)(g0.M * ranks) * 4) : nullptr;
+  const auto innerOf = [&](int i) {
+    float* u = inner;
+    for (int j = 0; j < i; j++)
+      if (list[j].m->a) u += g0.M * list[j].m->rank;
+    return u;
+  };
+  if (inner)
+    parallelIf(count > 1 && (double)g0.M * ranks * g0.K >= 1e5, count, [&](int64_t i) {
+      const StepMatrix& m = *list[i].m;
+      if (!m.a) return;
+      float* u = innerOf((int)i);
+      K.gemm(Gemm{g0.M, m.rank, g0.K, g0.A, g0.lda, false, m.a, g0.K, true, u, m.rank});
+      vectors(g0.M * m.rank, [&](int64_t j, int k) { st(u + j, ld(u + j, k) * m.scale, k); });
+    });
+  const auto update = [&](int i, int64_t from, int64_t to) {
+    const StepMatrix& m = *list[i].m;
+    if (!m.a) return;
+    const Gemm& g = list[i].g;
+    const int64_t n = to - from;
+    float* v = (float*)scratch(5, (size_t)(g.M * n) * 4);
+    K.gemm(Gemm{g.M, n, m.rank, innerOf(i), m.rank, false, m.b + from * m.rank, m.rank, true, v, n});
+    for (int64_t r = 0; r < g.M; r++) {
+      float* y = g.C + r * g.ldc + from;
+      vectors(n, [&](int64_t j, int k) { st(y + j, ld(y + j, k) + ld(v + r * n + j, k), k); });
+    }
+  };
   const int threads = threadCount();
-  const int64_t panels = cdiv(g[0].N, kPanel);
-  if (!fits && (!sliced || g[0].M > 12 || threads == 1 || work < 1e5)) {
-    for (int i = 0; i < count; i++) K.gemm(g[i]);
-    after(0, g[0].N);
+  const int64_t panels = cdiv(g0.N, kPanel);
+  if (!fits && (!sliced || g0.M > 12 || threads == 1 || work < 1e5)) {
+    for (int i = 0; i < count; i++) {
+      K.gemm(list[i].g);
+      update(i, 0, list[i].g.N);
+    }
+    after(0, g0.N);
     return;
   }
   const float* packed = nullptr;
   if (fits) {
-    float* to = (float*)scratch(0, (size_t)(g[0].M * (g[0].K + 32)) * 4);
-    few.pack(g[0].A, g[0].lda, g[0].M, g[0].K, to);
+    float* to = (float*)scratch(7, (size_t)(g0.M * (g0.K + 32)) * 4);
+    few.pack(g0.A, g0.lda, g0.M, g0.K, to);
     packed = to;
   }
   // Shares are even in the panels of each product; with one thread less to wait for, the last ones are smaller.
   const int64_t tasks = threads == 1 || work < 1e5 ? 1 : imin(panels, threads * 4);
   parallel(tasks, [&](int64_t t) {
     for (int i = 0; i < count; i++) {
-      const int64_t all = cdiv(g[i].N, kPanel), first = all * t / tasks, end = all * (t + 1) / tasks, from = first * kPanel, to = imin(g[i].N, end * kPanel);
+      const Gemm& g = list[i].g;
+      const int64_t all = cdiv(g.N, kPanel), first = all * t / tasks, end = all * (t + 1) / tasks, from = first * kPanel, to = imin(g.N, end * kPanel);
       if (from >= to) continue;
       if (fits) {
-        few.product(g[i], packed, first, end);
-        continue;
-      }
-      Gemm part = g[i];
-      Frozen share;
-      part.N = to - from;
-      if (part.frozen) {
-        share = *part.frozen;
-        share.data += first * share.panelBytes();
-        if (share.scales) share.scales += from;
-        share.out = part.N;
-        part.frozen = &share;
+        few.product(g, packed, first, end);
       } else {
-        part.B += from * part.ldb;
+        Gemm part = g;
+        Frozen share;
+        part.N = to - from;
+        if (part.frozen) {
+          share = *part.frozen;
+          share.data += first * share.panelBytes();
+          if (share.scales) share.scales += from;
+          share.out = part.N;
+          part.frozen = &share;
+        } else {
+          part.B += from * part.ldb;
+        }
+        part.C += from;
+        if (part.bias) part.bias += from;
+        K.gemm(part);
       }
-      part.C += from;
-      if (part.bias) part.bias += from;
-      K.gemm(part);
+      update(i, from, to);
     }
-    const int64_t from = panels * t / tasks * kPanel, to = imin(g[0].N, panels * (t + 1) / tasks * kPanel);
+    const int64_t from = panels * t / tasks * kPanel, to = imin(g0.N, panels * (t + 1) / tasks * kPanel);
     if (from < to) after(from, to);
   });
 }
@@ -318,7 +359,7 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
     g.bias = m.bias;
     g.bf16 = s.bf16;
     if (m.isFrozen) g.frozen = &m.frozen;
-    return g;
+    return Product{g, &m};
   };
   auto norm = [&](const StepNorm& w, const float* from, float* to, int64_t rows, int64_t n2) {
     if (w.bias) return K.layerNorm(from, w.weight, w.bias, to, r, r + rows, rows, n2, s.eps);
@@ -341,11 +382,11 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
     float *qs, *ks, *vs;
     if (s.qkvParts == 3) {
       qs = wide, ks = qs + n * q, vs = ks + n * kv;
-      const Gemm g[3] = {gemmOf(l.qkv[0], h, qs, n), gemmOf(l.qkv[1], h, ks, n), gemmOf(l.qkv[2], h, vs, n)};
+      const Product g[3] = {gemmOf(l.qkv[0], h, qs, n), gemmOf(l.qkv[1], h, ks, n), gemmOf(l.qkv[2], h, vs, n)};
       products(K, g, 3, nothing);
     } else {  // one matrix: its parts are brought apart
       float* all = wide;
-      const Gemm g = gemmOf(l.qkv[0], h, all, n);
+      const Product g = gemmOf(l.qkv[0], h, all, n);
       products(K, &g, 1, nothing);
       float* apart = (float*)scratch(5, (size_t)(n * (q + 2 * kv)) * 4);
       qs = apart, ks = qs + n * q, vs = ks + n * kv;
@@ -367,14 +408,14 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
     p.window = l.window;
     const Fresh fresh{s.slots, ks, vs, l.keys, l.values};
     attend(p, &fresh, qs, mixed);
-    const Gemm out = gemmOf(l.o, mixed, o, n);
+    const Product out = gemmOf(l.o, mixed, o, n);
     products(K, &out, 1, nothing);
     if (l.afterAttention.weight) norm(l.afterAttention, o, o, n, width);
     add(x, o);
     norm(l.mlpNorm, x, h, n, width);
     float *gate = wide, *up = wide + n * mlp;
     if (s.upParts == 2) {
-      const Gemm g[2] = {gemmOf(l.up[0], h, gate, n), gemmOf(l.up[1], h, up, n)};
+      const Product g[2] = {gemmOf(l.up[0], h, gate, n), gemmOf(l.up[1], h, up, n)};
       products(K, g, 2, [&](int64_t from, int64_t to) {
         for (int64_t i = 0; i < n; i++) {
           float *a = gate + i * mlp + from, *b = up + i * mlp + from;
@@ -387,16 +428,16 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
         }
       });
     } else if (s.fusedUp) {  // gate and up in one matrix
-      const Gemm g = gemmOf(l.up[0], h, wide, n);
+      const Product g = gemmOf(l.up[0], h, wide, n);
       products(K, &g, 1, nothing);
       for (int64_t i = 0; i < n; i++) K.swiGlu(wide + i * 2 * mlp, wide + i * 2 * mlp + mlp, wide + i * mlp, mlp);
     } else {
-      const Gemm g = gemmOf(l.up[0], h, gate, n);
+      const Product g = gemmOf(l.up[0], h, gate, n);
       products(K, &g, 1, [&](int64_t from, int64_t to) {
         for (int64_t i = 0; i < n; i++) K.unary(kGeluTanh, gate + i * mlp + from, gate + i * mlp + from, to - from, 0, 0);
       });
     }
-    const Gemm down = gemmOf(l.down, gate, o, n);
+    const Product down = gemmOf(l.down, gate, o, n);
     products(K, &down, 1, nothing);
     if (l.afterMlp.weight) norm(l.afterMlp, o, o, n, width);
     add(x, o);
@@ -405,7 +446,7 @@ void decoderStep(const Kernels& K, const Step& s, float* x, float* logits) {
   float* last = h;
   for (int64_t i = 0; i < s.wantedCount; i++) memcpy(o + i * width, x + s.wanted[i] * width, (size_t)width * 4);
   norm(s.finalNorm, o, last, s.wantedCount, width);
-  const Gemm head = gemmOf(s.head, last, logits, s.wantedCount);
+  const Product head = gemmOf(s.head, last, logits, s.wantedCount);
   products(K, &head, 1, nothing);
   if (s.logitSoftcap > 0)
     parallelIf(true, s.wantedCount, [&](int64_t i) {

@@ -110,6 +110,10 @@ struct StepMatrix {  // [out, in], or [in, out] if transposed, or frozen
   int64_t in = 0, out = 0;
   bool transposed = false, isFrozen = false;
   Frozen frozen{};
+  // An adapter's update, or null: scale · (x · aᵀ) · bᵀ is added; a [rank, in], b [out, rank].
+  const float *a = nullptr, *b = nullptr;
+  int64_t rank = 0;
+  float scale = 0;
 };
 struct StepNorm {  // with a bias, a LayerNorm
   const float *weight = nullptr, *bias = nullptr;
