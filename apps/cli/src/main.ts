@@ -84,7 +84,9 @@ backendOptions(
   plumb
     .command('reproduce')
     .description("run a paper's experiment: the method beside its baseline, claim by claim")
-    .argument('<id...>', 'experiments by id, or by the folder of your own')
+    .argument('[id...]', 'experiments by id, or by the folder of your own')
+    .option('--all', 'every experiment')
+    .option('--jobs <n>', 'experiments at a time, each in a process of its own', '1')
     .option('--seeds <n>', 'how many counted seeds, or which (0; 3,7); as many as the pilot asks for by default, 5 to 20')
     .option(
       '--pilot <n>',
@@ -99,7 +101,7 @@ backendOptions(
 )
   .addHelpText(
     'after',
-    '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json\n  plumb reproduce ./my-paper --pilot 3',
+    '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json\n  plumb reproduce ./my-paper --pilot 3\n  plumb reproduce --all --store --jobs 2\n  plumb reproduce par --scale words-6m --seeds 2 --store',
   )
   .action(async (ids, options) => (await import('./commands/reproduce.js')).reproduce(ids, options));
 
@@ -110,6 +112,7 @@ backendOptions(
     .option('--run', 'measure and store what is not stored yet; an interrupted matrix goes on')
     .option('--stale', 'with --run: measure again what other code measured')
     .option('--seeds <n>', 'how many counted seeds')
+    .option('--jobs <n>', 'with --run: experiments at a time', '1')
     .option('--all', 'show papers without an experiment too')
     .option('--json', 'as JSON')
     .option('--out <folder>', 'where run folders go', 'runs'),

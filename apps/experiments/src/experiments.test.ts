@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { experimentDir, experimentIds, loadExperiment } from './index.js';
 
 /** The real beds over a decoder that nobody trained: what two steps can show does not depend on what it writes. */
-const beds: BedMakers = {
+const beds: Partial<BedMakers> = {
   words: async ({ seed }) => {
     const json = trainByteBpe(differentStories(rng(0).fork('stories'), 1000), { vocabSize: 1000, specialTokens: ['<|endoftext|>'] });
     const tokenizer = tokenizerFromJson(json, { name: 'tiny', eos_token: '<|endoftext|>' });

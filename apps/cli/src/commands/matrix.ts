@@ -6,7 +6,15 @@ import pc from 'picocolors';
 import type { BackendFlags } from '../backend.js';
 import { docsFolder, reproduce } from './reproduce.js';
 
-type MatrixOptions = BackendFlags & { run?: boolean; stale?: boolean; seeds?: string; all?: boolean; json?: boolean; out: string };
+type MatrixOptions = BackendFlags & {
+  run?: boolean;
+  stale?: boolean;
+  seeds?: string;
+  jobs?: string;
+  all?: boolean;
+  json?: boolean;
+  out: string;
+};
 
 export async function matrix({ run, stale, all, json, ...options }: MatrixOptions): Promise<void> {
   let rows = await readMatrix(join(docsFolder(), 'reproductions'));
@@ -37,8 +45,9 @@ export async function matrix({ run, stale, all, json, ...options }: MatrixOption
   );
 }
 
-const jsonRow = ({ paper, implemented, result, fresh }: MatrixRow) => ({
+const jsonRow = ({ paper, implemented, result, fresh, scales }: MatrixRow) => ({
   ...paper,
   implemented,
   ...(result && { fresh, seeds: result.seeds, seconds: result.seconds, backend: result.backend, claims: result.claims }),
+  ...(scales && { scales }),
 });

@@ -3,12 +3,13 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Experiment, type ExperimentResult, loadExperimentFrom, reproductionsMarkdown, runExperiment } from '@plumbline/bench';
-import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
-import { experimentDir, loadExperiment, matrix } from '@plumbline/experiments';
+import { ConfigError, InterruptedError, onInterrupt, PlumblineError, writeFileAtomic } from '@plumbline/core';
+import { experimentDir, experimentIds, loadExperiment, matrix } from '@plumbline/experiments';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration } from '../progress.js';
 import { parseSettings, wholeNumber } from '../settings.js';
+import { reproduceJobs } from './reproduceJobs.js';
 
 type ReproduceOptions = BackendFlags & {
   seeds?: string;
@@ -18,6 +19,8 @@ type ReproduceOptions = BackendFlags & {
   store?: boolean;
   json?: boolean;
   quiet?: boolean;
+  all?: boolean;
+  jobs?: string;
   out: string;
   set?: string[];
 };
@@ -29,16 +32,24 @@ export async function findExperiment(which: string): Promise<{ experiment: Exper
   return { experiment: await loadExperiment(which), dir: experimentDir(which) };
 }
 
-export async function reproduce(ids: readonly string[], options: ReproduceOptions): Promise<void> {
+export async function reproduce(named: readonly string[], options: ReproduceOptions): Promise<void> {
+  if (options.all && named.length > 0) throw new ConfigError(`--all is every experiment; leave ${named.join(', ')} out, or --all`);
+  const ids = options.all ? experimentIds() : named;
+  if (ids.length === 0) throw new ConfigError(`name an experiment, or --all; there are ${experimentIds().join(', ')}`);
   const found = await Promise.all(ids.map(findExperiment));
   const seeds = options.seeds === undefined ? undefined : seedsOf(options.seeds);
   const few = typeof seeds === 'number' ? seeds : seeds?.length;
   if (options.store && few !== undefined && few < 5 && options.scale === undefined)
     throw new ConfigError(`--store keeps results of at least 5 seeds, not ${few}; with --scale, of any number`);
-  await startBackend(options);
+  const jobs = options.jobs === undefined ? 1 : wholeNumber('--jobs', options.jobs, 1);
   const signal = onInterrupt();
+  if (jobs > 1 && ids.length > 1) {
+    await atOnce(ids, options, { jobs, signal });
+    return;
+  }
+  await startBackend(options);
   const results: ExperimentResult[] = [];
-  for (const { experiment, dir } of found) {
+  const run = async ({ experiment, dir }: (typeof found)[number]) => {
     const started = Date.now();
     const say = (line: string) => console.error(pc.dim(`  ${duration((Date.now() - started) / 1000).padStart(12)}  ${line}`));
     console.error(`${pc.bold(experiment.id)}: ${experiment.arms.join(', ')}`);
@@ -69,14 +80,58 @@ export async function reproduce(ids: readonly string[], options: ReproduceOption
     results.push(result);
     if (!options.json && !options.quiet) print(result, reportPath);
     if (options.store) await writeReproductions();
+  };
+  const failed: string[] = [];
+  for (const one of found) {
+    try {
+      await run(one);
+    } catch (error) {
+      if (found.length === 1 || error instanceof InterruptedError) throw error;
+      failed.push(one.experiment.id); // the others are none the worse
+      console.error(pc.red(`${one.experiment.id} failed: ${error instanceof Error ? error.message : error}`));
+    }
   }
   if (options.json && !options.quiet) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
+  if (failed.length > 0) throw new PlumblineError(`${failed.join(', ')} failed; the same command tries them again and keeps the rest`);
 }
 
 /** A number of seeds, or seeds by name: `0` and `3,7` are seeds, `5` is how many. */
 function seedsOf(given: string): number | number[] {
   if (given !== '0' && !given.includes(',')) return wholeNumber('--seeds', given, 1);
   return given.split(',').map((seed) => wholeNumber('--seeds', seed.trim(), 0));
+}
+
+/** In processes of their own; the page of all papers is written once more at the end, since each wrote it without the others. */
+async function atOnce(
+  ids: readonly string[],
+  options: ReproduceOptions,
+  { jobs, signal }: { jobs: number; signal: AbortSignal },
+): Promise<void> {
+  const { seeds, pilot, scale, set = [], out, backend } = options;
+  const flags = [
+    ...Object.entries({ seeds, pilot, scale, out, backend }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value])),
+    ...(['quick', 'store', 'json'] as const).filter((name) => options[name]).map((name) => `--${name}`),
+    ...set.flatMap((one) => ['--set', one]),
+  ];
+  const show = !options.json && !options.quiet;
+  try {
+    const printed = await reproduceJobs(ids, flags, {
+      jobs,
+      threads: options.threads,
+      signal,
+      onDone: ({ printed: text }) => show && console.log(text.trimEnd()),
+    });
+    if (options.json && !options.quiet)
+      console.log(
+        JSON.stringify(
+          printed.map((text) => JSON.parse(text)),
+          null,
+          2,
+        ),
+      );
+  } finally {
+    if (options.store) await writeReproductions();
+  }
 }
 
 function commandOf(id: string, { seeds, pilot, scale, set = [] }: ReproduceOptions): string {

@@ -254,7 +254,10 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
       arm: (name: string) => open.get(name)!,
       shared: async (name) => open.get(name) ?? (await start(name)),
       history: (name) => readMetrics(join(seedDir, name)),
-      bed: (name) => (opened[name] ??= makers[name]({ seed, ...(typeof config.model === 'string' && { model: config.model }) })),
+      bed: <B extends keyof Beds>(name: B) => {
+        opened[name] ??= makers[name]({ seed, ...(typeof config.model === 'string' && { model: config.model }) }) as (typeof opened)[B];
+        return opened[name] as Promise<Beds[B]>;
+      },
       say: (text) => onProgress({ kind: 'message', seed, text }),
     });
     signal.throwIfAborted();
@@ -272,7 +275,11 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
     throw new InterruptedError(`stopped in seed ${seed}; the same command goes on from there`, { cause: error });
   } finally {
     for (const run of open.values()) await run.close();
-    for (const bed of Object.values(opened)) (await bed.catch(() => undefined))?.base.parameters.dispose();
+    for (const promised of Object.values(opened)) {
+      const bed = await promised.catch(() => undefined);
+      if (bed && 'dispose' in bed) bed.dispose();
+      bed?.base.parameters.dispose();
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 import type { MetricName, Rng, Run } from '@plumbline/core';
 import type { Completion, PreferenceRecord, Prompt, RewardFunction, StepRewardFunction } from '@plumbline/data';
-import type { WordsBed } from '@plumbline/envs';
+import type { MathsBed, WordsBed } from '@plumbline/envs';
 import type { LocalDecoder, LocalScorer, Pooling } from '@plumbline/models';
 import { z } from 'zod';
 import type { StepBenchmark, StepItem } from '../benchmarks/index.js';
@@ -10,7 +10,12 @@ import type { Section } from '../report/index.js';
 
 /** What an experiment stands on. A bed gives prompts, data and scores; it never trains. */
 export interface Beds {
+  /** Story openings that a small decoder continues; gold is guarded sentiment. */
   words: WordsBed;
+  /** The same, with the fixed larger reward model `zoo:gold-words` as gold. */
+  goldWords: WordsBed;
+  /** Arithmetic and countdown in steps, with exact labels. */
+  maths: MathsBed;
 }
 /** Makes each bed for a seed; the same seed gives the same prompts. `model` is a zoo name or a folder, as the experiment's config has it. */
 export type BedMakers = { [B in keyof Beds]: (options: { seed: number; model?: string }) => Promise<Beds[B]> };
