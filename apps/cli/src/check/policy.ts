@@ -1,6 +1,6 @@
 /** `trainPolicy` behind the interface of the invariant suite of online training: completions are recorded, and nothing is sampled. */
 import { memoryRun, readCopy } from '@plumbline/core';
-import type { RewardFunction } from '@plumbline/data';
+import { promptBatches, type RewardFunction } from '@plumbline/data';
 import { type policyLosses, type RolloutSample, trainPolicy } from '@plumbline/rl';
 import type { PolicyTrainerUnderTest } from '@plumbline/rl/contract';
 import { tiny, tokenizer } from './tiny.js';
@@ -85,6 +85,26 @@ export function policyTrainer(settings: object): PolicyTrainerUnderTest {
         kl: values['policy/kl'],
         weights: await weightsOf(policy),
       };
+    },
+    async train({ steps, seed, stopAfter }) {
+      const run = memoryRun({ seed, saveEvery: 1 });
+      const records = Array.from({ length: 6 }, (_, i) => ({ id: `p${i}`, prompt: tokenizer.decode(Int32Array.of(1 + i, 2 + i)) }));
+      const even: RewardFunction = {
+        name: 'even',
+        score: async (batch) => ({
+          scores: Float32Array.from(batch, ({ completion }) => tokenizer.encode(String(completion)).filter((id) => id % 2 === 0).length),
+        }),
+      };
+      const go = async (until: number) => {
+        const policy = tiny();
+        await trainPolicy(
+          { steps: until, promptsPerStep: 2, samplesPerPrompt: 4, maxTokens: 6, learningRate: 3e-3, ...settings },
+          { policy, reference: tiny(), prompts: promptBatches(records, { promptsPerStep: 2, steps, rng: run.rng }), reward: even, run },
+        );
+        return weightsOf(policy);
+      };
+      if (stopAfter !== undefined) await go(stopAfter);
+      return go(steps);
     },
   };
 }

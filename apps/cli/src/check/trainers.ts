@@ -3,12 +3,12 @@ import { ConfigError, memoryRun, readCopy, rng } from '@plumbline/core';
 import {
   type Batches,
   type EncodedPair,
+  type PackedBatch,
   packSequences,
   pairBatch,
   pairBatches,
   promptBatches,
   rewardBatch,
-  rewardBatches,
 } from '@plumbline/data';
 import {
   type ContractCase,
@@ -19,8 +19,20 @@ import {
   trainerContract,
 } from '@plumbline/data/contract';
 import { pairLoss, pairLosses, trainPairs, trainUnpaired, unpairedBatch, unpairedLoss, unpairedLosses, withGold } from '@plumbline/dpo';
-import { createScorer, sftBatch, trainSft } from '@plumbline/models';
-import { trainReward } from '@plumbline/rewards';
+import { sftBatch, trainSft } from '@plumbline/models';
+import {
+  createHeads,
+  type LabelledRewardBatch,
+  type RewardLossName,
+  type RewardTraining,
+  rewardLoss,
+  rewardLosses,
+  type StepBatch,
+  stepBatch,
+  type TargetBatch,
+  targetBatch,
+  trainReward,
+} from '@plumbline/rewards';
 import { policyTrainerContract } from '@plumbline/rl/contract';
 import { policySettings, policyTrainer } from './policy.js';
 import { tiny, tokenizer } from './tiny.js';
@@ -30,6 +42,7 @@ const weightsOf = async (tree: { trainable(): readonly { value: Parameters<typeo
   Float32Array.from((await Promise.all(tree.trainable().map(({ value }) => readCopy(value)))).flatMap((part) => Array.from(part)));
 
 type Run = ReturnType<typeof memoryRun>;
+type AnyBatch = LabelledRewardBatch | TargetBatch | StepBatch;
 /** A trainer's loop: what is trained, on batches, for so many steps. */
 type Loop = (rows: readonly TrainerRow[], o: StepOptions & { steps: number; run: Run; learningRate: number }) => Promise<Float32Array>;
 
@@ -49,6 +62,41 @@ function under(loop: Loop): Pick<TrainerUnderTest, 'step' | 'train'> {
       return go(steps);
     },
   };
+}
+
+/** A batch with tokens that belong to no row, in a segment of their own: before the others, or behind them. It cannot be split. */
+function withGarbage<B extends { packed: PackedBatch; split(size: number): B[] }>(
+  batch: B,
+  padding: StepOptions['padding'],
+  before = false,
+): B {
+  if (!padding) return batch;
+  const { tokens, id } = padding;
+  const { packed } = batch;
+  const first = before && padding.side === 'left';
+  const join = <A extends Int32Array | Uint8Array>(own: A, garbage: ArrayLike<number>): A =>
+    (own.constructor as unknown as { from(x: number[]): A }).from(
+      first ? [...Array.from(garbage), ...own] : [...own, ...Array.from(garbage)],
+    );
+  const lengths = Array.from({ length: packed.cuSeqlens.length - 1 }, (_, s) => packed.cuSeqlens[s + 1] - packed.cuSeqlens[s]);
+  const cuSeqlens = new Int32Array(lengths.length + 2);
+  for (const [s, length] of (first ? [tokens, ...lengths] : [...lengths, tokens]).entries()) cuSeqlens[s + 1] = cuSeqlens[s] + length;
+  const padded: B = {
+    ...batch,
+    packed: {
+      tokens: join(packed.tokens, new Array(tokens).fill(id)),
+      positions: join(
+        packed.positions,
+        Array.from({ length: tokens }, (_, t) => t),
+      ),
+      completionMask: join(packed.completionMask, new Array(tokens).fill(0)),
+      cuSeqlens,
+      rows: join(packed.rows, [-1]),
+      ...(packed.prefixOf && { prefixOf: join(packed.prefixOf, [-1]) }),
+    },
+    split: () => [padded],
+  };
+  return padded;
 }
 
 const inOrder = <B>(batch: B): Batches<B> => ({ steps: 1, at: async () => batch });
@@ -83,14 +131,14 @@ function pairs(name: string): TrainerUnderTest {
     vocabSize,
     completions: 2,
     ...(Number.isFinite(startLoss) && { startLoss }),
-    lacks: ['padding', 'maskedRows'], // batches are packed: there is no padding, and an empty answer is refused by name
+    lacks: ['maskedRows'], // an empty answer is refused by name
     tolerance: 3e-4,
-    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, sharePrompts }) => {
+    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, sharePrompts, padding }) => {
       const policy = tiny();
       const all = rows.map(asPair);
       const whole =
         steps === 1
-          ? inOrder(pairBatch(all, { sharePrompts }))
+          ? inOrder(withGarbage(pairBatch(all, { sharePrompts }), padding)) // behind the others: the first segments are the chosen answers
           : pairBatches(all, { pairsPerStep: 4, steps: 4, rng: run.rng, sharePrompts });
       const pairsPerStep = steps === 1 ? all.length : 4;
       await trainPairs(
@@ -139,44 +187,111 @@ function unpaired(name: string): TrainerUnderTest {
   };
 }
 
-function reward(): TrainerUnderTest {
-  const make = () => createScorer(tiny(), { pooling: 'last', rng: rng(8) });
-  return {
-    name: 'reward',
-    vocabSize,
-    completions: 2,
-    lacks: ['padding', 'maskedRows'],
-    tolerance: 3e-4,
-    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, sharePrompts }) => {
-      const scorer = make();
-      const all = rows.map(asPair);
-      const whole =
-        steps === 1
-          ? inOrder(rewardBatch(all, { sharePrompts }))
-          : rewardBatches(all, { groupsPerStep: 4, steps: 4, rng: run.rng, sharePrompts });
-      await trainReward(
-        { steps, groupsPerMicroBatch: rowsPerMicroBatch, learningRate, schedule: { kind: 'constant' } },
-        { scorer, batches: whole, run },
+/** What each loss of reward models learns from a row: pairs, its one completion with targets, or its completion as a step with a label. */
+const rewardHeads: Record<RewardLossName, { heads: number; completions: 1 | 2 }> = {
+  bradley_terry: { heads: 1, completions: 2 },
+  pairwise_ordinal: { heads: 1, completions: 2 },
+  rao_kupper: { heads: 1, completions: 2 },
+  davidson: { heads: 1, completions: 2 },
+  odin: { heads: 2, completions: 2 },
+  regression: { heads: 2, completions: 1 },
+  ordinal: { heads: 1, completions: 1 },
+  outcome: { heads: 1, completions: 1 },
+  pairwise: { heads: 2, completions: 1 },
+  step: { heads: 2, completions: 1 },
+};
+
+function reward(name: string): TrainerUnderTest {
+  const loss = rewardLoss(name); // an error now, which lists those that there are
+  const { heads, completions } = rewardHeads[name as RewardLossName];
+  const make = () => createHeads(tiny(), { heads, rng: rng(8) });
+  const target = ({ label = true, completions: [own] }: TrainerRow) =>
+    name === 'regression' ? [own.length, label ? 1 : Number.NaN] : name === 'ordinal' ? [own.length % 5] : [label ? 1 : 0];
+  /** An empty completion counts for nothing: its weight is 0, and its label not there. */
+  const empty = ({ completions: [own] }: TrainerRow) => own.length === 0;
+  const said = (row: TrainerRow) => (empty(row) ? row.prompt : row.completions[0]);
+  const batchOf = (rows: readonly TrainerRow[], sharePrompts?: boolean): AnyBatch => {
+    if (completions === 2) {
+      const masked = rows.map((row) =>
+        empty(row) ? { ...asPair(row), chosen: row.prompt, rejected: row.prompt, weight: 0 } : asPair(row),
       );
+      const batch = rewardBatch(masked, { sharePrompts });
+      const labels = Int32Array.from(rows, ({ label = true }) => (label ? 1 : 0));
+      return {
+        ...batch,
+        ...(name !== 'bradley_terry' && name !== 'odin' && { labels }),
+        split: (size) => cut(rows, size).map((some) => batchOf(some, sharePrompts) as LabelledRewardBatch),
+      };
+    }
+    if (name === 'step')
+      return stepBatch(
+        rows.map((row) => {
+          const tokens = Int32Array.of(...row.prompt, ...said(row));
+          return {
+            id: row.id,
+            tokens,
+            ends: Int32Array.of(tokens.length - 1),
+            labels: Float32Array.of(empty(row) ? Number.NaN : target(row)[0]),
+          };
+        }),
+      );
+    return targetBatch(
+      rows.map((row) => ({
+        id: row.id,
+        tokens: Int32Array.of(...row.prompt, ...said(row)),
+        completionStart: row.prompt.length,
+        targets: Float32Array.from(target(row)),
+        ...(empty(row) && { weight: 0 }),
+      })),
+    );
+  };
+  return {
+    name: `reward:${name}`,
+    vocabSize,
+    completions,
+    lacks: [
+      ...(completions === 1 ? (['sharePrompts'] as const) : []),
+      ...(loss.kind === 'targets' ? (['padding'] as const) : []), // a score for each segment of the batch
+      ...(name === 'odin' || name === 'regression' ? (['maskedRows'] as const) : []), // correlations have no weights; a row without targets is refused
+    ],
+    tolerance: 3e-4,
+    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, sharePrompts, padding }) => {
+      const scorer = make();
+      const order = promptBatches(rows, { promptsPerStep: 4, steps: 4, rng: run.rng });
+      const batches =
+        steps === 1
+          ? inOrder(withGarbage(batchOf(rows, sharePrompts) as LabelledRewardBatch, padding))
+          : { steps: 4, at: async (step: number) => batchOf((await order.at(step)).prompts) };
+      await trainReward({ steps, groupsPerMicroBatch: rowsPerMicroBatch, learningRate, schedule: { kind: 'constant' } }, {
+        scorer,
+        batches,
+        loss,
+        run,
+      } as RewardTraining);
       return weightsOf(scorer.parameters);
     }),
-    async score(rows) {
-      const scores = make().scores(rewardBatch(rows.map(asPair)).packed);
-      const values = await readCopy(scores);
-      scores.dispose();
-      return values;
-    },
+    ...(loss.kind !== 'steps' && {
+      async score(rows: readonly TrainerRow[]) {
+        const scores = make().outputs(batchOf(rows).packed);
+        const values = await readCopy(scores);
+        scores.dispose();
+        return values;
+      },
+    }),
   };
 }
+
+const cut = <T>(rows: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(rows.length / size) }, (_, i) => rows.slice(i * size, (i + 1) * size));
 
 function sft(): TrainerUnderTest {
   return {
     name: 'sft',
     vocabSize,
     completions: 1,
-    lacks: ['padding', 'sharePrompts'],
+    lacks: ['sharePrompts'],
     tolerance: 3e-4,
-    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch }) => {
+    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch, padding }) => {
       const policy = tiny();
       const sequence = ({ id, prompt, completions: [completion] }: TrainerRow) => ({
         id,
@@ -190,7 +305,9 @@ function sft(): TrainerUnderTest {
         );
       const order = promptBatches(rows, { promptsPerStep: 4, steps: 4, rng: run.rng });
       const whole =
-        steps === 1 ? inOrder(batchOf(rows)) : { steps: 4, at: async (step: number) => batchOf((await order.at(step)).prompts) };
+        steps === 1
+          ? inOrder(withGarbage(batchOf(rows), padding, true))
+          : { steps: 4, at: async (step: number) => batchOf((await order.at(step)).prompts) };
       await trainSft(
         { steps, sequencesPerMicroBatch: rowsPerMicroBatch, learningRate, schedule: { kind: 'constant' } },
         { policy, batches: whole, run },
@@ -200,13 +317,14 @@ function sft(): TrainerUnderTest {
   };
 }
 
-/** The trainers by name; `dpo` and `kto` alone are their default losses. */
+/** The trainers by name; `reward`, `dpo` and `kto` alone are their default losses. */
 export const trainerNames: readonly string[] = [
   'sft',
   'reward',
   'dpo',
   'kto',
   'rl',
+  ...Object.keys(rewardLosses).map((name) => `reward:${name}`),
   ...Object.keys(pairLosses).map((name) => `dpo:${name}`),
   ...Object.keys(unpairedLosses).map((name) => `kto:${name}`),
   ...Object.keys(policySettings).map((name) => `rl:${name}`),
@@ -216,10 +334,10 @@ export const trainerNames: readonly string[] = [
 export function trainerNamed(name: string): TrainerUnderTest {
   const [kind, loss] = name.split(':');
   if (kind === 'sft' && !loss) return sft();
-  if (kind === 'reward' && !loss) return reward();
+  if (kind === 'reward') return reward(loss ?? 'bradley_terry');
   if (kind === 'dpo') return pairs(loss ?? 'sigmoid');
   if (kind === 'kto') return unpaired(loss ?? 'kto');
-  throw new ConfigError(`there is no trainer "${name}"; there are sft, reward, dpo, kto, rl, dpo:LOSS, kto:LOSS and rl:LOSS`);
+  throw new ConfigError(`there is no trainer "${name}"; there are sft, reward, dpo, kto, rl, reward:LOSS, dpo:LOSS, kto:LOSS and rl:LOSS`);
 }
 
 export type SuiteCase = ContractCase & { leftOut?: boolean };

@@ -43,7 +43,7 @@ export async function checkTrainer(which: string, options: BackendFlags & { json
     if (findings.some(({ holds }) => !holds)) process.exitCode = 1;
     return;
   }
-  const named = which === 'all' ? trainerNames.filter((name) => !['dpo', 'kto', 'rl'].includes(name)) : [which];
+  const named = which === 'all' ? trainerNames.filter((name) => !['reward', 'dpo', 'kto', 'rl'].includes(name)) : [which];
   const suites = code ? [await ofModule(which)] : named.map(casesNamed); // an error now
   await startBackend(options);
   const found: Record<string, CaseResult[]> = {};

@@ -13,7 +13,10 @@ export type StepOptions = {
   rowsPerMicroBatch?: number;
   /** Completions of a row compute their prompt once. */
   sharePrompts?: boolean;
-  /** Every sequence has so many more tokens, this id each, which count for nothing; the attention mask hides them. */
+  /**
+   * Every sequence has so many more tokens, this id each, which count for nothing; the attention mask hides them. Where batches are packed: so many tokens of the batch, this id each,
+   * belong to no row.
+   */
   padding?: { side: 'left' | 'right'; tokens: number; id: number };
 };
 export type StepOutcome = { loss: number; gradNorm: number };

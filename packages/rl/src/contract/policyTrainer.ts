@@ -38,6 +38,11 @@ export type PolicyTrainerUnderTest = {
   update(batch: RecordedBatch, options?: UpdateOptions): Promise<UpdateOutcome>;
   /** Weights before any update, as in `UpdateOutcome`. */
   start(): Promise<Float32Array>;
+  /**
+   * All trained weights after so many batches that the trainer samples itself, from the same weights; `stopAfter` saves there, and goes on in what would be another process. Without
+   * it what is said of resuming is not checked.
+   */
+  train?(options: { steps: number; seed: number; stopAfter?: number }): Promise<Float32Array>;
   /** What the trainer cannot do: the cases that need it are left out. */
   lacks?: readonly ('maskTruncated' | 'microBatches')[];
   /** Relative to 1 + |value|: rounding of sums in another order. Gradients and losses 1e-4 unless given. */
@@ -129,6 +134,20 @@ export function policyTrainerContract(make: () => PolicyTrainerUnderTest | Promi
         batch.groups[1].completions[2].reward = Number.NaN;
         const { message } = await ensureThrows(() => trainer.update(batch), 'a reward of NaN');
         ensure(/NaN/.test(message) && /\d/.test(message), `the error about a reward of NaN does not say which row: ${message}`);
+      },
+    },
+    {
+      name: 'a resumed run equals an uninterrupted one bit for bit, and another seed differs',
+      run: async () => {
+        const trainer = await make();
+        if (!trainer.train) return;
+        const whole = await trainer.train({ steps: 4, seed: 1 });
+        ensureClose(await trainer.train({ steps: 4, seed: 1, stopAfter: 2 }), whole, 0, 'weights of the resumed run');
+        const other = await trainer.train({ steps: 4, seed: 2 });
+        ensure(
+          whole.some((value, i) => value !== other[i]),
+          'another seed gives the same weights, so that this comparison says nothing',
+        );
       },
     },
   ];
