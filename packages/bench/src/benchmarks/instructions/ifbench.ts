@@ -120,9 +120,10 @@ const endings = (value: string) => {
   const count = (mark: string) => all.filter((sentence) => sentence.endsWith(mark)).length;
   return { periods: count('.'), questions: count('?'), exclamations: count('!') };
 };
+/** Of characters, not of words: the reference hands its n-grams a text, not its tokens. */
 const trigrams = (value: string) => {
-  const list = tokens(value);
-  return new Set(list.slice(2).map((token, i) => `${list[i]} ${list[i + 1]} ${token}`));
+  const list = [...value];
+  return new Set(list.slice(2).map((last, i) => list[i] + list[i + 1] + last));
 };
 
 export const ifbenchInstructions: Readonly<Record<string, InstructionCheck>> = {
@@ -157,7 +158,7 @@ export const ifbenchInstructions: Readonly<Record<string, InstructionCheck>> = {
   'ratio:sentence_balance': (response) =>
     endings(response).periods === endings(response).questions && endings(response).questions === endings(response).exclamations,
   'ratio:overlap'(response, args) {
-    const [own, known] = [trigrams(response), trigrams(text(args, 'reference_text'))];
+    const [own, known] = [trigrams(response), trigrams(String(args.reference_text))];
     const share = (100 * [...own].filter((gram) => known.has(gram)).length) / own.size;
     return own.size > 0 && Math.abs(share - number(args, 'percentage')) <= 2;
   },
@@ -288,14 +289,19 @@ export const ifbenchInstructions: Readonly<Record<string, InstructionCheck>> = {
       .slice(1)
       .every((bullet) => bullet.includes('-')),
   'format:no_bullets_bullets'(response) {
-    let [told, bullets] = [0, 0];
+    let [told, bullets, open] = [0, 0, true];
     for (const line of response.split('\n').map((one) => one.trim())) {
       if (line.startsWith('*')) {
         if (told < 2) return false;
+        open = false;
         bullets++;
-      } else if (bullets > 0) {
-        if (line !== '') return false;
-      } else told += sentences(line).length;
+      } else if (!open) return false;
+      else {
+        // after an empty line only bullets may come, and nothing after them
+        const found = sentences(line).length;
+        open = found > 0;
+        told += found;
+      }
     }
     return bullets >= 2;
   },

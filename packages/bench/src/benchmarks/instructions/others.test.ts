@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { dataPath } from '@plumbline/tools/fixtures';
 import { describe, expect, it } from 'vitest';
@@ -40,7 +41,7 @@ const ifbenchCases: Case[] = [
   ['ratio:stop_words', { percentage: 20 }, 'Cats chase mice daily', 'It is what it is'],
   ['ratio:sentence_type', {}, 'One. Two. Three?', 'One. Two?'],
   ['ratio:sentence_balance', {}, 'One. Two? Three!', 'One. Two.'],
-  ['ratio:overlap', { percentage: 50, reference_text: 'a b c d' }, 'a b c x', 'x y z w'],
+  ['ratio:overlap', { percentage: 50, reference_text: 'abcd' }, 'abcx', 'xyzw'],
   ['ratio:sentence_words', {}, 'Cats ran. Dogs sat. Mice ate.', 'Cats ran. Dogs ran. Mice ran.'],
   ['words:alphabet', {}, 'Yes Zoe, a bear', 'a cat'],
   ['words:vowel', {}, 'a banana in sin', 'audio are of use in it'],
@@ -126,7 +127,12 @@ const mCases: Case[] = [
   ['es:special_character:tildes', { relation: 'al menos', num_words: 2 }, 'el árbol cayó', 'el árbol cae'],
   ['es:detectable_format:constrained_response', {}, 'Quizás.', 'Tal vez'],
   ['es:detectable_content:number_placeholders', { relation: 'al menos', num_placeholders: 2 }, '[a] [b]', '[a]'],
-  ['es:change_case:spanish_capital', {}, 'ESTA ES UNA FRASE EN ESPAÑOL SOBRE EL TIEMPO DE HOY', 'Esta es'],
+  [
+    'es:change_case:spanish_capital',
+    {},
+    'ESTA ES UNA FRASE EN ESPAÑOL SOBRE EL TIEMPO DE HOY',
+    'Esta ES UNA FRASE EN ESPAÑOL SOBRE EL TIEMPO',
+  ],
   ['fr:detectable_content:informal_address', {}, "Tu verras que je t'aime.", 'Vous verrez.'],
   ['fr:detectable_content:no_digits', {}, 'dix ans', '10 ans'],
   ['fr:special_character:accents', { word_to_accentuate: { lecon: 'leçon' } }, 'une leçon', 'une lecon'],
@@ -163,6 +169,36 @@ describe('the instructions of IFBench', () => {
 });
 describe('the instructions of M-IFEval', () => {
   it('tell what follows from what does not', () => tells(mIfevalInstructions, mCases));
+});
+
+it('agree with the recorded verdicts of the references, but for what a parser or a tagger tells there', async () => {
+  const lines = readFileSync(join(import.meta.dirname, '../../../test/fixtures/instructions.jsonl'), 'utf8')
+    .trim()
+    .split('\n');
+  const differ: Record<string, number> = {};
+  const checked = new Set<string>();
+  for (const line of lines) {
+    const { benchmark, id, args, response, followed } = JSON.parse(line) as {
+      benchmark: 'ifbench' | 'm-ifeval';
+      id: string;
+      args: Arguments;
+      response: string;
+      followed: boolean;
+    };
+    checked.add(id);
+    const check = (benchmark === 'ifbench' ? ifbenchInstructions : mIfevalInstructions)[id];
+    if ((await check(response, args)) !== followed) differ[id] = (differ[id] ?? 0) + 1;
+  }
+  expect(lines).toHaveLength(581);
+  expect(checked.size).toBe(136);
+  expect(differ).toEqual({
+    // sentences of Spanish and words of Japanese are told by parsers there, periods by another model, and verbs by a tagger
+    'es:length_constraints:number_sentences': 1,
+    'ja:detectable_format:nominal_ending': 2,
+    'ja:keywords:frequency': 3,
+    'ratio:sentence_type': 1,
+    'words:start_verb': 1,
+  });
 });
 
 const here = dataPath('ifeval/ifbench_test.jsonl');

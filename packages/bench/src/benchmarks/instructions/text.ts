@@ -92,5 +92,6 @@ export function related(count: number, relation: string, bound: number): boolean
   const lessThan = ['less than', 'menos de', 'moins de', '未満'];
   if (atLeast.includes(relation)) return count >= bound;
   if (lessThan.includes(relation)) return count < bound;
-  throw new RangeError(`the relation "${relation}" is none of ${[...atLeast, ...lessThan].join(', ')}`);
+  if (relation === 'como máximo') return count <= bound;
+  throw new RangeError(`the relation "${relation}" is none of ${[...atLeast, ...lessThan, 'como máximo'].join(', ')}`);
 }
