@@ -191,6 +191,44 @@ describe('Parquet', () => {
   });
 });
 
+describe('damaged text files', () => {
+  it('of every form give rows, problems with their line, or an error that names the file', { timeout: 60_000 }, async () => {
+    const list = Array.from({ length: 40 }, (_, i) => ({
+      prompt: `a "${i}"\n`,
+      score: i / 3,
+      messages: [{ role: 'user', content: 'é, [}' }],
+    }));
+    const lines = Buffer.from(list.map((row) => JSON.stringify(row)).join('\n'));
+    const csv = Buffer.from(`prompt,score\n${list.map(({ prompt, score }) => `"${prompt.replaceAll('"', '""')}",${score}`).join('\n')}\n`);
+    const files: [string, Buffer][] = [
+      ['damaged.jsonl', lines],
+      ['damaged.jsonl.gz', gzipSync(lines)],
+      ['damaged.json', Buffer.from(JSON.stringify(list, null, 1))],
+      ['damaged-columns.json', Buffer.from(JSON.stringify({ prompt: list.map(({ prompt }) => prompt) }))],
+      ['damaged.csv', csv],
+      ['damaged.tsv.gz', gzipSync('a\tb\n1\t2\n3\t4\n')],
+    ];
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...files),
+        fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        fc.array(fc.nat(255), { minLength: 1, maxLength: 4 }),
+        fc.boolean(),
+        async ([name, whole], from, bytes, cut) => {
+          const begin = Math.floor(from * whole.length);
+          const damaged = cut
+            ? whole.subarray(0, begin)
+            : Buffer.concat([whole.subarray(0, begin), Buffer.from(bytes), whole.subarray(begin + bytes.length)]);
+          const found = await all(file(name, damaged)).catch((error: Error) => error);
+          if (found instanceof Error) expect(found.message).toContain(name);
+          else for (const { line, problem } of found) if (problem !== undefined) expect(line).toBeGreaterThan(0);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
 describe('folders', () => {
   const shard = (...n: number[]) => n.map((i) => JSON.stringify({ prompt: `p${i}` })).join('\n');
   it('are read in the order of names; splits are named by files or folders', async () => {
