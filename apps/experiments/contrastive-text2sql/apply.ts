@@ -7,7 +7,7 @@ import { generate, type LocalDecoder, loadEncoder, saveEncoder, tokenizerFromJso
 import { contrastiveSqlReward } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
 import { z } from 'zod';
-import { newEncoder, queryOf, trainSqlEncoder } from './encoder.js';
+import { newEncoder, queryOf, trainSqlEncoder } from './models.js';
 
 /** What a record holds beside the right and the wrong query. */
 const Known = z.object({

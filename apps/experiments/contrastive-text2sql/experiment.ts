@@ -5,25 +5,15 @@
  * On real SQLite: whether an answer is right is known by running it, and neither reward sees that.
  */
 import { defineExperiment, mean } from '@plumbline/bench';
-import { rng as newRng, type Rng, type Run } from '@plumbline/core';
-import { joinSequence, promptBatches, type RewardFunction } from '@plumbline/data';
+import { rng as newRng } from '@plumbline/core';
+import { promptBatches, type RewardFunction } from '@plumbline/data';
 import { judgeSql, mixedTasks, normalizeSql, readsTable, type SqlTask, sqlBed, sqlReward } from '@plumbline/envs';
-import {
-  createDecoder,
-  decoderSpec,
-  generate,
-  type LocalDecoder,
-  type LocalEncoder,
-  sftBatches,
-  tokenizerFromJson,
-  trainByteBpe,
-  trainSft,
-} from '@plumbline/models';
+import { generate, type LocalDecoder, type LocalEncoder } from '@plumbline/models';
 import { contrastiveSqlReward } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
 import { z } from 'zod';
 import { apply } from './apply.js';
-import { newEncoder, queryOf, trainSqlEncoder } from './encoder.js';
+import { newEncoder, queryOf, trainSqlEncoder, trainStart } from './models.js';
 
 const arms = ['execution', 'contrastive', 'easyNegatives', 'result'] as const;
 type Arm = (typeof arms)[number];
@@ -59,9 +49,10 @@ export default defineExperiment({
     promptsPerStep: z.int().positive().default(16).describe('Questions of an update'),
     samplesPerPrompt: z.int().min(2).default(8).describe('Queries for each: the group'),
     learningRate: z.number().positive().default(3e-4).describe('Of the policies'),
+    similarityWeight: z.number().positive().default(3).describe('Of the contrastive reward, beside 1 for running'),
     klCoef: z.number().min(0).default(0.04).describe('Weight of the KL to the start'),
-    testDraws: z.int().positive().default(2).describe('Databases of each of the 4 held-out themes, with 70 questions each'),
-    testQuestions: z.int().positive().default(560).describe('Held-out questions, at most'),
+    testDraws: z.int().positive().default(1).describe('Further databases of every theme, to measure on'),
+    testQuestions: z.int().positive().default(560).describe('Questions about them, at most; half as many about the 4 other themes'),
   }),
   quick: {
     startDatabases: 4,
@@ -79,12 +70,13 @@ export default defineExperiment({
   },
   arms,
   metrics: {
-    right: { unit: 'share whose result is that of the right query', better: 'higher' },
+    right: { unit: 'share whose result is that of the right query, at temperature 1', better: 'higher' },
     runs: { unit: 'share', better: 'higher' },
     rightEnglish: { unit: 'share', better: 'higher' },
     rightOthers: { unit: 'share', better: 'higher' },
-    rightSampled: { unit: 'share, at temperature 1', better: 'higher' },
-    runsSampled: { unit: 'share, at temperature 1', better: 'higher' },
+    rightOtherThemes: { unit: 'share, on themes that nobody trained on', better: 'higher' },
+    rightGreedy: { unit: 'share, likeliest tokens', better: 'higher' },
+    runsGreedy: { unit: 'share, likeliest tokens', better: 'higher' },
     similarity: { unit: 'share of 1', better: 'higher' },
     withoutTable: { unit: 'share of what runs', better: 'lower' },
     length: { unit: 'tokens', better: 'lower' },
@@ -122,6 +114,7 @@ export default defineExperiment({
     const { trainDraws, testDraws } = config;
     const bed = await sqlBed(rng.fork('bed'), { trainDraws, testDraws, questions: config.questions });
     const test = everyNth(bed.test, config.testQuestions);
+    const others = everyNth(bed.otherThemes, Math.ceil(config.testQuestions / 2));
 
     const first = newRng(0).fork('start'); // the same in every seed, as a pretrained model is
     const all = await mixedTasks(first.fork('questions'), { databases: config.startDatabases });
@@ -146,40 +139,42 @@ export default defineExperiment({
     const easy = await trainNamed('encoder, easy negatives', 0);
 
     const executes = sqlReward(bed.databases, 'executes');
+    const weights = { similarity: config.similarityWeight };
     const rewards: Record<Arm, RewardFunction> = {
       execution: executes,
-      contrastive: contrastiveSqlReward(hard.encoder, { executes, answer: queryOf }),
-      easyNegatives: contrastiveSqlReward(easy.encoder, { executes, answer: queryOf }),
+      contrastive: contrastiveSqlReward(hard.encoder, { executes, answer: queryOf, weights }),
+      easyNegatives: contrastiveSqlReward(easy.encoder, { executes, answer: queryOf, weights }),
       result: sqlReward(bed.databases, 'right'),
     };
     const measure = async (policy: LocalDecoder) => {
-      const ids = test.map(({ prompt }) => policy.tokenizer.encode(prompt));
-      const answer = async (temperature: number) => {
-        const sampled = await generate(policy, ids, { maxTokens: queryTokens, temperature, rng: rng.fork('evaluate'), signal });
+      const answer = async (tasks: readonly SqlTask[], temperature: number) => {
+        const ids = tasks.map(({ prompt }) => policy.tokenizer.encode(prompt));
+        const written = await generate(policy, ids, { maxTokens: queryTokens, temperature, rng: rng.fork('evaluate'), signal });
         signal.throwIfAborted();
-        const texts = sampled.map(([{ text }]) => text);
-        return { sampled, texts, verdicts: test.map(({ db_id, query }, i) => judgeSql(bed.databases.get(db_id)!, query, texts[i])) };
+        const texts = written.map(([{ text }]) => text);
+        return { written, texts, verdicts: tasks.map(({ db_id, query }, i) => judgeSql(bed.databases.get(db_id)!, query, texts[i])) };
       };
-      const greedy = await answer(0);
-      const drawn = await answer(1);
-      const share = (values: readonly boolean[]) => Float64Array.from(values, Number);
-      const of = (keep: (task: SqlTask) => boolean) => share(greedy.verdicts.filter((_, i) => keep(test[i])).map(({ right }) => right));
+      const sampled = await answer(test, 1);
+      const elsewhere = await answer(others, 1);
+      const greedy = await answer(test, 0);
+      const right = share(sampled.verdicts, 'right');
       const near = await rewards.contrastive.score(
-        test.map((task, i) => ({ prompt: task.prompt, completion: greedy.texts[i], meta: task })),
+        test.map((task, i) => ({ prompt: task.prompt, completion: sampled.texts[i], meta: task })),
         { rng, signal },
       );
-      const running = greedy.texts.filter((_, i) => greedy.verdicts[i].runs);
+      const running = sampled.texts.filter((_, i) => sampled.verdicts[i].runs);
       return {
         metrics: {
-          right: share(greedy.verdicts.map(({ right }) => right)),
-          runs: share(greedy.verdicts.map(({ runs }) => runs)),
-          rightEnglish: of(({ language }) => language === 'en'),
-          rightOthers: of(({ language }) => language !== 'en'),
-          rightSampled: share(drawn.verdicts.map(({ right }) => right)),
-          runsSampled: share(drawn.verdicts.map(({ runs }) => runs)),
+          right,
+          runs: share(sampled.verdicts, 'runs'),
+          rightEnglish: right.filter((_, i) => test[i].language === 'en'),
+          rightOthers: right.filter((_, i) => test[i].language !== 'en'),
+          rightOtherThemes: share(elsewhere.verdicts, 'right'),
+          rightGreedy: share(greedy.verdicts, 'right'),
+          runsGreedy: share(greedy.verdicts, 'runs'),
           similarity: Float64Array.from(near.components!.similarity),
           withoutTable: running.length > 0 ? mean(running.map((text) => Number(!readsTable(text)))) : 0,
-          length: Float64Array.from(greedy.sampled, ([{ tokens }]) => tokens.length),
+          length: Float64Array.from(sampled.written, ([{ tokens }]) => tokens.length),
         },
         texts: greedy.texts,
       };
@@ -236,7 +231,8 @@ export default defineExperiment({
         startRuns: mean(runs),
         startRightEnglish: mean(rightEnglish),
         startRightOthers: mean(rightOthers),
-        startRightSampled: mean(before.metrics.rightSampled),
+        startRightOtherThemes: mean(before.metrics.rightOtherThemes),
+        startRightGreedy: mean(before.metrics.rightGreedy),
         runsGain: mean(trained.execution.metrics.runs) - mean(runs),
         encoderAccuracy: hard.found,
         easyEncoderAccuracy: easy.found,
@@ -251,28 +247,6 @@ export default defineExperiment({
     };
   },
 });
-
-type Config = { width: number; vocabulary: number; startSteps: number; startLearningRate: number };
-
-/** A small decoder that learned to read a schema and to write queries, without having seen a database of the themes. */
-async function trainStart(tasks: readonly SqlTask[], config: Config, { rng, run }: { rng: Rng; run: Run }): Promise<LocalDecoder> {
-  const { width, vocabulary: vocabSize, startSteps: steps, startLearningRate: learningRate } = config;
-  const json = trainByteBpe(
-    tasks.map(({ prompt, query }) => prompt + query),
-    { vocabSize, specialTokens: ['<|endoftext|>'], splitDigits: true },
-  );
-  const tokenizer = tokenizerFromJson(json, { name: 'sql', eos_token: '<|endoftext|>' });
-  const spec = decoderSpec({ vocabSize, width, layers: 4, heads: 4, contextLength: 256 });
-  const policy = createDecoder(spec, { tokenizer, name: 'start', rng: rng.fork('weights') });
-  const sequences = tasks.map(({ prompt, query }) =>
-    joinSequence(tokenizer.encode(prompt), Int32Array.of(...tokenizer.encode(query), tokenizer.eosId!)),
-  );
-  await trainSft(
-    { steps, learningRate, schedule: { kind: 'cosine', warmupSteps: Math.ceil(steps / 20) }, beta2: 0.98, weightDecay: 0.05 },
-    { policy, batches: sftBatches(sequences, { sequencesPerStep: 16, steps, rng: rng.fork('order') }), run },
-  );
-  return policy;
-}
 
 /** Of each question 1 where the right query is nearer to it than every wrong one. */
 async function findsRight(encoder: LocalEncoder, tasks: readonly SqlTask[], negatives: (task: SqlTask) => string[]): Promise<Float64Array> {
@@ -289,5 +263,12 @@ async function findsRight(encoder: LocalEncoder, tasks: readonly SqlTask[], nega
 const everyNth = <T>(items: readonly T[], count: number): T[] =>
   items.length <= count ? [...items] : Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]);
 const percent = (values: Float64Array) => `${(100 * mean(values)).toFixed(1)}%`;
-const summary = ({ right, runs, rightEnglish }: Record<'right' | 'runs' | 'rightEnglish', Float64Array>) =>
-  `${percent(right)} right (${percent(rightEnglish)} in English), ${percent(runs)} run`;
+const summary = ({
+  right,
+  runs,
+  rightEnglish,
+  rightOtherThemes,
+}: Record<'right' | 'runs' | 'rightEnglish' | 'rightOtherThemes', Float64Array>) =>
+  `${percent(right)} right (${percent(rightEnglish)} in English, ${percent(rightOtherThemes)} on other themes), ${percent(runs)} run`;
+const share = (verdicts: readonly { right: boolean; runs: boolean }[], what: 'right' | 'runs') =>
+  Float64Array.from(verdicts, (verdict) => Number(verdict[what]));

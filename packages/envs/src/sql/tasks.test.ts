@@ -13,13 +13,16 @@ const templates = Object.keys(sqlTemplates).length;
 const tables = (schema: string) => [...schema.matchAll(/CREATE TABLE (\w+)/g)].map(([, name]) => name).join(' and ');
 
 describe('sqlBed', () => {
-  it('asks about 8 themes, about 4 others, and about mixtures that are none of the twelve', () => {
-    expect([start, bed.train, bed.test].map((tasks) => tasks.length)).toEqual([15 * 14, 8 * templates * 5, 4 * 2 * templates * 5]);
+  it('asks about 8 themes, about other databases of these, about 4 others, and about mixtures that are none of the twelve', () => {
+    const asked = [start, bed.train, bed.test, bed.otherThemes];
+    expect(asked.map((tasks) => tasks.length)).toEqual([15 * 14, 8 * templates * 5, 8 * 2 * templates * 5, 4 * 2 * templates * 5]);
     const of = (tasks: typeof bed.train) => new Set(tasks.map(({ schema }) => tables(schema)));
-    expect([of(bed.train).size, of(bed.test).size]).toEqual([8, 4]);
+    expect([of(bed.train).size, of(bed.otherThemes).size]).toEqual([8, 4]);
+    expect(of(bed.test)).toEqual(of(bed.train));
+    expect(new Set(bed.test.map(({ schema }) => schema)).size).toBeGreaterThan(8);
     const own = new Set(sqlThemes(rng(0)).map(({ schema }) => tables(schema)));
-    for (const pair of [...of(bed.train), ...of(bed.test)]) expect(own).toContain(pair);
-    for (const pair of of(bed.test)) expect(of(bed.train)).not.toContain(pair);
+    for (const pair of [...of(bed.train), ...of(bed.otherThemes)]) expect(own).toContain(pair);
+    for (const pair of of(bed.otherThemes)) expect(of(bed.train)).not.toContain(pair);
     for (const pair of of(start)) expect(own).not.toContain(pair);
   });
   it('has every template in every language, of every database where all is asked and over all where it is not', () => {
@@ -27,7 +30,7 @@ describe('sqlBed', () => {
       expect(new Set(tasks.map(({ template, language }) => `${template} ${language}`)).size).toBe(templates * sqlLanguages.length);
   });
   it('has right queries that run, under ids that no two share', () => {
-    const all = [...bed.train, ...bed.test];
+    const all = [...bed.train, ...bed.test, ...bed.otherThemes];
     expect(new Set(start.map(({ id }) => id)).size).toBe(start.length);
     expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
     for (const { db_id, query, prompt, schema, question } of all) {

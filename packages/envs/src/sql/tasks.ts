@@ -19,8 +19,10 @@ export type SqlTask = SqlQuestion & {
 export interface SqlBed {
   /** Of the themes that are trained on. */
   readonly train: readonly SqlTask[];
-  /** Of the other themes. */
+  /** Of other databases of the same themes: other columns, rows, numbers and texts. */
   readonly test: readonly SqlTask[];
+  /** Of the other themes. */
+  readonly otherThemes: readonly SqlTask[];
   /** Every database, by `db_id`. */
   readonly databases: ReadonlyMap<string, SqlDatabase>;
   /** `wrongQueries` of a task. */
@@ -32,20 +34,20 @@ export interface SqlBed {
 const everything = Object.keys(sqlTemplates).length * sqlLanguages.length;
 
 /**
- * Twelve themes, of which `testThemes` are held out; each theme is a database a draw, of other columns and rows. Of every database `questions` are asked, templates and languages in turn:
+ * Twelve themes, of which `otherThemes` are trained on by nobody; each theme is a database a draw, of other columns and rows. Of every database `questions` are asked, templates and languages in turn:
  * 70 are every template in all five languages. The same for the same draw.
  */
 export async function sqlBed(
   rng: Rng,
   {
-    testThemes = 4,
+    otherThemes = 4,
     trainDraws = 3,
     testDraws = 1,
     questions = everything,
-  }: { testThemes?: number; trainDraws?: number; testDraws?: number; questions?: number } = {},
+  }: { otherThemes?: number; trainDraws?: number; testDraws?: number; questions?: number } = {},
 ): Promise<SqlBed> {
   const order = sqlThemes(rng).map(({ id }) => id);
-  const heldOut = new Set(order.slice(0, testThemes));
+  const heldOut = new Set(order.slice(0, otherThemes));
   const draws = (name: string, count: number, keep: (id: string) => boolean) =>
     Array.from({ length: count }, (_, d) =>
       sqlThemes(rng.fork(name, d))
@@ -58,14 +60,20 @@ export async function sqlBed(
     questions,
   );
   const test = await asked(
-    draws('test', testDraws, (id) => heldOut.has(id)),
+    draws('test', testDraws, (id) => !heldOut.has(id)),
     rng.fork('test', 'questions'),
     questions,
   );
-  const databases = new Map([...train.databases, ...test.databases]);
+  const others = await asked(
+    draws('other', testDraws, (id) => heldOut.has(id)),
+    rng.fork('other', 'questions'),
+    questions,
+  );
+  const databases = new Map([...train.databases, ...test.databases, ...others.databases]);
   return {
     train: train.tasks,
     test: test.tasks,
+    otherThemes: others.tasks,
     databases,
     negatives: ({ db_id, query, schema, values, id }) =>
       wrongQueries(databases.get(db_id)!, { query, schema }, rng.fork('negatives', id), { values }),
