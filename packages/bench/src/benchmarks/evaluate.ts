@@ -10,6 +10,7 @@ import type {
   AnswerOutcome,
   Benchmark,
   BenchmarkNumber,
+  CheckOptions,
   PreferenceItem,
   PreferenceOutcome,
   Row,
@@ -40,6 +41,8 @@ export type EvaluateOptions = {
   threshold?: number;
   /** What runs the programs of a benchmark of code; `{file}` stands for the file. */
   command?: string;
+  /** Compares answers with references, for benchmarks of critiques. */
+  judge?: PairwiseJudge;
   seed?: number;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number, note?: string) => void;
@@ -101,9 +104,11 @@ export async function readItems(
  */
 export async function evaluate(
   benchmark: Benchmark,
-  { items, subject, dir, batch = 16, threshold, command, seed = 0, signal, onProgress = () => {} }: EvaluateOptions,
+  { items, subject, dir, batch = 16, threshold, command, judge: referee, seed = 0, signal, onProgress = () => {} }: EvaluateOptions,
 ): Promise<{ result: EvalResult; reportPath: string }> {
   if (!fits[benchmark.kind].includes(subject.kind)) throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
+  if (benchmark.kind === 'preference' && benchmark.scoresOnly && subject.kind === 'judge')
+    throw new ConfigError(`${benchmark.title} needs scores, which a judge of pairs does not give: name a reward function`);
   const started = Date.now();
   mkdirSync(dir, { recursive: true });
   const name = nameOf(subject);
@@ -114,7 +119,7 @@ export async function evaluate(
   for (let from = 0; from < open.length; from += batch) {
     if (signal?.aborted) break;
     const some = open.slice(from, from + batch);
-    for (const line of await tryEach(some, (part) => judge(benchmark, part, subject, { rng, signal, command }), signal)) {
+    for (const line of await tryEach(some, (part) => judge(benchmark, part, subject, { rng, signal, command, judge: referee }), signal)) {
       if (line.error !== undefined) failures++;
       done.set(line.id, line);
       add(line);
@@ -196,9 +201,9 @@ async function judge(
   benchmark: Benchmark,
   items: readonly Item[],
   subject: Subject,
-  { rng, signal, command }: { rng: Rng; signal?: AbortSignal; command?: string },
+  { rng, ...options }: { rng: Rng } & CheckOptions,
 ): Promise<Outcome[]> {
-  const ctx = { rng: rng.fork(items[0].id), signal };
+  const ctx = { rng: rng.fork(items[0].id), signal: options.signal };
   if (subject.kind === 'reward') return rewardOutcomes(items as readonly PreferenceItem[], subject.reward, ctx);
   if (subject.kind === 'judge') return judgeOutcomes(items as readonly PreferenceItem[], subject.judge, ctx);
   if (subject.kind === 'steps') {
@@ -211,7 +216,7 @@ async function judge(
     });
   }
   if (benchmark.kind !== 'answers') throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
-  const sampling = { maxTokens: benchmark.maxTokens, temperature: 0, ...subject.sampling, rng: ctx.rng, signal };
+  const sampling = { maxTokens: benchmark.maxTokens, temperature: 0, ...subject.sampling, rng: ctx.rng, signal: ctx.signal };
   const answers = await subject.model.generate(
     items.map(({ prompt }) => prompt),
     sampling,
@@ -219,7 +224,7 @@ async function judge(
   return Promise.all(
     items.map(async (item, i) => {
       const response = answers[i][0].text;
-      return { response, passed: await benchmark.check(item as AnswerItem, response, { signal, command }) };
+      return { response, passed: await benchmark.check(item as AnswerItem, response, options) };
     }),
   );
 }

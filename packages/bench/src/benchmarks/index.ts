@@ -16,6 +16,8 @@ import {
 } from './preference.js';
 import { prmBench, processBench, socraticPrmBench, vlrmBench } from './steps.js';
 import type { Benchmark } from './types.js';
+import { vilBench } from './vilbench.js';
+import { vlrmCritique, vlrmForesight, vlrmSolutions } from './vlrm.js';
 
 /** Every benchmark, by its id. */
 export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntries(
@@ -30,10 +32,14 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
     writingQuality,
     vlRewardBench,
     videoRewardBench,
+    vilBench,
     prmBench,
     socraticPrmBench,
     processBench,
     vlrmBench,
+    vlrmSolutions,
+    vlrmForesight,
+    vlrmCritique,
     ifeval,
     ifbench,
     mIfeval,
@@ -60,7 +66,6 @@ export {
   harmonic,
   prmScore,
   type StepCounts,
-  selectByMeanStep,
   socraticPatterns,
   socraticPrmBench,
   splitSteps,

@@ -3,6 +3,7 @@ import { FormatError } from '@plumbline/core';
 import { at, integers, label, media, text, texts, wrong } from './fields.js';
 import { plain } from './numbers.js';
 import type { BenchmarkNumber, Row, RowPlace, StepBenchmark, StepItem, StepOutcome } from './types.js';
+import { vlrmOtherTasks } from './vlrm.js';
 
 /** Counts over steps: a true positive is a sound step that was called sound. */
 export type StepCounts = { tp: number; fp: number; tn: number; fn: number };
@@ -242,7 +243,7 @@ export const vlrmBench: StepBenchmark = {
   files: 'one JSON lines file a task, with id, image, question, step_list, reasoning_error, task_gt',
   metric: 'mean weighted F1 of the tasks',
   read(r, place) {
-    if ('error_info' in r || !('image' in r)) return undefined;
+    if ('error_info' in r || !('image' in r) || (vlrmOtherTasks as readonly string[]).includes(place.file)) return undefined;
     const defects = integers(r, 'task_gt', place);
     if (defects.some((one) => one !== 0 && one !== 1)) throw wrong(r, 'task_gt', 'a list of 0 and 1', place);
     const steps = splitSteps(text(r, 'reasoning_error', place));
@@ -301,10 +302,4 @@ export function weightedF1({ tp, fp, tn, fn }: StepCounts): { positive: number; 
   const negative = tn === 0 ? 0 : (2 * tn) / (2 * tn + fp + fn);
   const all = positives + negatives;
   return { positive, negative, weighted: (negatives / all) * positive + (positives / all) * negative };
-}
-
-/** Best-of-N accuracy of a step scorer on ViLBench: of the given solutions the one with the highest mean step score is chosen. Tu et al. 2025, arXiv:2503.20271. */
-export function selectByMeanStep(scores: readonly (readonly number[])[]): number {
-  const means = scores.map((steps) => steps.reduce((sum, score) => sum + score, 0) / steps.length);
-  return means.indexOf(Math.max(...means));
 }

@@ -1,5 +1,5 @@
 /** What a benchmark is: how its official files are read, and how outcomes become its official numbers. */
-import type { Completion, MediaRef, Prompt } from '@plumbline/data';
+import type { Completion, MediaRef, PairwiseJudge, Prompt } from '@plumbline/data';
 
 export type Row = Record<string, unknown>;
 /** A row's file and line, for errors; `file` is the name without folder and ending, which some benchmarks use as the subset. */
@@ -53,6 +53,8 @@ type Common = {
 };
 export type PreferenceBenchmark = Common & {
   kind: 'preference';
+  /** Comparisons of pairs do not do: every candidate needs a score. */
+  scoresOnly?: boolean;
   /** @returns nothing for a row that the benchmark leaves out. @throws FormatError for one that does not fit */
   read(row: Row, place: RowPlace): PreferenceItem | undefined;
   /** The first number is the headline. */
@@ -64,13 +66,17 @@ export type StepBenchmark = Common & {
   /** @param threshold a step counts as sound where its score is above */
   report(items: readonly StepItem[], outcomes: readonly StepOutcome[], options?: { threshold?: number }): BenchmarkNumber[];
 };
+export type CheckOptions = { signal?: AbortSignal; command?: string; judge?: PairwiseJudge };
 export type AnswerBenchmark<T = unknown> = Common & {
   kind: 'answers';
   /** Tokens that an answer may have, unless the user says. */
   maxTokens: number;
   read(row: Row, place: RowPlace): AnswerItem<T> | undefined;
-  /** @param options.command runs what was written, where the benchmark asks for one; `{file}` stands for the file */
-  check(item: AnswerItem<T>, response: string, options: { signal?: AbortSignal; command?: string }): Promise<Record<string, number>>;
+  /**
+   * @param options.command runs what was written, where the benchmark asks for one; `{file}` stands for the file
+   * @param options.judge   compares what was written with a reference, where the benchmark asks for that
+   */
+  check(item: AnswerItem<T>, response: string, options: CheckOptions): Promise<Record<string, number>>;
   report(items: readonly AnswerItem<T>[], outcomes: readonly AnswerOutcome[]): BenchmarkNumber[];
 };
 // biome-ignore lint/suspicious/noExplicitAny: a check is contravariant in its target, which only `read` makes
