@@ -132,6 +132,19 @@ describe('trainPairs', () => {
     const training = { reference: tinyDecoder(), loss: dpo };
     await expect(trainPairs(settings, { ...training, policy: tinyDecoder(), batches: failing, run })).rejects.toThrow('judge: 503');
     expect([...run.checkpoints.keys()]).toEqual([2]);
+    const stop = new AbortController();
+    const cutShort: Batches<PairBatch> = {
+      steps: 4,
+      at: async (step) => {
+        if (step === 1) stop.abort();
+        stop.signal.throwIfAborted();
+        return batches.at(step);
+      },
+    };
+    const stopped = memoryRun({ seed: 3, signal: stop.signal });
+    await expect(trainPairs(settings, { ...training, policy: tinyDecoder(), batches: cutShort, run: stopped })).rejects.toThrow(
+      'stopped after step 1',
+    );
     const resumed = await train({}, { run, policy: tinyDecoder(99) });
     expect(resumed.weights).toEqual((await train()).weights);
   });

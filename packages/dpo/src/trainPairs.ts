@@ -112,6 +112,7 @@ export async function trainPairs(
       await saveIfAborted(run, step, state);
       const started = performance.now();
       const batch = await batches.at(step).catch(async (error) => {
+        await saveIfAborted(run, step, state); // sampling that was cut short is an interruption
         if (step > 0) await run.save(step, state); // a judge that fails in hour nine loses nothing
         throw error;
       }); // a function of seed and step: nothing to save, nothing to rewind
