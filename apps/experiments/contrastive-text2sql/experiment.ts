@@ -45,10 +45,10 @@ export default defineExperiment({
     encoderLearningRate: z.number().positive().default(1e-3).describe('Of the encoder'),
     negatives: z.int().min(0).default(3).describe('Wrong queries beside each pair: they run, and answer otherwise'),
     temperature: z.number().positive().default(0.07).describe('Of the contrastive loss'),
-    steps: z.int().positive().default(40).describe('Updates of every policy'),
+    steps: z.int().positive().default(60).describe('Updates of every policy'),
     promptsPerStep: z.int().positive().default(16).describe('Questions of an update'),
     samplesPerPrompt: z.int().min(2).default(8).describe('Queries for each: the group'),
-    learningRate: z.number().positive().default(3e-4).describe('Of the policies'),
+    learningRate: z.number().positive().default(4e-4).describe('Of the policies'),
     similarityWeight: z.number().positive().default(3).describe('Of the contrastive reward, beside 1 for running'),
     klCoef: z.number().min(0).default(0.04).describe('Weight of the KL to the start'),
     testDraws: z.int().positive().default(1).describe('Further databases of every theme, to measure on'),
@@ -95,7 +95,7 @@ export default defineExperiment({
     {
       id: 'runs',
       text: 'It does not cost queries that run',
-      test: { metric: 'runs', better: 'contrastive', than: 'execution', margin: 0.03 },
+      test: { metric: 'runs', better: 'contrastive', than: 'execution', margin: 0.05 },
     },
     {
       id: 'execution',
