@@ -73,6 +73,33 @@ describe('the tokenizer of a GGUF', () => {
     expect(tokenizer.idOf('<tool>')).toBeGreaterThan(0);
   });
 
+  const cuts = readJson<{ tokens: string[]; merges: string[]; rows: { text: string; ids: Record<string, number[]> }[] }>(
+    ownFixture('pre_tokenizers.json'),
+  );
+  it.each(['gpt-2', 'qwen2', 'llama-bpe', 'smollm', 'default'])(
+    'of the kind "gpt2" gives the ids of tokenizers where text is cut as by %s',
+    (pre) => {
+      const tokenizer = tokenizerFromGguf(
+        {
+          version: 3,
+          metadata: {
+            'tokenizer.ggml.model': 'gpt2',
+            'tokenizer.ggml.pre': pre,
+            'tokenizer.ggml.tokens': cuts.tokens,
+            'tokenizer.ggml.merges': cuts.merges,
+          } as never,
+          tensors: [],
+        },
+        'x.gguf',
+      );
+      for (const { text, ids } of cuts.rows) {
+        expect([...tokenizer.encode(text)], JSON.stringify(text)).toEqual(ids[pre]);
+        if (text) expect(tokenizer.encodeWithOffsets(text).ids).toEqual(tokenizer.encode(text));
+        expect(tokenizer.decode(ids[pre]), JSON.stringify(text)).toBe(pre === 'qwen2' ? text.normalize('NFC') : text);
+      }
+    },
+  );
+
   it('adds special tokens as its metadata say', () => {
     const none = of({ 'tokenizer.ggml.add_bos_token': false });
     expect([...none.encode('the', { special: true })]).toEqual([...none.encode('the')]);

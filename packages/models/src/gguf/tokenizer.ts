@@ -114,7 +114,7 @@ function byteLevelParts(pre: GgufValue | undefined, vocab: Record<string, number
   if (!Object.hasOwn(preTokenizers, way))
     throw new FormatError(`${name}: tokenizer.ggml.pre is ${show(pre)}; supported are ${Object.keys(preTokenizers).join(', ')}`);
   return {
-    normalizer: null,
+    normalizer: preTokenizers[way] === qwen2 ? { type: 'NFC' } : null, // as the model was trained, though llama.cpp leaves it out
     pre_tokenizer: preTokenizers[way],
     decoder: byteLevel(true),
     model: {
