@@ -130,19 +130,21 @@ backendOptions(
     .option('--reward <reward>', 'a reward model (folder), a verifier file, or the URL of a reward server')
     .option('--model <model>', 'a language model: it answers, or judges pairs and steps')
     .option('--url <url>', 'an OpenAI-compatible server that has the model')
-    .option('--token <token>', 'for that server; $OPENAI_API_KEY by default')
+    .option('--endpoints <urls>', 'several such servers, with commas between; each prompt goes to the least busy one')
+    .option('--token <token>', 'for those servers; $OPENAI_API_KEY by default')
     .option('--encoder <model>', 'a sentence encoder, by similarity of question and answer: a reference point')
     .addOption(
-      new Option('--as <how>', 'how a model judges: by the probability of a letter, in writing, or by how likely the answer is').choices([
-        'letters',
-        'text',
-        'likelihood',
-      ]),
+      new Option(
+        '--as <how>',
+        'how a model judges: by the probability of a letter, in writing, by a rating of each answer, by how likely the answer is, or step by step',
+      ).choices(['letters', 'text', 'rating', 'likelihood', 'steps']),
     )
+    .option('--judge <model>', 'who compares critiques with references, for benchmarks of critiques')
+    .option('--judge-url <url>', 'an OpenAI-compatible server that has the judge')
     .addOption(new Option('--storage <type>', 'how weights are kept').choices(['f32', 'bf16', 'int8']))
     .option('--limit <n>', 'only so many of the items, drawn by the seed')
     .option('--batch <n>', 'items at once')
-    .option('--concurrency <n>', 'requests at once')
+    .option('--concurrency <n>', 'requests at once, to each server', '8')
     .option('--max-tokens <n>', 'tokens of an answer or verdict')
     .option('--threshold <x>', 'a step counts as sound above it', '0.5')
     .option('--command <command>', "what runs the programs of HumanEval's Python tasks, for instance 'python3 {file}'")

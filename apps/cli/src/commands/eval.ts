@@ -9,13 +9,15 @@ import {
   likelihoodReward,
   prefixSteps,
   readItems,
+  type Spent,
   type Subject,
+  sharedModel,
   similarityReward,
 } from '@plumbline/bench/benchmarks';
 import { ConfigError, onInterrupt, rng } from '@plumbline/core';
-import type { LanguageModel } from '@plumbline/data';
-import { asEmbeddingModel, asLanguageModel, loadDecoder, loadEncoder, openAiModel } from '@plumbline/models';
-import { generativeJudge, logitJudge, stepJudge } from '@plumbline/rewards/judge';
+import type { LanguageModel, PairwiseJudge } from '@plumbline/data';
+import { asEmbeddingModel, asLanguageModel, diskCache, loadDecoder, loadEncoder, type OpenAiModel, openAiModel } from '@plumbline/models';
+import { generativeJudge, logitJudge, ratingJudge, stepJudge, stepwiseToOutcome, yesNoJudge } from '@plumbline/rewards/judge';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration, progress } from '../progress.js';
@@ -28,8 +30,11 @@ export type EvalFlags = BackendFlags & {
   model?: string;
   encoder?: string;
   url?: string;
+  endpoints?: string;
   token?: string;
-  as?: 'letters' | 'text' | 'likelihood';
+  as?: 'letters' | 'text' | 'rating' | 'likelihood' | 'steps';
+  judge?: string;
+  judgeUrl?: string;
   storage?: 'f32' | 'bf16' | 'int8';
   limit?: string;
   batch?: string;
@@ -74,7 +79,9 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
       items[i] = Array.from(rng(seed).fork('limit').permutation(all.length).subarray(0, limit))
         .sort((a, b) => a - b)
         .map((at) => all[at]);
-  const subjectOf = await loadSubject(flags);
+  const counts = tokenCounts();
+  const subjectOf = await loadSubject(flags, counts);
+  const judge = await loadJudge(flags, counts);
   const signal = onInterrupt();
   const results: EvalResult[] = [];
   for (const [i, benchmark] of chosen.entries()) {
@@ -89,10 +96,12 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
         dir,
         seed,
         signal,
-        ...(flags.batch && { batch: wholeNumber('--batch', flags.batch, 1) }),
+        batch: flags.batch ? wholeNumber('--batch', flags.batch, 1) : Math.max(16, 2 * requestsAtOnce(flags)),
+        spent: counts.read,
+        ...(judge && { judge }),
         ...(flags.threshold && { threshold: Number(flags.threshold) }),
         ...(flags.command && { command: flags.command }),
-        onProgress: (done, _total, note) => bar.update(done, note),
+        onProgress: (done, _total, note) => bar.update(done, [note, counts.note()].filter(Boolean).join(', ')),
       });
       bar.stop();
       results.push(result);
@@ -104,14 +113,90 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
   if (flags.json) console.log(JSON.stringify(results.length === 1 ? results[0] : results, null, 2));
 }
 
+/** The servers of `--endpoints`, or of `--url`. */
+function serversOf({ url, endpoints }: EvalFlags): string[] {
+  const named = (endpoints ?? url)?.split(',').map((one) => one.trim());
+  if (named?.includes('')) throw new ConfigError(`--endpoints ${endpoints ?? url}: expected URLs with commas between`);
+  return named ?? [];
+}
+const requestsAtOnce = (flags: EvalFlags): number => serversOf(flags).length * wholeNumber('--concurrency', flags.concurrency ?? '8', 1);
+
+type Counts = ReturnType<typeof tokenCounts>;
+/** Tokens and requests of all models of this command. */
+function tokenCounts() {
+  const servers: OpenAiModel[] = [];
+  let written = 0;
+  const read = (): Omit<Spent, 'seconds'> => {
+    const sum = (what: keyof OpenAiModel['counts']) => servers.reduce((total, { counts }) => total + counts[what], 0);
+    if (servers.length === 0) return written > 0 ? { completionTokens: written } : {};
+    return {
+      promptTokens: sum('promptTokens'),
+      completionTokens: sum('completionTokens') + written,
+      requests: sum('requests'),
+      retries: sum('retries'),
+      cached: sum('cached'),
+    };
+  };
+  return {
+    read,
+    note(): string {
+      const { promptTokens = 0, completionTokens = 0 } = read();
+      return promptTokens + completionTokens > 0 ? `${(promptTokens + completionTokens).toLocaleString('en-US')} tokens` : '';
+    },
+    server<T extends OpenAiModel>(model: T): T {
+      servers.push(model);
+      return model;
+    },
+    local(model: LanguageModel): LanguageModel {
+      const generate: LanguageModel['generate'] = async (...asked) => {
+        const answers = await model.generate(...asked);
+        for (const samples of answers) for (const { tokens } of samples) written += tokens.length;
+        return answers;
+      };
+      return { ...model, generate };
+    },
+  };
+}
+
+/** A model on this machine, or on servers. */
+async function loadModel(name: string, urls: readonly string[], flags: EvalFlags, counts: Counts): Promise<LanguageModel> {
+  if (urls.length === 0) return counts.local(asLanguageModel(await loadDecoder(name, { storage: flags.storage })));
+  const servers = urls.map((url) =>
+    counts.server(
+      openAiModel({
+        url,
+        model: name,
+        apiKey: flags.token ?? process.env.OPENAI_API_KEY,
+        plain: 'chat',
+        cache: diskCache(join(flags.out, 'cache')),
+        ...(flags.concurrency && { concurrency: wholeNumber('--concurrency', flags.concurrency, 1) }),
+      }),
+    ),
+  );
+  return servers.length === 1 ? servers[0] : sharedModel(servers);
+}
+
+/** Who compares critiques with references. */
+async function loadJudge(flags: EvalFlags, counts: Counts): Promise<PairwiseJudge | undefined> {
+  if (flags.judge === undefined) {
+    if (flags.judgeUrl !== undefined) throw new ConfigError('--judge-url needs the name of the model there: --judge');
+    return undefined;
+  }
+  const model = await loadModel(flags.judge, flags.judgeUrl ? [flags.judgeUrl] : [], flags, counts);
+  return model.can.score ? logitJudge(model) : generativeJudge(model);
+}
+
 /** What is judged, from the flags: loaded once, fitted to each benchmark. */
-async function loadSubject(flags: EvalFlags): Promise<(benchmark: Benchmark) => Subject> {
+async function loadSubject(flags: EvalFlags, counts: Counts): Promise<(benchmark: Benchmark) => Subject> {
   const given = (['reward', 'encoder', 'model'] as const).filter((name) => flags[name] !== undefined);
   if (given.length !== 1)
     throw new ConfigError(
-      `name what is judged by one of --reward, --model (with --url: the model on that server) and --encoder${given.length > 1 ? `, not ${given.map((name) => `--${name}`).join(' and ')}` : ''}`,
+      `name what is judged by one of --reward, --model (with --url or --endpoints: the model on those servers) and --encoder${given.length > 1 ? `, not ${given.map((name) => `--${name}`).join(' and ')}` : ''}`,
     );
-  if (flags.url === undefined) await startBackend(flags);
+  const urls = serversOf(flags);
+  if (urls.length > 0 && flags.model === undefined)
+    throw new ConfigError('--url and --endpoints need the name of the model there: --model');
+  if (urls.length === 0 || (flags.judge !== undefined && flags.judgeUrl === undefined)) await startBackend(flags);
   if (flags.reward !== undefined || flags.encoder !== undefined) {
     const reward =
       flags.reward !== undefined ? await loadReward(flags.reward) : similarityReward(asEmbeddingModel(await loadEncoder(flags.encoder!)));
@@ -121,17 +206,9 @@ async function loadSubject(flags: EvalFlags): Promise<(benchmark: Benchmark) => 
       throw new ConfigError(`${benchmark.title} asks for answers: name a language model by --model`);
     };
   }
-  const model: LanguageModel =
-    flags.url !== undefined
-      ? openAiModel({
-          url: flags.url,
-          model: flags.model!,
-          apiKey: flags.token ?? process.env.OPENAI_API_KEY,
-          plain: 'chat',
-          ...(flags.concurrency && { concurrency: wholeNumber('--concurrency', flags.concurrency, 1) }),
-        })
-      : asLanguageModel(await loadDecoder(flags.model!, { storage: flags.storage }));
-  const how = flags.as ?? (model.can.score && flags.url === undefined ? 'letters' : 'text');
+  const model = await loadModel(flags.model!, urls, flags, counts);
+  const how = flags.as ?? (model.can.score && urls.length === 0 ? 'letters' : 'text');
+  const written = { maxTokens: wholeNumber('--max-tokens', flags.maxTokens ?? '512', 1) };
   return (benchmark) => {
     if (benchmark.kind === 'answers')
       return { kind: 'model', model, sampling: { ...(flags.maxTokens && { maxTokens: wholeNumber('--max-tokens', flags.maxTokens, 1) }) } };
@@ -139,14 +216,12 @@ async function loadSubject(flags: EvalFlags): Promise<(benchmark: Benchmark) => 
       const reward = likelihoodReward(model);
       return benchmark.kind === 'preference' ? { kind: 'reward', reward } : { kind: 'steps', steps: prefixSteps(reward) };
     }
-    if (benchmark.kind === 'steps') return { kind: 'steps', steps: stepJudge(model, { byProbability: how === 'letters' }) };
-    return {
-      kind: 'judge',
-      judge:
-        how === 'letters'
-          ? logitJudge(model)
-          : generativeJudge(model, { maxTokens: wholeNumber('--max-tokens', flags.maxTokens ?? '512', 1) }),
-    };
+    const steps = () => stepJudge(model, { byProbability: model.can.score && how !== 'text' });
+    if (benchmark.kind === 'steps') return { kind: 'steps', steps: steps() };
+    if (how === 'steps') return { kind: 'reward', reward: stepwiseToOutcome(steps(), 'mean') };
+    if (how === 'rating' || (benchmark.scoresOnly && how === 'text')) return { kind: 'reward', reward: ratingJudge(model, written) };
+    if (benchmark.scoresOnly) return { kind: 'reward', reward: yesNoJudge(model) };
+    return { kind: 'judge', judge: how === 'letters' ? logitJudge(model) : generativeJudge(model, written) };
   };
 }
 
@@ -173,5 +248,15 @@ function print(result: EvalResult, reportPath: string): void {
     );
   if (result.missing > 0)
     console.log(pc.yellow(`\n  ${result.missing} items without an outcome are left out; the first: ${result.firstError}`));
-  console.log(`\n${result.items} items in ${duration(result.seconds)}. Report: ${pc.cyan(resolve(reportPath))}`);
+  const { seconds, promptTokens, completionTokens, requests, retries, cached } = result.spent;
+  const count = (n: number, what: string) => `${n.toLocaleString('en-US')} ${what}`;
+  const took = [
+    `${result.items} items in ${duration(seconds)}`,
+    requests !== undefined && count(requests, requests === 1 ? 'request' : 'requests'),
+    retries && count(retries, 'asked again'),
+    cached && count(cached, 'kept from before'),
+    promptTokens && count(promptTokens, 'tokens read'),
+    completionTokens && count(completionTokens, 'tokens written'),
+  ].filter(Boolean);
+  console.log(`\n${took.join(', ')}. Report: ${pc.cyan(resolve(reportPath))}`);
 }

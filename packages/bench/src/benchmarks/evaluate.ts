@@ -29,6 +29,15 @@ export type Item = PreferenceItem | StepItem | AnswerItem;
 type Outcome = (PreferenceOutcome | StepOutcome | AnswerOutcome) & { firstShown?: number; agrees?: number; pairs?: number };
 /** One line of `results.jsonl`. */
 type Line = { id: string; outcome?: Outcome; error?: string };
+/** What judging took: tokens as servers counted them, or as a model here wrote them. */
+export type Spent = {
+  seconds: number;
+  promptTokens?: number;
+  completionTokens?: number;
+  requests?: number;
+  retries?: number;
+  cached?: number;
+};
 
 export type EvaluateOptions = {
   items: readonly Item[];
@@ -43,6 +52,8 @@ export type EvaluateOptions = {
   command?: string;
   /** Compares answers with references, for benchmarks of critiques. */
   judge?: PairwiseJudge;
+  /** What the subject has taken so far, for the sum that is reported. */
+  spent?: () => Omit<Spent, 'seconds'>;
   seed?: number;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number, note?: string) => void;
@@ -63,8 +74,8 @@ export type EvalResult = {
   firstError?: string;
   /** Of a judge: how often both orders agree, and how often it takes the answer shown first. */
   orders?: { agreement: number; firstShown: number; pairs: number };
-  /** Seconds of the last start. */
-  seconds: number;
+  /** Of all starts together. */
+  spent: Spent;
 };
 
 const fits: Record<Benchmark['kind'], readonly Subject['kind'][]> = {
@@ -104,7 +115,19 @@ export async function readItems(
  */
 export async function evaluate(
   benchmark: Benchmark,
-  { items, subject, dir, batch = 16, threshold, command, judge: referee, seed = 0, signal, onProgress = () => {} }: EvaluateOptions,
+  {
+    items,
+    subject,
+    dir,
+    batch = 16,
+    threshold,
+    command,
+    judge: referee,
+    spent = () => ({}),
+    seed = 0,
+    signal,
+    onProgress = () => {},
+  }: EvaluateOptions,
 ): Promise<{ result: EvalResult; reportPath: string }> {
   if (!fits[benchmark.kind].includes(subject.kind)) throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
   if (benchmark.kind === 'preference' && benchmark.scoresOnly && subject.kind === 'judge')
@@ -112,9 +135,10 @@ export async function evaluate(
   const started = Date.now();
   mkdirSync(dir, { recursive: true });
   const name = nameOf(subject);
-  const { done, add } = openResults(join(dir, 'results.jsonl'), JSON.stringify({ benchmark: benchmark.id, subject: name, seed }));
+  const { done, before, add } = openResults(join(dir, 'results.jsonl'), JSON.stringify({ benchmark: benchmark.id, subject: name, seed }));
   const rng = seeded(seed).fork('evaluate', benchmark.id);
   const open = items.filter(({ id }) => !done.get(id)?.outcome);
+  const begun = spent();
   let failures = 0;
   for (let from = 0; from < open.length; from += batch) {
     if (signal?.aborted) break;
@@ -130,6 +154,8 @@ export async function evaluate(
       );
     onProgress(items.length - open.length + from + some.length, items.length, failures > 0 ? `${failures} failed` : undefined);
   }
+  const now: Spent = { seconds: (Date.now() - started) / 1000, ...spentSince(begun, spent()) };
+  if (open.length > 0) add({ spent: now });
   if (signal?.aborted)
     throw new InterruptedError(
       `Stopped. ${[...done.values()].filter(({ outcome }) => outcome).length} of ${items.length} items are kept in ${dir}; the same command goes on from there.`,
@@ -152,7 +178,7 @@ export async function evaluate(
     missing: items.length - judged.length,
     ...(firstError !== undefined && { firstError }),
     ...ordersOf(outcomes),
-    seconds: (Date.now() - started) / 1000,
+    spent: sumSpent([...before, now]),
   };
   await writeFileAtomic(join(dir, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
   const reportPath = join(dir, 'report.html');
@@ -197,7 +223,20 @@ async function tryEach(items: readonly Item[], run: (items: readonly Item[]) => 
   }
 }
 
-async function judge(
+/** A judge takes a failed request for a verdict that could not be read; here the item has none instead, and is asked again at the next start. */
+async function judge(...asked: Parameters<typeof outcomesOf>): Promise<Outcome[]> {
+  const [, , subject] = asked;
+  const asking =
+    subject.kind === 'judge' ? subject.judge : subject.kind === 'steps' ? subject.steps : subject.kind === 'reward' ? subject.reward : {};
+  const { report } = asking as { report?: { errors: number; examples: string[] } };
+  const before = report?.errors ?? 0;
+  const outcomes = await outcomesOf(...asked);
+  if (report && report.errors > before)
+    throw new Error(report.examples.findLast((text) => text.startsWith('error: ')) ?? 'a request failed');
+  return outcomes;
+}
+
+async function outcomesOf(
   benchmark: Benchmark,
   items: readonly Item[],
   subject: Subject,
@@ -276,9 +315,23 @@ function ordersOf(outcomes: readonly Outcome[]): Pick<EvalResult, 'orders'> {
   return { orders: { agreement: share('agrees'), firstShown: share('firstShown'), pairs } };
 }
 
+const counted = ['promptTokens', 'completionTokens', 'requests', 'retries', 'cached'] as const;
+const spentSince = (before: Omit<Spent, 'seconds'>, after: Omit<Spent, 'seconds'>): Omit<Spent, 'seconds'> =>
+  Object.fromEntries(counted.flatMap((what) => (after[what] === undefined ? [] : [[what, after[what]! - (before[what] ?? 0)]])));
+const sumSpent = (parts: readonly Spent[]): Spent => ({
+  seconds: parts.reduce((sum, { seconds }) => sum + seconds, 0),
+  ...Object.fromEntries(
+    counted.flatMap((what) => {
+      const known = parts.flatMap((part) => part[what] ?? []);
+      return known.length > 0 ? [[what, known.reduce((sum, n) => sum + n, 0)]] : [];
+    }),
+  ),
+});
+
 /** The lines that are there, and how to add one; a line that a crash cut short is dropped. @throws ConfigError where they are another subject's */
-function openResults(file: string, header: string): { done: Map<string, Line>; add(line: Line): void } {
+function openResults(file: string, header: string): { done: Map<string, Line>; before: Spent[]; add(line: Line | { spent: Spent }): void } {
   const done = new Map<string, Line>();
+  const before: Spent[] = [];
   if (!existsSync(file)) appendFileSync(file, `${header}\n`);
   else {
     const content = readFileSync(file);
@@ -288,9 +341,10 @@ function openResults(file: string, header: string): { done: Map<string, Line>; a
     if (first === undefined) appendFileSync(file, `${header}\n`);
     else if (first !== header) throw new ConfigError(`${file} holds the results of ${first}, not of ${header}; choose another folder`);
     for (const text of lines) {
-      const line = JSON.parse(text) as Line;
-      done.set(line.id, line);
+      const line = JSON.parse(text) as Line | { spent: Spent };
+      if ('spent' in line) before.push(line.spent);
+      else done.set(line.id, line);
     }
   }
-  return { done, add: (line) => appendFileSync(file, `${JSON.stringify(line)}\n`) };
+  return { done, before, add: (line) => appendFileSync(file, `${JSON.stringify(line)}\n`) };
 }

@@ -51,7 +51,7 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
   ].map((benchmark) => [benchmark.id, benchmark]),
 );
 
-export { type EvalResult, type EvaluateOptions, evaluate, type Item, numbersOf, readItems, type Subject } from './evaluate.js';
+export { type EvalResult, type EvaluateOptions, evaluate, type Item, numbersOf, readItems, type Spent, type Subject } from './evaluate.js';
 export { followsInstructions, type Instructions, looseVariants } from './instructions/benchmark.js';
 export { ifbenchInstructions } from './instructions/ifbench.js';
 export { ifevalInstructions } from './instructions/ifeval.js';
@@ -71,7 +71,7 @@ export {
   splitSteps,
   weightedF1,
 } from './steps.js';
-export { likelihoodReward, prefixSteps, similarityReward } from './subjects.js';
+export { likelihoodReward, prefixSteps, sharedModel, similarityReward } from './subjects.js';
 export type {
   AnswerBenchmark,
   AnswerItem,

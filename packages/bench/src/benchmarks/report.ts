@@ -44,6 +44,7 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
             },
           ]
         : []),
+      ...spentHighlights(result.spent),
     ],
     sections: [
       {
@@ -78,6 +79,30 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
     footer: `plumb eval ${result.benchmark}`,
   };
 }
+
+/** Time and tokens. */
+function spentHighlights({
+  seconds,
+  promptTokens,
+  completionTokens,
+  requests,
+  retries,
+  cached,
+}: EvalResult['spent']): { label: string; value: string; note?: string }[] {
+  const time = seconds < 90 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : `${(seconds / 60).toFixed(seconds < 600 ? 1 : 0)} min`;
+  const asked =
+    requests === undefined
+      ? undefined
+      : [`${thousands(requests)} requests`, retries && `${retries} again`, cached && `${cached} kept`].filter(Boolean).join(', ');
+  const tokens = (promptTokens ?? 0) + (completionTokens ?? 0);
+  return [
+    { label: 'time', value: time, ...(asked && { note: asked }) },
+    ...(tokens > 0
+      ? [{ label: 'tokens', value: thousands(tokens), note: promptTokens ? `${thousands(completionTokens ?? 0)} written` : 'written' }]
+      : []),
+  ];
+}
+const thousands = (n: number) => n.toLocaleString('en-US');
 
 const percent = ({ value }: BenchmarkNumber) => `${(100 * value).toFixed(1)}%`;
 

@@ -1,5 +1,5 @@
 /** What can be judged on a benchmark beside reward functions and judges made for it. */
-import { type LanguageModel, type RewardFunction, type StepRewardFunction, textOf } from '@plumbline/data';
+import { type Generation, type LanguageModel, type RewardFunction, type StepRewardFunction, textOf } from '@plumbline/data';
 
 /** A sentence encoder as a reward: how near an answer is to its question, the cosine of their embeddings. A reference point that knows nothing of quality. */
 export function similarityReward(model: Pick<LanguageModel, 'name' | 'embed'>): RewardFunction {
@@ -46,4 +46,41 @@ function cosine(a: Float32Array, b: Float32Array): number {
     bb += b[i] * b[i];
   }
   return ab / Math.sqrt(aa * bb || 1);
+}
+
+/**
+ * One model on several servers: each prompt goes to the server that has the fewest under way, and to the others in turn where that one fails. A prompt's randomness is its own, whichever
+ * server has it.
+ *
+ * @throws the last server's error where all of them failed
+ */
+export function sharedModel(servers: readonly LanguageModel[]): LanguageModel {
+  if (servers.length === 0) throw new RangeError('sharedModel: there are no servers');
+  const busy = servers.map(() => 0);
+  const one = async (run: (server: LanguageModel) => Promise<Generation[][]>, signal?: AbortSignal): Promise<Generation[]> => {
+    const order = [...servers.keys()].sort((a, b) => busy[a] - busy[b] || a - b);
+    let failure: unknown;
+    for (const i of order) {
+      busy[i]++;
+      try {
+        return (await run(servers[i]))[0];
+      } catch (error) {
+        failure = error;
+        if (signal?.aborted) break;
+      } finally {
+        busy[i]--;
+      }
+    }
+    throw failure;
+  };
+  return {
+    name: servers[0].name,
+    can: { score: false, embed: false, logps: servers.every(({ can }) => can.logps) },
+    generate: (prompts, sampling) =>
+      Promise.all(
+        prompts.map((prompt, i) =>
+          one((server) => server.generate([prompt], { ...sampling, rng: sampling.rng.fork('prompt', i) }), sampling.signal),
+        ),
+      ),
+  };
 }

@@ -54,7 +54,7 @@ describe('ViLBench', () => {
     const constant = numbers([one], [Array(24).fill(1)]);
     expect(constant).toMatchObject({ accuracy: 0, 'any right': 1, 'the majority': 1, 'first place shared': 1 });
     expect(constant['a random choice']).toBeCloseTo(0.2916666667, 9);
-    const perfect = one.candidates.map((text) => (text.includes(' 4.') ? 1 : 0));
+    const perfect = one.candidates.map((text) => (String(text).includes(' 4.') ? 1 : 0));
     expect(numbers([one], [perfect])).toMatchObject({ accuracy: 1, 'best of the first 4': 0, 'best of the first 8': 1 });
     const none = item(['The answer is 1.', 'The answer is 2.']);
     expect(numbers([one, none], [perfect, [1, 0]])).toMatchObject({ accuracy: 0.5, 'any right': 0.5, 'the majority': 0.5 });
