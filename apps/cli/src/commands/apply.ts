@@ -1,7 +1,16 @@
 /** `plumb apply`: a paper's method on a user's own model and data. */
 import { createHash } from 'node:crypto';
 import { basename, join, resolve } from 'node:path';
-import { type ApplyPlan, type ApplyResult, applyExperiment, applyReport, planApply, reportPage, storeApplied } from '@plumbline/bench';
+import {
+  type ApplyPlan,
+  type ApplyResult,
+  applyExperiment,
+  applyReport,
+  parseConfig,
+  planApply,
+  reportPage,
+  storeApplied,
+} from '@plumbline/bench';
 import { benchmarkRows, readItems, type StepItem } from '@plumbline/bench/benchmarks';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
 import { readPreferences } from '@plumbline/data';
@@ -68,7 +77,7 @@ export async function apply(id: string, options: ApplyFlags): Promise<void> {
   }
   const identity = {
     id: experiment.id,
-    config,
+    config: parseConfig(experiment.id, experiment.apply.config, config),
     seed,
     backend: backend.name,
     model,

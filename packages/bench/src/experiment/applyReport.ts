@@ -32,7 +32,7 @@ export function applyReport({
       ...(judgedDifference
         ? [`By the judge, ${method} minus ${baseline}: ${interval(judgedDifference)} over ${judgedDifference.n} prompts.`]
         : []),
-      ...(heldOutDifference && plan.rows.train + plan.rows.heldOut < 100
+      ...((heldOutDifference || plan.unit === 'solutions') && plan.rows.train + plan.rows.heldOut < 100
         ? [
             `Warning: ${plan.rows.heldOut} held-out ${plan.unit} tell little; a difference of less than ${formatNumber(1 / Math.sqrt(plan.rows.heldOut))} is chance.`,
           ]

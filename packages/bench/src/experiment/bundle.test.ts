@@ -37,6 +37,16 @@ describe('codeHash', () => {
   });
 });
 
+describe('what an experiment does with a model of the user', () => {
+  it('belongs to no result: its module may change', async () => {
+    const using = (text: string) => ({
+      'experiment.ts': `import { apply } from './apply.js';\nexport default { id: 'mine', apply, run: () => 1 };`,
+      'apply.ts': `export const apply = ${text};`,
+    });
+    expect(await codeHash([], folder('applied', using('1')))).toBe(await codeHash([], folder('applied', using('2'))));
+  });
+});
+
 describe('an experiment in a folder of its own', () => {
   it('is compiled and loaded', async () => {
     const dir = folder('own', { 'experiment.ts': "const id: string = 'mine';\nexport default { id, run: async () => ({ arms: {} }) };" });

@@ -113,7 +113,9 @@ const inside = (): Plugin => ({
   name: 'inside',
   setup(context) {
     // what `plumb apply` does with an experiment changes nothing that was measured
-    context.onResolve({ filter: /^\.\/apply\.js$/ }, ({ path }) => ({ path, external: true }));
+    context.onResolve({ filter: /^\.\/apply\.js$/ }, ({ path, importer }) =>
+      /experiment\.(ts|mts|js|mjs)$/.test(importer) ? { path, external: true } : undefined,
+    );
     context.onResolve({ filter: /^[^./]/ }, async ({ path, kind, pluginData }) => {
       if (pluginData === 'found' || kind === 'entry-point') return undefined;
       if (!path.startsWith('@plumbline/')) return { path, external: true };
