@@ -1,5 +1,5 @@
 /** The reference pages that are made from the code agree with it. `PLUMB_WRITE_DOCS=1` writes them anew. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { knownSymptoms, metrics } from '@plumbline/core';
 import { describe, expect, it } from 'vitest';
@@ -40,4 +40,38 @@ describe('docs/metrics.md', () => {
     }
     expect(readFileSync(file, 'utf8')).toBe(metricsPage());
   });
+
+  const sources = ['core', 'dpo', 'models', 'rewards', 'rl'].flatMap((pkg) => sourcesUnder(join(root, 'packages', pkg, 'src')));
+  const commands = sourcesUnder(join(root, 'apps'));
+  it('has no metric that nobody logs', () => {
+    const logged = (name: string) =>
+      [...sources, ...commands].some((text) => (name.includes('/') ? text.includes(`'${name}'`) : new RegExp(`\\b${name}\\b`).test(text)));
+    // these two are components of a reward, logged under its name
+    expect(Object.keys(metrics).filter((name) => !logged(name) && !['reward/gold', 'reward/learned'].includes(name))).toEqual([]);
+  });
+  it('has every metric that a trainer logs', () => {
+    const areas = new Set(Object.keys(metrics).flatMap((name) => (name.includes('/') ? [name.split('/')[0]] : [])));
+    const used = sources.flatMap((text) => [...text.matchAll(/'([a-z]+\/[a-zA-Z0-9]+)':/g)].map(([, name]) => name));
+    expect(used.length).toBeGreaterThan(40);
+    expect(used.filter((name) => areas.has(name.split('/')[0]) && !(name in metrics))).toEqual([]);
+  });
+  it('explains each with a formula, a unit and what healthy looks like', () => {
+    const poor = Object.entries(metrics).filter(([, { unit, formula, healthy }]) =>
+      [unit, formula, healthy].some((text) => text.trim() === ''),
+    );
+    expect(poor).toEqual([]);
+  });
 });
+
+/** Texts of the sources below a folder, without tests and without the record itself. */
+function sourcesUnder(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(
+      (entry) =>
+        entry.isFile() &&
+        /\.ts$/.test(entry.name) &&
+        !/\.test\.ts$|^(metrics|symptoms)\.ts$/.test(entry.name) &&
+        !/node_modules|dist/.test(entry.parentPath),
+    )
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8'));
+}

@@ -27,7 +27,6 @@ export const metrics = {
     healthy: 'steady',
     trl: 'tokens_per_second',
   },
-  stepSeconds: { unit: 's', formula: 'wall time of the step', healthy: 'steady' },
   tokens: { unit: 'tokens', formula: 'tokens of the step', healthy: 'as configured', trl: 'num_tokens' },
   accuracy: {
     unit: 'share',
@@ -41,8 +40,6 @@ export const metrics = {
     healthy: 'rises slowly; a runaway margin is over-fitting',
     trl: 'margin',
   },
-  bitsPerByte: { unit: 'bits/byte', formula: 'sum of -log2 p(token) / bytes of the text', healthy: 'falls on held-out text' },
-  perplexity: { unit: 'ratio', formula: 'exp(mean -log p(token))', healthy: 'falls on held-out text' },
 
   // Direct alignment: implicit rewards beta (log policy - log reference)
   'rewards/chosen': {
@@ -102,7 +99,6 @@ export const metrics = {
     healthy: 'near 0 where scores are centred',
     trl: 'mean_reward',
   },
-  'scores/std': { unit: 'points', formula: 'standard deviation of all scores', healthy: 'steady; runaway scores are over-fitting' },
 
   // Online reinforcement learning
   'reward/mean': { unit: 'points', formula: 'mean reward of the sampled completions', healthy: 'rises', trl: 'reward' },

@@ -9,7 +9,7 @@ import type { PolicySettings, PolicyTrainConfig } from './config.js';
 import type { Critic } from './critic.js';
 import { estimate } from './estimate.js';
 import { optimalValue } from './losses/offline.js';
-import { missingEosPenalty, softOverlongPenalty } from './rewards.js';
+import { distinctNgrams, missingEosPenalty, softOverlongPenalty } from './rewards.js';
 import {
   completionTokens,
   countOf,
@@ -210,6 +210,7 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
       'advantages/std': nanStd(advantages),
       'completions/length': mean(countOf),
       'completions/finished': mean(({ finish }) => Number(finish === 'stop')),
+      ...(samples.some((sample) => countOf(sample) > 1) && { 'completions/distinct2': distinctNgrams(samples.map(writtenBy), 2) }),
       ...(episodes.length > 0 && {
         'episodes/turns': nanMean(episodes.map(({ turnEnds }) => turnEnds.length)),
         'episodes/success': nanMean(episodes.map(({ success }) => Number(success === true))),
@@ -218,6 +219,9 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
     },
   };
 }
+
+/** The tokens that the policy wrote itself. */
+const writtenBy = ({ tokens, mask }: RolloutSample): ArrayLike<number> => (mask ? tokens.filter((_, t) => mask[t] === 1) : tokens);
 
 function slotsOf({ prompts, ids }: PromptBatch<string | PromptRecord>, { tokenizer }: LocalDecoder): Slot[] {
   return prompts.map((prompt, i) => {

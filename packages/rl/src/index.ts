@@ -44,7 +44,7 @@ export { type VespoOptions, vespoLoss } from './losses/vespo.js';
 export { type Aggregation, aggregate, type StepCounts } from './aggregate.js';
 export { type KlController, type KlEstimator, klController, klEstimate, klValue } from './kl.js';
 export { adaptEntropyCoef, entropyThreshold, offPolicyMask, type SamplingCorrection, samplingWeights } from './masks.js';
-export { missingEosPenalty, noReward, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
+export { distinctNgrams, missingEosPenalty, noReward, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
 
 // Distillation and offline learning
 

@@ -40,5 +40,20 @@ export function repetitionPenalty(text: string, { n = 3, maximum = -1 } = {}): n
   return (1 - new Set(grams).size / grams.length) * maximum;
 }
 
+/**
+ * Distinct n-grams / all n-grams of several completions together: how varied they are. Li et al. 2016, arXiv:1510.03055. 1 where nothing is said twice, NaN where none is as long as n.
+ * @param completions ids, [completions][tokens]
+ */
+export function distinctNgrams(completions: readonly ArrayLike<number>[], n = 2): number {
+  if (!(Number.isInteger(n) && n > 0)) throw new RangeError(`distinctNgrams: n must be a whole number above 0, got ${n}`);
+  const seen = new Set<string>();
+  let all = 0;
+  for (const tokens of completions) {
+    const ids = Array.from(tokens);
+    for (let t = 0; t + n <= ids.length; t++, all++) seen.add(ids.slice(t, t + n).join(' '));
+  }
+  return seen.size / all;
+}
+
 /** Says nothing of any completion: for training that has no reward, such as distillation. */
 export const noReward: RewardFunction = { name: 'none', score: async (batch) => ({ scores: new Float32Array(batch.length) }) };

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { type Aggregation, aggregate } from '../aggregate.js';
 import { klController, klEstimate, klValue } from '../kl.js';
 import { adaptEntropyCoef, entropyThreshold, offPolicyMask, samplingWeights } from '../masks.js';
-import { missingEosPenalty, repetitionPenalty, softOverlongPenalty, tokenRewards } from '../rewards.js';
+import { distinctNgrams, missingEosPenalty, repetitionPenalty, softOverlongPenalty, tokenRewards } from '../rewards.js';
 import { F, type Rows, tokensOf, valueAndGrad } from '../testing/tokens.js';
 import { cispoLoss } from './cispo.js';
 import { clippedPolicyLoss } from './clipped.js';
@@ -465,6 +465,19 @@ describe('rewards', () => {
     );
     expect(repetitionPenalty('go go go go go', { n: 2 })).toBeCloseTo(-0.75, 9);
     expect(repetitionPenalty('a b', { n: 3 })).toBe(0);
+  });
+  it('tell how varied completions are: distinct n-grams over all, of all together', () => {
+    expect(
+      distinctNgrams([
+        [1, 2, 3],
+        [1, 2],
+        [2, 3, 1],
+      ]),
+    ).toBe(3 / 5); // 12 23 | 12 | 23 31
+    expect(distinctNgrams([[7, 7, 7, 7]])).toBe(1 / 3);
+    expect(distinctNgrams([[1, 2]], 1)).toBe(1);
+    expect(distinctNgrams([[1], []])).toBeNaN();
+    expect(() => distinctNgrams([], 0)).toThrow('n must be a whole number above 0, got 0');
   });
   it('a softmax over three equal logits has the gradient (-2/3, 1/3, 1/3) for action 0 with advantage 1', async () => {
     const { grad } = await valueAndGrad(
