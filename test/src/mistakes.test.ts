@@ -36,6 +36,21 @@ const mistakes: { what: string; args: string[]; says: RegExp[]; env?: Record<str
   },
   { what: 'an experiment that does not exist', args: ['reproduce', 'parr'], says: [/parr/, /par/] },
   { what: 'a flag that does not exist', args: ['start', '--sed', '1'], says: [/--sed/, /--seed/] },
+  {
+    what: 'a setting of a training that does not exist, by flag',
+    args: ['train', 'dpo', '--model', 'zoo:words-1m', '--dataset', 'x.jsonl', '--lerningRate', '1'],
+    says: [/"lerningRate" is not a setting \(did you mean learningRate\?\)/],
+  },
+  {
+    what: 'a loss of reward models that does not exist',
+    args: ['train', 'reward', '--model', 'zoo:words-1m', '--dataset', 'x.jsonl', '--loss', 'bradly_terry'],
+    says: [/setting loss holds "bradly_terry"/, /bradley_terry/],
+  },
+  {
+    what: 'an online run without a judge',
+    args: ['train', 'dpo', '--model', 'zoo:words-1m', '--dataset', file('one.jsonl', '{"prompt":"a"}\n'), '--online', 'pairs'],
+    says: [/--online pairs needs a judge/],
+  },
   { what: 'a command that does not exist', args: ['strat'], says: [/strat/, /start/] },
   {
     what: 'a model that does not exist',

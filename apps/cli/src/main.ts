@@ -214,18 +214,18 @@ backendOptions(
     .command('doctor')
     .description('what this machine has: backends, device, threads, and why each rung was taken or not')
     .option('--json', 'as JSON'),
-).action(async (options) => (await import('./commands/doctor.js')).doctor(options));
+)
+  .addHelpText('after', '\nExamples:\n  plumb doctor\n  plumb doctor --backend wasm --json')
+  .action(async (options) => (await import('./commands/doctor.js')).doctor(options));
 
 plumb
   .command('bench')
   .description('how fast the backends are on this machine, beside PyTorch in the same run')
   .addArgument(
-    new Argument('<suite>', 'single operations, a training step of a small decoder, generation, or alignment beside TRL').choices([
-      'kernels',
-      'train',
-      'generate',
-      'trl',
-    ]),
+    new Argument(
+      '<suite>',
+      'single operations, a training step of a small decoder, generation, or alignment beside TRL; history shows what earlier runs measured',
+    ).choices(['kernels', 'train', 'generate', 'trl', 'history']),
   )
   .option('--backend <names>', 'names with commas between; those that work here of native, tensorflow and wasm by default')
   .option('--threads <n>', 'threads of each; all cores by default')
@@ -239,13 +239,18 @@ plumb
   .option('--steps <n>', 'for trl: steps of each side, of which the first is not counted where there are several (2)')
   .option('--quick', 'tiny shapes, to see that it runs')
   .option('--json', 'print the result as JSON')
-  .addHelpText('after', '\nExamples:\n  plumb bench kernels\n  plumb bench train --backend native,tensorflow --threads 2 --json')
+  .addHelpText(
+    'after',
+    '\nExamples:\n  plumb bench kernels\n  plumb bench train --backend native,tensorflow --threads 2 --json\n  plumb bench history',
+  )
   .action(async (suite, options) =>
-    suite === 'trl'
-      ? (await import('./commands/benchTrl.js')).benchTrl(options)
-      : suite === 'generate'
-        ? (await import('./commands/benchGenerate.js')).benchGenerate(options)
-        : (await import('./commands/bench.js')).bench(suite, options),
+    suite === 'history'
+      ? (await import('./commands/benchHistory.js')).showBenchHistory(options)
+      : suite === 'trl'
+        ? (await import('./commands/benchTrl.js')).benchTrl(options)
+        : suite === 'generate'
+          ? (await import('./commands/benchGenerate.js')).benchGenerate(options)
+          : (await import('./commands/bench.js')).bench(suite, options),
   );
 
 plumb
@@ -264,11 +269,13 @@ const zoo = plumb.command('zoo').description('the small models that ship with Pl
 zoo
   .command('list')
   .description('what is there')
+  .addHelpText('after', '\nExample:\n  plumb zoo list')
   .action(async () => (await import('./commands/zoo.js')).list());
 zoo
   .command('card')
   .description('the card of a model: its data, recipe, measurements and licence')
   .argument('<name>', 'for instance words-1m')
+  .addHelpText('after', '\nExample:\n  plumb zoo card words-1m')
   .action(async (name) => (await import('./commands/zoo.js')).card(name));
 backendOptions(
   zoo
@@ -277,7 +284,9 @@ backendOptions(
     .argument('<name>', 'for instance words-1m')
     .option('--seed <n>', 'seed of everything random; that of the shipped files by default')
     .option('--out <folder>', 'where the model goes; its place in the zoo by default'),
-).action(async (name, options) => (await import('./commands/zoo.js')).train(name, options));
+)
+  .addHelpText('after', '\nExample:\n  plumb zoo train maths-1m --seed 1 --out ./maths-1m-again')
+  .action(async (name, options) => (await import('./commands/zoo.js')).train(name, options));
 
 const train = plumb.command('train').description('train a model of yours');
 const sft = configOptions(
@@ -349,9 +358,11 @@ const rewardModel = configOptions(
   backendOptions(
     train
       .command('reward')
-      .description('a reward model from preference pairs, by an adapter (LoRA) or of all weights; transformers loads it')
+      .description(
+        'a reward model from preferences, labels, scores or labelled steps, by an adapter (LoRA) or of all weights; transformers loads it',
+      )
       .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--dataset <file>', 'preference pairs, or with --loss outcome completions with a label: a file, a folder or a hub id')
+      .option('--dataset <file>', 'records of the kind that --loss takes, preference pairs by default: a file, a folder or a hub id')
       .option('--seed <n>', 'seed of everything random (0)')
       .option('--out <folder>', 'where run folders go', 'runs')
       .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
@@ -366,7 +377,7 @@ const rewardModel = configOptions(
   .usage('--model M --dataset D [--SETTING value ...]')
   .addHelpText(
     'after',
-    '\nExample:\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --lora.r 16 --centerCoefficient 0.01',
+    '\nExamples:\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --lora.r 16 --centerCoefficient 0.01\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset helpsteer.jsonl --loss regression --attributes helpfulness verbosity\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset prm800k.jsonl --loss step',
   )
   .action(async (options, command) => {
     const { rewardHelp, trainRewardModel } = await import('./commands/trainReward.js');
@@ -379,9 +390,9 @@ const rewardModel = configOptions(
 for (const [kind, about, dataset, example] of [
   [
     'dpo',
-    'align to preference pairs, by an adapter (LoRA) or all weights, under any of the pair losses (sigmoid, ipo, simpo, orpo, ...)',
-    'preference pairs: a file, a folder or a hub id',
-    'plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --beta 0.1\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --loss sigmoid sft --lossWeights 1 0.2',
+    'align to preference pairs, given or written by the policy itself (--online), by an adapter (LoRA) or all weights, under any of the pair losses (sigmoid, ipo, simpo, orpo, ...)',
+    'preference pairs, or with --online prompts: a file, a folder or a hub id',
+    'plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --beta 0.1\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --loss sigmoid sft --lossWeights 1 0.2\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset prompts.jsonl --online rounds --judge ./reward-model\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset prompts.jsonl --online pairs --judge http://localhost:8000/v1 --judgeModel qwen3-8b',
   ],
   [
     'kto',
@@ -422,15 +433,17 @@ for (const [kind, about, dataset, example] of [
 const runs = plumb.command('runs').description('run folders: which there are, what is in one, how several differ');
 const inspect = (command: Command): Command =>
   command.option('--out <folder>', 'where run folders are', 'runs').option('--json', 'as JSON');
-inspect(runs.command('list').description('all runs, newest first')).action(async (options) =>
-  (await import('./commands/runs.js')).listRuns(options),
-);
+inspect(runs.command('list').description('all runs, newest first'))
+  .addHelpText('after', '\nExample:\n  plumb runs list --out runs --json')
+  .action(async (options) => (await import('./commands/runs.js')).listRuns(options));
 inspect(
   runs
     .command('show')
     .description('first and last value of what a run logged, its environment and hints')
     .argument('<run>', 'a run folder, its name, or the beginning of it'),
-).action(async (run, options) => (await import('./commands/runs.js')).showRun(run, options));
+)
+  .addHelpText('after', '\nExample:\n  plumb runs show dpo-seed0')
+  .action(async (run, options) => (await import('./commands/runs.js')).showRun(run, options));
 inspect(runs.command('compare').description('settings that differ and last values, side by side').argument('<runs...>', 'as for show'))
   .addHelpText('after', '\nExample:\n  plumb runs compare runs/dpo-seed0-native-... runs/dpo-seed1-native-...')
   .action(async (which, options) => (await import('./commands/runs.js')).compareRuns(which, options));

@@ -104,11 +104,32 @@ const isRecord = (value: unknown): value is Record<string, unknown> => typeof va
 function describe(issue: z.core.$ZodIssue, settings: unknown, schema: z.ZodObject): string {
   const at = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
-    const known = Object.keys(shapeAt(schema, issue.path)).join(', ');
-    return `${issue.keys.map((key) => `"${at ? `${at}.` : ''}${key}"`).join(', ')} is not a setting${at ? ` of ${at}` : ''}; there are ${known}`;
+    const known = Object.keys(shapeAt(schema, issue.path));
+    const meant = [...new Set(issue.keys.flatMap((key) => nearest(key, known) ?? []))];
+    const guess = meant.length > 0 ? ` (did you mean ${meant.map((name) => `${at ? `${at}.` : ''}${name}`).join(', ')}?)` : '';
+    return `${issue.keys.map((key) => `"${at ? `${at}.` : ''}${key}"`).join(', ')} is not a setting${at ? ` of ${at}` : ''}${guess}; there are ${known.join(', ')}`;
   }
   const held = issue.path.reduce<unknown>((value, key) => (isRecord(value) ? value[String(key)] : undefined), settings);
   return `setting ${at} holds ${JSON.stringify(held)}: ${issue.message}`;
+}
+
+/** The name that takes the fewest changes to, where they are few for its length. */
+export function nearest(word: string, names: readonly string[]): string | undefined {
+  const best = names
+    .map((name) => ({ name, changes: changesBetween(word.toLowerCase(), name.toLowerCase()) }))
+    .sort((a, b) => a.changes - b.changes)[0];
+  return best && best.changes <= Math.max(1, Math.floor(word.length / 3)) ? best.name : undefined;
+}
+
+/** Letters to insert, to leave out or to exchange (Levenshtein). */
+function changesBetween(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next.push(Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length];
 }
 
 function shapeAt(schema: z.ZodObject, path: readonly PropertyKey[]): Record<string, unknown> {

@@ -4,6 +4,7 @@ import { writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
 import { duration } from '../progress.js';
 import { settingsHelp } from '../settings.js';
+import { type OnlineSummary, runOnline } from '../train/online.js';
 import { type PreferenceSummary, runDpo, runKto } from '../train/preference.js';
 import { DpoSettings, KtoSettings } from '../train/preferenceConfig.js';
 import { startTraining } from '../train/start.js';
@@ -15,7 +16,39 @@ export const preferenceHelp = (kind: 'dpo' | 'kto'): string =>
 
 export async function trainDpo(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const started = await startTraining('dpo', DpoSettings, options, rest);
-  await report(await runDpo(started), started, options, 'pairs');
+  if (started.settings.online === undefined) await report(await runDpo(started), started, options, 'pairs');
+  else await reportOnline(await runOnline(started), started, options);
+}
+
+async function reportOnline(
+  summary: OnlineSummary,
+  { dir, backend }: { dir: string; backend: { name: string } },
+  { json }: TrainOptions,
+): Promise<void> {
+  await writeFileAtomic(join(dir, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+  if (json) {
+    console.log(JSON.stringify(summary, null, 2));
+    return;
+  }
+  const { data, pairs, heldOut, best, settings } = summary;
+  const left = data.tooLong > 0 ? `; ${data.tooLong} left out (too long)` : '';
+  console.log(
+    `\n${summary.steps} steps on ${pairs.sampled} pairs that the policy wrote to ${data.train} prompts${left}, ordered by ${summary.judge}.`,
+  );
+  if (data.skipped > 0) console.log(`${data.skipped} rows could not be read (${data.why}).`);
+  if (pairs.identical + pairs.ties > 0)
+    console.log(`${pairs.identical} pairs of the same text twice and ${pairs.ties} ties or unreadable verdicts counted for nothing.`);
+  if (heldOut)
+    console.log(
+      `On ${data.heldOut} held-out prompts: ${heldOut.of} ${heldOut.before.toFixed(3)} before, ${heldOut.after.toFixed(3)} after (change ${heldOut.change.toFixed(3)}, standard error ${heldOut.standardError.toFixed(3)})${best ? `; the best was after step ${best.step}` : ''}.`,
+    );
+  const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
+  console.log(
+    `${duration(summary.seconds)} on ${backend.name}, ${Math.round(summary.tokensPerSecond)} tokens/s, ${megabytes(summary.peakBytes)} of memory at most; ${summary.model.trained.toLocaleString('en')} of ${summary.model.parameters.toLocaleString('en')} parameters were trained.`,
+  );
+  console.log(
+    `Pairs of each step are in ${join(dir, 'samples')}. The ${settings.full ? 'model' : 'adapter, in PEFT’s format,'} is in\n${pc.cyan(resolve(summary.output))}`,
+  );
 }
 
 export async function trainKto(options: TrainOptions, rest: readonly string[]): Promise<void> {

@@ -13,6 +13,7 @@ import {
 } from '@plumbline/core';
 import {
   convertRecord,
+  encodeCompletion,
   encodePairs,
   openRecords,
   type PreferenceRecord,
@@ -28,15 +29,17 @@ import {
   fileLogpCache,
   type Reference,
   referenceLogps,
+  referenceRowLogps,
   trainPairs,
   trainUnpaired,
   unpairedBatches,
   unpairedLoss,
+  withGold,
   withoutIdentical,
 } from '@plumbline/dpo';
 import { addLora, hashOf, isAdapted, type LocalDecoder, loadDecoder, parameterBytes, saveAdapter, saveDecoder } from '@plumbline/models';
 import { getBackend } from '@tensorflow/tfjs-core';
-import { progress } from '../progress.js';
+import { progress, withProgress } from '../progress.js';
 import { type DpoSettings, type KtoSettings, pairLossOf } from './preferenceConfig.js';
 
 type Interval = { mean: number; low: number; high: number };
@@ -79,13 +82,20 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
   const rng = newRng(seed);
   await makeFolder(dir);
   const { base, policy } = await loadPolicy(job, rng);
-  const { records, skipped, why } = await readAs<PreferenceRecord>('preference', dataset);
+  refuseOnlineSettings(settings);
+  const gold = loss.needs.includes('gold') ? settings.goldColumn : undefined;
+  const { records: read, skipped, why } = await readAs<PreferenceRecord>('preference', dataset, gold);
+  const records = uniqueIds(read.map((record, i) => ({ ...record, id: record.id ?? String(i) })));
+  const golden = new Map(gold === undefined ? [] : records.map((record) => [record.id, goldOf(base.tokenizer, record, gold)]));
   const encode = (some: readonly PreferenceRecord[]) => {
     const { pairs, dropped, truncated } = encodePairs(base.tokenizer, some, {
       maxTokens: Math.min(settings.maxTokens, base.contextLength),
       truncation: settings.truncation,
     });
-    return { ...withoutIdentical(uniqueIds(pairs)), dropped, truncated };
+    const fits = ({ id, prompt }: { id: string; prompt: Int32Array }) =>
+      gold === undefined || prompt.length + golden.get(id)!.length <= Math.min(settings.maxTokens, base.contextLength);
+    const tooLong = pairs.filter((pair) => !fits(pair)).map(({ id }) => ({ id, reason: 'too long' }));
+    return { ...withoutIdentical(pairs.filter(fits)), dropped: [...dropped, ...tooLong], truncated };
   };
   const [heldOutRecords, trainRecords] = split(drawn(records, settings.records, rng), settings.heldOut, rng);
   const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
@@ -124,11 +134,11 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
     };
     const cache = await fileLogpCache(join(dirname(dir), 'reference-logps'), identity);
     const all = train.pairs.length + heldOut.pairs.length;
-    const bar = progress('Reading the reference', all, 'pairs');
-    const read = async (pairs: typeof train.pairs, from: number) =>
-      referenceLogps(still, pairs, { cache, sharePrompts, signal, onProgress: (done) => bar.update(from + done) });
-    const [a, b] = [await read(train.pairs, 0), await read(heldOut.pairs, train.pairs.length)];
-    bar.stop();
+    const [a, b] = await withProgress('Reading the reference', all, 'pairs', async (bar) => {
+      const read = async (pairs: typeof train.pairs, from: number) =>
+        referenceLogps(still, pairs, { cache, sharePrompts, signal, onProgress: (done) => bar.update(from + done) });
+      return [await read(train.pairs, 0), await read(heldOut.pairs, train.pairs.length)];
+    });
     reference = { train: a.logps, heldOut: b.logps };
     known = { computed: a.computed + b.computed, cached: a.cached + b.cached };
     other?.dispose();
@@ -137,11 +147,16 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
     reference = { train: moving, heldOut: moving };
   }
 
+  const third = (pairs: typeof train.pairs) => {
+    const prompts = new Map(pairs.map(({ id, prompt }) => [id, prompt]));
+    return (id: string) => ({ prompt: prompts.get(id)!, completion: golden.get(id)! });
+  };
   const evaluate = async (): Promise<PreferenceMeasures> => {
     const { loss: value, margins } = await evaluatePairs({ policy, reference: reference.heldOut, loss }, heldOut.pairs, {
       pairsPerMicroBatch,
       sharePrompts,
       signal,
+      ...(gold !== undefined && { goldOf: third(heldOut.pairs) }),
     });
     const right = margins.reduce((sum, margin) => sum + (margin > 0 ? 1 : 0), 0);
     return { loss: value, accuracy: interval(wilsonInterval(right, margins.length)), margin: interval(tInterval(Array.from(margins))) };
@@ -150,6 +165,7 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
   const before = counts.heldOut > 0 && moved ? await kept(join(dir, 'before.json'), evaluate) : undefined;
   const pairsPerStep = Math.min(settings.pairsPerStep, counts.train);
   const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * counts.train) / pairsPerStep));
+  const batches = pairBatches(train.pairs, { pairsPerStep, steps, rng: rng.fork('batches'), sharePrompts });
   const { run, bar, rate, warnings } = await begin(job, steps, 'Aligning');
   try {
     const result = await trainPairs(
@@ -165,7 +181,7 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
         reference: reference.train,
         loss,
         run,
-        batches: pairBatches(train.pairs, { pairsPerStep, steps, rng: rng.fork('batches'), sharePrompts }),
+        batches: gold === undefined ? batches : withGold(batches, third(train.pairs)),
         ...(counts.heldOut > 0 && { evaluate: async () => logged(await evaluate()) }),
       },
     );
@@ -236,7 +252,10 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
           `desirable answers count ${balance.toFixed(2)} times as much as undesirable ones (${ups} and ${downs}); KTO works best between 1 and 4/3: set desirableWeight to ${((7 / 6) * (downs / ups)).toFixed(2)}`,
         ]
       : [];
-  const reference = settings.reference ? await loadReference(settings.reference, base, settings) : settings.full ? policy.snapshot() : base;
+  const other = settings.reference ? await loadReference(settings.reference, base, settings) : undefined;
+  const reference = other ?? (settings.full ? policy.snapshot() : base);
+  const rows = uniqueIds(train.rows);
+  const known = settings.precompute ? await knownRows(job, reference, rows, settings.full && !other ? 'f32' : settings.storage) : undefined;
   const rowsPerStep = Math.min(settings.rowsPerStep, counts.train);
   const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * counts.train) / rowsPerStep));
   const rowsPerMicroBatch = largestDivisor(rowsPerStep, settings.rowsPerMicroBatch);
@@ -258,9 +277,10 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
       {
         policy,
         reference,
+        ...(known && { known: known.logps }),
         loss,
         run,
-        batches: unpairedBatches(train.rows, { rowsPerStep, steps, rng: rng.fork('batches') }),
+        batches: unpairedBatches(rows, { rowsPerStep, steps, rng: rng.fork('batches') }),
         ...(counts.heldOut > 1 && { evaluate: async () => logged(await evaluate()) }),
       },
     );
@@ -271,6 +291,7 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
       model: about(base, policy),
       dataset: basename(dataset),
       data: counts,
+      ...(known && { reference: { computed: known.computed, cached: known.cached } }),
       steps: result.steps,
       ...(counts.heldOut > 1 && { heldOut: { after: await evaluate() } }),
       ...(settings.earlyStopping && result.best && { best: result.best }),
@@ -289,13 +310,30 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
 
 type Settings = DpoSettings | KtoSettings;
 
-async function loadPolicy({ settings, model }: PreferenceJob<Settings>, rng: Rng): Promise<{ base: LocalDecoder; policy: LocalDecoder }> {
+/** Reference log-probabilities of single answers: computed now, or known from an earlier run by their content. */
+async function knownRows(
+  { settings: { products }, dir, signal }: PreferenceJob<Settings>,
+  reference: LocalDecoder,
+  rows: Parameters<typeof referenceRowLogps>[1],
+  storage: string,
+) {
+  const identity = { reference: await hashOf(reference), products, sharePrompts: false, storage, backend: getBackend() };
+  const cache = await fileLogpCache(join(dirname(dir), 'reference-logps'), identity);
+  return withProgress('Reading the reference', rows.length, 'answers', (bar) =>
+    referenceRowLogps(reference, rows, { cache, signal, onProgress: (done) => bar.update(done) }),
+  );
+}
+
+export async function loadPolicy(
+  { settings, model }: PreferenceJob<Settings>,
+  rng: Rng,
+): Promise<{ base: LocalDecoder; policy: LocalDecoder }> {
   const { products, gradientCheckpointing, full, storage } = settings;
   const base = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage }) });
   return { base, policy: full ? base : await addLora(base, settings.lora, { rng: rng.fork('adapter') }) };
 }
 
-async function loadReference(name: string, base: LocalDecoder, { storage, products }: Settings): Promise<LocalDecoder> {
+export async function loadReference(name: string, base: LocalDecoder, { storage, products }: Settings): Promise<LocalDecoder> {
   const reference = await loadDecoder(name, { storage, products });
   const [ours, theirs] = [base.tokenizer.vocabSize, reference.tokenizer.vocabSize];
   if (ours !== theirs)
@@ -305,7 +343,7 @@ async function loadReference(name: string, base: LocalDecoder, { storage, produc
   return reference;
 }
 
-function updateOf(settings: Settings, steps: number) {
+export function updateOf(settings: Settings, steps: number) {
   const { schedule, weightDecay, maxGradNorm, evaluateEvery, earlyStopping, full, tokensPerMicroBatch } = settings;
   return {
     tokensPerMicroBatch,
@@ -319,7 +357,7 @@ function updateOf(settings: Settings, steps: number) {
 }
 
 /** The run folder and the bar that follows it. */
-async function begin(
+export async function begin(
   { settings, model, dataset, seed, dir, signal }: PreferenceJob<Settings>,
   steps: number,
   label: string,
@@ -357,14 +395,14 @@ async function begin(
   return { run, bar, warnings, rate: () => (seconds > 0 ? tokens / seconds : 0) };
 }
 
-async function saved({ settings, model, dir }: PreferenceJob<Settings>, policy: LocalDecoder): Promise<string> {
+export async function saved({ settings, model, dir }: PreferenceJob<Settings>, policy: LocalDecoder): Promise<string> {
   const output = join(dir, settings.full ? 'model' : 'adapter');
   if (isAdapted(policy)) await saveAdapter(output, policy, { base: model });
   else await saveDecoder(output, policy);
   return output;
 }
 
-const about = (base: LocalDecoder, policy: LocalDecoder) => ({
+export const about = (base: LocalDecoder, policy: LocalDecoder) => ({
   name: base.name,
   parameters: parameterCount(base.parameters).total,
   trained: parameterCount(policy.parameters).trainable,
@@ -379,7 +417,33 @@ function logged({ loss, accuracy, margin }: PreferenceMeasures): Partial<Record<
   };
 }
 
-async function readAs<R>(kind: 'preference' | 'unpaired', source: string): Promise<{ records: R[]; skipped: number; why?: string }> {
+/** @throws ConfigError for settings of runs whose pairs the policy writes */
+function refuseOnlineSettings(settings: DpoSettings): void {
+  const given = (['judge', 'judgeModel', 'newTokens', 'temperature', 'samplesPerPrompt', 'stepsPerRound', 'mixtureCoef'] as const).filter(
+    (name) => settings[name] !== undefined,
+  );
+  if (given.length > 0) throw new ConfigError(`setting ${given.join(', ')}: of runs whose pairs the policy writes; say how with --online`);
+}
+
+/** The third answer of a record, in ids. */
+function goldOf(tokenizer: LocalDecoder['tokenizer'], { id, prompt, meta }: PreferenceRecord, column: string): Int32Array {
+  const { gold } = meta as { gold?: unknown };
+  const isText = typeof gold === 'string' && typeof prompt === 'string';
+  if (!isText && !Array.isArray(gold))
+    throw new ConfigError(
+      `record ${id}: its column "${column}" holds ${JSON.stringify(gold) ?? 'nothing'}; the loss tpo learns a third answer, a gold one, of the same form as chosen and rejected (setting goldColumn)`,
+    );
+  const ids = encodeCompletion(tokenizer, prompt, gold as PreferenceRecord['chosen'], {});
+  if (ids.length === 0) throw new ConfigError(`record ${id}: its gold answer is empty`);
+  return ids;
+}
+
+/** @param gold a column that comes along as `meta.gold` */
+async function readAs<R>(
+  kind: 'preference' | 'unpaired',
+  source: string,
+  gold?: string,
+): Promise<{ records: R[]; skipped: number; why?: string }> {
   const { kind: held, rows } = await openRecords(source);
   const accepted = kind === 'unpaired' ? ['unpaired', 'preference'] : ['preference'];
   if (!accepted.includes(held))
@@ -391,7 +455,11 @@ async function readAs<R>(kind: 'preference' | 'unpaired', source: string): Promi
   for await (const row of rows) {
     if (row.records)
       for (const record of row.records)
-        records.push(...(held === kind ? [record] : convertRecord(record as never, held as never, kind as never)));
+        records.push(
+          ...(held !== kind
+            ? convertRecord(record as never, held as never, kind as never)
+            : [gold === undefined ? record : { ...(record as object), meta: { gold: row.row?.[gold] } }]),
+        );
     else {
       skipped++;
       why ??= `line ${row.line}: ${row.problem}`;
@@ -402,7 +470,7 @@ async function readAs<R>(kind: 'preference' | 'unpaired', source: string): Promi
 }
 
 /** In an order of their own, so that a limit takes no beginning of a file. */
-const drawn = <T>(records: readonly T[], most: number | undefined, rng: Rng): T[] =>
+export const drawn = <T>(records: readonly T[], most: number | undefined, rng: Rng): T[] =>
   Array.from(rng.fork('records').permutation(records.length), (i) => records[i]).slice(0, most);
 const split = <R extends { prompt: PreferenceRecord['prompt'] }>(
   records: readonly R[],
@@ -439,7 +507,7 @@ function uniqueIds<T extends { id: string }>(items: readonly T[]): T[] {
 }
 
 /** The largest divisor of `n` that is at most `most`. */
-function largestDivisor(n: number, most: number): number {
+export function largestDivisor(n: number, most: number): number {
   for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
   return 1;
 }
@@ -448,7 +516,7 @@ const interval = ({ mean, low, high }: Interval): Interval => ({ mean, low, high
 const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** What a resumed run reads instead of computing it again. */
-async function kept<T>(file: string, compute: () => Promise<T>): Promise<T> {
+export async function kept<T>(file: string, compute: () => Promise<T>): Promise<T> {
   if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as T;
   const value = await compute();
   await writeFileAtomic(file, JSON.stringify(value));

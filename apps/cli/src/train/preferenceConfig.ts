@@ -1,5 +1,5 @@
 /** The settings of `plumb train dpo` and `plumb train kto`, and the loss that they name. */
-import { ConfigError, ScheduleConfig } from '@plumbline/core';
+import { ConfigError, EarlyStopping, ScheduleConfig } from '@plumbline/core';
 import {
   Divergence,
   mixture,
@@ -13,12 +13,6 @@ import {
 import { LoraConfig } from '@plumbline/models';
 import { z } from 'zod';
 
-const earlyStopping = z
-  .strictObject({
-    patience: z.int().positive().default(3).describe('Stop after so many looks without a lower held-out loss, and keep the best weights'),
-    minDelta: z.number().min(0).default(0).describe('How much lower counts as better'),
-  })
-  .optional();
 const data = {
   epochs: z.number().positive().default(1).describe('How often each record is seen'),
   steps: z.int().positive().optional().describe('Optimizer updates, in place of epochs'),
@@ -35,18 +29,23 @@ const update = {
     .int()
     .positive()
     .optional()
-    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
+    .describe('Tokens in memory at once; as many as 256 MB hold the activations of unless given; lower it when memory runs out'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 5e-5 for an adapter, 1e-6 for all weights'),
   schedule: ScheduleConfig.prefault({ kind: 'linear', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
   maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
   evaluateEvery: z.int().positive().optional().describe('Steps between two looks at the held-out records; at the end alone by default'),
-  earlyStopping,
+  earlyStopping: EarlyStopping.optional().describe(
+    'Stop where the held-out loss (of online runs, the held-out reward) is no longer better, and go back to the best weights',
+  ),
   full: z.boolean().default(false).describe('Train all weights instead of an adapter'),
   lora: LoraConfig.prefault({}),
   storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of an adapter is kept in memory'),
   products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
-  gradientCheckpointing: z.boolean().default(false).describe('Recompute each layer in the backward pass: less memory, more time'),
+  gradientCheckpointing: z
+    .boolean()
+    .optional()
+    .describe('Recompute each layer in the backward pass: less memory, more time; unless given, as many as memory needs'),
   saveEvery: z.int().positive().default(20).describe('Steps between checkpoints'),
   keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
 };
@@ -80,6 +79,34 @@ export const DpoSettings = z.strictObject({
     .optional()
     .describe('Moves the reference towards the policy (TR-DPO)'),
   sharePrompts: z.boolean().default(true).describe('The two answers of a pair compute their prompt once'),
+  online: z
+    .enum(['pairs', 'xpo', 'nash_md', 'rounds'])
+    .optional()
+    .describe(
+      'Train on what the policy writes, the data set giving prompts alone. pairs: two samples of each prompt (online DPO). xpo: one of the policy, one of the reference. nash_md: one of the policy, one of a mixture of both. rounds: sample, judge, pair and train for stepsPerRound steps, and again',
+    ),
+  judge: z
+    .string()
+    .optional()
+    .describe(
+      "Who orders them: a verifier's name or specification, a reward model's folder, the URL of a reward server, or with judgeModel of a language model's",
+    ),
+  judgeModel: z.string().optional().describe('The language model on that server which says which answer is better, asked in both orders'),
+  newTokens: z.int().positive().optional().describe('Tokens of an answer that is sampled; 64 unless given'),
+  temperature: z.number().positive().optional().describe('Of sampling; 1 unless given'),
+  samplesPerPrompt: z
+    .int()
+    .min(2)
+    .optional()
+    .describe('With rounds: of so many samples the best and the worst make a pair; 4 unless given'),
+  stepsPerRound: z.int().positive().optional().describe('With rounds: updates on the pairs of one round; 10 unless given'),
+  mixtureCoef: z.number().min(0).max(1).optional().describe("With nash_md: the reference's share of the mixture; 0.5 unless given"),
+  writtenSamples: z
+    .int()
+    .min(0)
+    .default(8)
+    .describe('Pairs of each step that are written to the run folder, of those that the policy writes'),
+  goldColumn: z.string().default('reference').describe('The column with the third, gold answer that the loss tpo learns'),
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
   pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,
@@ -93,6 +120,12 @@ export const KtoSettings = z.strictObject({
   desirableWeight: z.number().min(0).optional().describe('Factor of the desirable rows (kto, apo_zero_unpaired)'),
   undesirableWeight: z.number().min(0).optional().describe('Factor of the undesirable rows (kto, apo_zero_unpaired)'),
   reference,
+  precompute: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Reference log-probabilities of the answers are computed once and kept by content (kto reads its mismatched ones anew in each step)',
+    ),
   rowsPerStep: z.int().min(2).default(16).describe('Answers of one update; KTO estimates its reference point from them'),
   rowsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,

@@ -46,7 +46,7 @@ export const RewardSettings = z.strictObject({
     .int()
     .positive()
     .optional()
-    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
+    .describe('Tokens in memory at once; as many as 256 MB hold the activations of unless given; lower it when memory runs out'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 1e-4 for an adapter, 5e-6 for all weights'),
   schedule: ScheduleConfig.prefault({ kind: 'cosine', warmupSteps: 3 }).describe('Warm-up and decay of the rate'),
   weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
@@ -65,7 +65,10 @@ export const RewardSettings = z.strictObject({
   lora: LoraConfig.prefault({}),
   storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of an adapter is kept in memory'),
   products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
-  gradientCheckpointing: z.boolean().default(false).describe('Recompute each layer in the backward pass: less memory, more time'),
+  gradientCheckpointing: z
+    .boolean()
+    .optional()
+    .describe('Recompute each layer in the backward pass: less memory, more time; unless given, as many as memory needs'),
   saveEvery: z.int().positive().default(20).describe('Steps between checkpoints'),
   keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
 });

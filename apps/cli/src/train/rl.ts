@@ -1,20 +1,12 @@
 /** Online reinforcement learning of a user's model on prompts, under any reward: an adapter by default, all weights on request. */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { ConfigError, makeFolder, rng as newRng, openRun, parameterCount, type Rng, writeFileAtomic } from '@plumbline/core';
-import {
-  conversionPath,
-  convertRecord,
-  encodePrompt,
-  isMessages,
-  openRecords,
-  type PromptRecord,
-  promptBatches,
-  type RewardFunction,
-} from '@plumbline/data';
-import { addLora, generate, isAdapted, type LocalDecoder, loadDecoder, parameterBytes, saveAdapter, saveDecoder } from '@plumbline/models';
+import { ConfigError, makeFolder, rng as newRng, openRun, parameterCount, writeFileAtomic } from '@plumbline/core';
+import { encodePrompt, promptBatches, type RewardFunction } from '@plumbline/data';
+import { addLora, isAdapted, type LocalDecoder, loadDecoder, parameterBytes, saveAdapter, saveDecoder } from '@plumbline/models';
 import { createCritic, remotePolicy, trainPolicy } from '@plumbline/rl';
 import { progress } from '../progress.js';
+import { type Change, changeOf, heldOutRewards, meanOf, readPrompts } from './prompts.js';
 import { policyConfig, type RlSettings } from './rlConfig.js';
 
 export type RlSummary = {
@@ -25,8 +17,9 @@ export type RlSummary = {
   rewards: string[];
   data: { read: number; skipped: number; why?: string; leftOut: number; train: number; heldOut: number };
   steps: number;
+  best?: { step: number; value: number };
   /** Mean reward of one completion of each held-out prompt, with the standard error of their difference. */
-  heldOutReward?: { before: number; after: number; change: number; standardError: number };
+  heldOutReward?: Change;
   seconds: number;
   tokensPerSecond: number;
   /** Of the whole process, at its largest. */
@@ -80,6 +73,7 @@ export async function runRl({ settings, model, dataset, rewards, seed, dir, sign
     config: { ...settings, model, dataset },
     seed,
     saveEvery: settings.saveEvery,
+    keep: settings.keepCheckpoints,
     signal,
     onLog: (step, metrics) => {
       tokens += metrics.tokens ?? 0;
@@ -99,7 +93,7 @@ export async function runRl({ settings, model, dataset, rewards, seed, dir, sign
     },
   });
   try {
-    await trainPolicy(config, {
+    const result = await trainPolicy(config, {
       policy,
       reference,
       critic,
@@ -141,8 +135,9 @@ export async function runRl({ settings, model, dataset, rewards, seed, dir, sign
       dataset: basename(dataset),
       rewards: rewards.map(({ name }) => name),
       data: { read, skipped, ...(why && { why }), leftOut: order.length - fitting.length, train: train.length, heldOut: heldOut.length },
-      steps: config.steps,
-      ...(before && after && { heldOutReward: change(before, after) }),
+      steps: result.steps,
+      ...(settings.earlyStopping && result.best && { best: result.best }),
+      ...(before && after && { heldOutReward: changeOf(before, after) }),
       seconds: (Date.now() - started) / 1000,
       tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
       peakBytes: process.resourceUsage().maxRSS * 1024,
@@ -155,65 +150,8 @@ export async function runRl({ settings, model, dataset, rewards, seed, dir, sign
   }
 }
 
-/** Prompts of any kind of record; its other columns, such as the answer that a verifier compares with, come along as `meta`. */
-async function readPrompts(dataset: string, { system, chat }: RlSettings, { tokenizer }: LocalDecoder) {
-  const { kind, rows } = await openRecords(dataset);
-  if (kind !== 'prompt' && !conversionPath(kind, 'prompt'))
-    throw new ConfigError(`${dataset} holds ${kind} records, which have no prompts`);
-  const prompts: PromptRecord[] = [];
-  let [read, skipped, why] = [0, 0, undefined as string | undefined];
-  for await (const row of rows) {
-    read++;
-    if (!row.records) {
-      skipped++;
-      why ??= `line ${row.line}: ${row.problem}`;
-      continue;
-    }
-    for (const record of row.records) {
-      const [made] = kind === 'prompt' ? [record as PromptRecord] : (convertRecord(record as never, kind, 'prompt') as PromptRecord[]);
-      if (!made) continue;
-      const messages = isMessages(made.prompt)
-        ? made.prompt
-        : (chat && tokenizer.hasChatTemplate) || system !== undefined
-          ? [{ role: 'user', content: made.prompt }]
-          : undefined;
-      const prompt = messages ? [...(system === undefined ? [] : [{ role: 'system', content: system }]), ...messages] : made.prompt;
-      prompts.push({ ...made, id: made.id ?? String(prompts.length), prompt, meta: { ...row.row, ...made.meta } });
-    }
-  }
-  if (prompts.length === 0) throw new ConfigError(`${dataset}: there are no prompts${why ? ` (${why})` : ''}`);
-  return { prompts, read, skipped, why };
-}
-
 const roomFor = ({ maxPromptTokens, maxTokens }: RlSettings, { contextLength }: LocalDecoder): number =>
   Math.min(maxPromptTokens, contextLength - maxTokens);
-
-/** The reward of one completion of each prompt, from the same random numbers whatever the policy: [prompts]. */
-async function heldOutRewards(
-  decoder: LocalDecoder,
-  records: readonly PromptRecord[],
-  rewards: readonly { reward: RewardFunction; weight: number }[],
-  { maxTokens, temperature, topP, topK, minP }: ReturnType<typeof policyConfig>,
-  rng: Rng,
-  signal: AbortSignal,
-): Promise<number[]> {
-  const prompts = records.map(({ prompt }) => encodePrompt(decoder.tokenizer, prompt));
-  const samples = await generate(decoder, prompts, { maxTokens, temperature, topP, topK, minP, rng: rng.fork('samples'), signal });
-  signal.throwIfAborted();
-  const candidates = records.map(({ prompt, meta }, i) => {
-    const [{ text, finish, tokens }] = samples[i];
-    const completion = isMessages(prompt) ? [{ role: 'assistant', content: text }] : text;
-    return { prompt, completion, meta: { ...meta, finish, tokens: tokens.length } };
-  });
-  const sums = candidates.map(() => 0);
-  for (const { reward, weight } of rewards) {
-    const { scores, abstained } = await reward.score(candidates, { rng: rng.fork('reward', reward.name), signal });
-    scores.forEach((score, i) => {
-      if (abstained?.[i] !== 1) sums[i] += weight * score;
-    });
-  }
-  return sums;
-}
 
 /** A server that shares the run folder's file system. */
 function remote(url: string, dir: string, base: string) {
@@ -227,15 +165,6 @@ function remote(url: string, dir: string, base: string) {
       return folder;
     },
   });
-}
-
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
-
-function change(before: readonly number[], after: readonly number[]): NonNullable<RlSummary['heldOutReward']> {
-  const moved = after.map((x, i) => x - before[i]);
-  const mean = meanOf(moved);
-  const variance = moved.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, moved.length - 1);
-  return { before: meanOf(before), after: meanOf(after), change: mean, standardError: Math.sqrt(variance / moved.length) };
 }
 
 /** Numbers that a resumed run reads instead of computing them again. */

@@ -53,8 +53,12 @@ export const RlSettings = z.strictObject({
   lora: LoraConfig.prefault({}),
   storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of an adapter is kept in memory'),
   products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
-  gradientCheckpointing: z.boolean().default(false).describe('Recompute each layer in the backward pass: less memory, more time'),
+  gradientCheckpointing: z
+    .boolean()
+    .optional()
+    .describe('Recompute each layer in the backward pass: less memory, more time; unless given, as many as memory needs'),
   saveEvery: z.int().positive().default(10).describe('Steps between checkpoints'),
+  keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
 });
 export type RlSettings = z.infer<typeof RlSettings>;
 

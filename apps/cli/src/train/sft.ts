@@ -63,6 +63,7 @@ export async function runSft({ settings, model, dataset, seed, dir, signal }: Sf
     config: { ...settings, model, dataset },
     seed,
     saveEvery: settings.saveEvery,
+    keep: settings.keepCheckpoints,
     signal,
     onLog: (step, metrics) => {
       tokens += metrics.tokens ?? 0;
@@ -76,7 +77,9 @@ export async function runSft({ settings, model, dataset, seed, dir, signal }: Sf
     const result = await trainSft(
       {
         steps,
+        loss: settings.loss,
         sequencesPerMicroBatch: settings.sequencesPerMicroBatch,
+        tokensPerMicroBatch: settings.tokensPerMicroBatch,
         learningRate: settings.learningRate ?? (full ? 2e-5 : 2e-4),
         schedule: { ...schedule, ...('warmupSteps' in schedule && { warmupSteps: Math.min(schedule.warmupSteps, steps - 1) }) },
         weightDecay,
