@@ -48,6 +48,12 @@ const pairs = isas.avx512
     ? { neonbf16: ['-march=armv8.2-a+bf16'] }
     : {};
 
+/** Several vectors are computed side by side there: GCC is to mix their instructions (Clang does so by itself and ignores the flag). */
+const interleaved = { ops: ['-fschedule-insns'], reduce: ['-fschedule-insns'] };
+
+/** The same products by tiles of a processor with AMX: a unit of its own. */
+const amx = isas.avx512 ? [...pairs.avx512bf16, '-mamx-tile', '-mamx-bf16'] : undefined;
+
 /** What widens int8 to bfloat16 by looking it up; asked for beside the products' own instructions where those kernels are chosen. */
 const vbmi = isas.avx512 ? ['-mavx512vbmi'] : [];
 
@@ -129,11 +135,18 @@ export async function build({ force = false } = {}) {
     work = mkdtempSync(join(out, 'tmp-'));
     const extra = (process.env.PLUMB_CXXFLAGS ?? '').split(' ').filter(Boolean);
     const known = Object.entries(pairs).filter(([, flags]) => understands(cxx, flags));
-    const has = [...Object.keys(isas), ...known.map(([isa]) => isa)].map((isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`);
+    const tiles = amx && process.platform === 'linux' && understands(cxx, amx);
+    const has = [...Object.keys(isas), ...known.map(([isa]) => isa), ...(tiles ? ['amx'] : [])].map(
+      (isa) => `-DPLUMB_HAS_${isa.toUpperCase()}`,
+    );
     const jobs = [];
     for (const [isa, flags] of Object.entries(isas))
-      for (const unit of ['fused', 'ops', 'gemm', 'decode', 'rows'])
-        jobs.push({ source: unit, object: `${unit}-${isa}`, flags: [...kernel, ...flags, `-DPLUMB_ISA=${isa}`] });
+      for (const unit of ['fused', 'ops', 'reduce', 'gemm', 'decode', 'rows'])
+        jobs.push({
+          source: unit,
+          object: `${unit}-${isa}`,
+          flags: [...kernel, ...(interleaved[unit] ?? []), ...flags, `-DPLUMB_ISA=${isa}`],
+        });
     for (const [isa, flags] of known)
       for (const unit of ['gemm', 'rows'])
         jobs.push({
@@ -141,6 +154,7 @@ export async function build({ force = false } = {}) {
           object: `${unit}-${isa}`,
           flags: [...kernel, ...flags, ...(unit === 'rows' ? vbmi : []), `-DPLUMB_ISA=${isa}`, '-DPLUMB_PAIRS'],
         });
+    if (tiles) jobs.push({ source: 'amx', object: 'amx', flags: [...kernel, ...amx] });
     jobs.push(
       { source: 'frozen', object: 'frozen', flags: ['-O3'] },
       { source: 'addon', object: 'addon', flags: ['-O2', '-I', include, ...has] },

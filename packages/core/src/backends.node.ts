@@ -9,9 +9,10 @@ import { webgpuRung } from './webgpu.node.js';
 
 const require = createRequire(import.meta.url);
 
+type NativeFound = { ok: true; simd: string; threads: number; bf16: string } | { ok: false; why: string };
 type Native = {
-  nativeAvailable(): { ok: true; simd: string; threads: number } | { ok: false; why: string };
-  buildNative(): Promise<{ ok: true; simd: string; threads: number } | { ok: false; why: string }>;
+  nativeAvailable(): NativeFound;
+  buildNative(): Promise<NativeFound>;
   registerNativeBackend(): boolean;
   setThreads(threads: number): void;
 };
@@ -37,6 +38,7 @@ async function registerNative(threads?: number): Promise<BackendInfo> {
     name: 'native',
     device: 'CPU',
     simd: found.simd,
+    bf16: found.bf16,
     threads: threads ?? found.threads,
     version: require('@plumbline/core/package.json').version,
   };
@@ -53,6 +55,7 @@ const nativeRung: Rung = {
             name: 'native',
             device: 'CPU',
             simd: found.simd,
+            bf16: found.bf16,
             threads: found.threads,
             version: require('@plumbline/core/package.json').version,
           },

@@ -10,6 +10,8 @@ export type BackendInfo = {
   device?: string;
   threads?: number;
   simd?: string;
+  /** By what products of bfloat16 numbers are made. */
+  bf16?: string;
   version?: string;
   /** What takes far longer there than the rest would let one expect. */
   slow?: string;
@@ -87,8 +89,14 @@ export function ladder(rungs: readonly Rung[], initial: () => BackendInfo, say: 
   return { initBackend, describeBackends, backendInfo: () => current ?? initial() };
 }
 
-function details({ device, threads, simd, version, slow }: BackendInfo): string {
-  const parts = [device, simd, threads && `${threads} thread${threads === 1 ? '' : 's'}`, version && `version ${version}`];
+function details({ device, threads, simd, bf16, version, slow }: BackendInfo): string {
+  const parts = [
+    device,
+    simd,
+    bf16 && `bfloat16 by ${bf16}`,
+    threads && `${threads} thread${threads === 1 ? '' : 's'}`,
+    version && `version ${version}`,
+  ];
   return `${parts.filter(Boolean).join(', ') || 'always there'}${slow ? `; slow: ${slow}` : ''}`;
 }
 

@@ -19,7 +19,7 @@ export interface Addon {
   gemm(
     a: F32, b: F32, c: F32, bias: F32 | null, m: number, n: number, k: number, lda: number, transA: boolean, ldb: number, transB: boolean, ldc: number, relu: boolean, accumulate: boolean, bf16?: boolean,
   ): void;
-  bf16Instructions(): boolean;
+  bf16Unit(): string;
   hugePages(bytes: Uint8Array): void;
   frozenPack(values: F32 | Uint16Array | Int8Array, bytes: Uint8Array, storage: number, out: number, inputs: number, scales: F32 | null): void;
   frozenGemm(
@@ -102,7 +102,7 @@ export interface Addon {
   segmentReduceGrad(dy: F32, cuSeqlens: Int32Array, mask: Mask, dx: F32, d: number, mean: boolean): void;
 }
 
-export type Availability = { ok: true; simd: string; threads: number } | { ok: false; why: string };
+export type Availability = { ok: true; simd: string; threads: number; bf16: string } | { ok: false; why: string };
 
 // Both src/ and dist/ lie beside build/.
 const built = fileURLToPath(new URL('../build/plumbline.node', import.meta.url));
@@ -175,7 +175,7 @@ export function need(): Addon {
 /** Whether the kernels can be used, and with which instruction set and how many threads. Synchronous; never throws. */
 export function nativeAvailable(): Availability {
   const a = addon();
-  return a ? { ok: true, simd: a.simd(), threads: a.threads() } : { ok: false, why: failure };
+  return a ? { ok: true, simd: a.simd(), threads: a.threads(), bf16: units[a.bf16Unit()] ?? a.bf16Unit() } : { ok: false, why: failure };
 }
 
 /** Compiles the kernels if they are not there yet (about ten seconds), then says what `nativeAvailable` says. Never rejects. */
@@ -202,8 +202,16 @@ export function setThreads(n: number): void {
 
 /** Whether the processor multiplies bfloat16 numbers itself. Where it does not, they are rounded and multiplied as float32. */
 export function bf16Instructions(): boolean {
-  return need().bf16Instructions();
+  return need().bf16Unit() !== '';
 }
+
+/** By what bfloat16 numbers are multiplied; two of them were never run on a processor that has them. */
+const units: Record<string, string> = {
+  avx512bf16: 'AVX-512 BF16',
+  amx: 'AMX (untested)',
+  neonbf16: 'NEON BF16 (untested)',
+  '': 'float32 instructions',
+};
 
 /** 'avx512', 'avx2', 'sse', 'neon' or 'portable'; `PLUMB_SIMD`, read when the addon loads, asks for a lower one. */
 export function simdLevel(): string {

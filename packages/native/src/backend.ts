@@ -8,6 +8,7 @@
 import { totalmem } from 'node:os';
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
+import { addon } from './addon.js';
 import { BufferPool, type Numbers, type PoolStats } from './pool.js';
 
 type BackendValues = tf.backend_util.BackendValues;
@@ -28,7 +29,7 @@ interface Storage {
 const defaultLimit = Math.min(2 ** 30, Math.max(2 ** 28, totalmem() / 8));
 
 export class NativeBackend extends MathBackendCPU {
-  readonly pool = new BufferPool(defaultLimit);
+  readonly pool = new BufferPool(defaultLimit, (untouched) => addon()?.hugePages(untouched));
   private nextNativeId = 0;
 
   private get storage(): Storage {

@@ -257,6 +257,33 @@ describe('elementwise', () => {
   same('a large array in blocks', (make) => tf.add(tf.exp(make([3, 20011])), make([20011])));
 });
 
+describe('logarithms', () => {
+  it('are right to two units in the last place over all exponents, and at their limits', async (ctx) => {
+    if (!ready) return ctx.skip();
+    await tf.setBackend('native');
+    const x = Float32Array.from({ length: 40_000 }, (_, i) => (1 + random()) * 2 ** ((i % 275) - 148)); // subnormal numbers too
+    const unit = (y: number) => 2 ** (Math.floor(Math.log2(Math.abs(y) || 1e-38)) - 23);
+    const logs = tf.tidy(() => tf.log(tf.tensor1d(x)).dataSync());
+    expect([...x].filter((v, i) => !(Math.abs(logs[i] - Math.log(v)) <= 2 * unit(Math.log(v))))).toEqual([]);
+    const limits = tf.tidy(() =>
+      tf.log(tf.tensor1d([0, -0, -1, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN, 1])).dataSync(),
+    );
+    expect([...limits]).toEqual([
+      Number.NEGATIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      Number.NaN,
+      Number.NaN,
+      0,
+    ]);
+    const z = Float32Array.from({ length: 20_000 }, () => random() * 160 - 80);
+    const softplus = tf.tidy(() => tf.softplus(tf.tensor1d(z)).dataSync());
+    const exact = (v: number) => (v > 0 ? v + Math.log1p(Math.exp(-v)) : Math.log1p(Math.exp(v)));
+    expect([...z].filter((v, i) => !(Math.abs(softplus[i] - exact(v)) <= 4 * unit(exact(v))))).toEqual([]);
+  });
+});
+
 describe('reductions', () => {
   for (const [name, f] of Object.entries({ sum: tf.sum, mean: tf.mean, max: tf.max, min: tf.min }))
     for (const [shape, axes] of [
@@ -295,6 +322,39 @@ describe('reductions', () => {
   same('logSumExp', (make) => tf.logSumExp(make([5, 37, 4], 20, -10), [1]), 1e-6);
   for (const axis of [0, 1, 2])
     same(`cumsum along ${axis}`, (make) => [tf.cumsum(make([4, 5, 6]), axis), tf.cumsum(make([4, 5, 6]), axis, true, true)], 1e-6);
+});
+
+describe('reductions of columns', () => {
+  // Few columns, whose rows are taken together; long rows, eight at a time; and what is left over of each.
+  for (const shape of [
+    [700, 3],
+    [5003, 17],
+    [1500, 48],
+    [301, 49],
+    [203, 640],
+    [77, 1030],
+    [3, 700, 5],
+    [2, 0, 4],
+  ]) {
+    const axis = shape.length - 2;
+    const name = `[${shape}] over axis ${axis}`;
+    same(`a sum of ${name}`, (make) => tf.sum(make(shape), axis), 1e-5);
+    if (shape[axis] === 0) continue;
+    same(`extremes of ${name}`, (make) => [tf.max(make(shape), axis), tf.min(make(shape), axis)]);
+    same(`places of extremes of ${name}`, (make) => {
+      const x = tf.round(make(shape, 40, -20)); // with many that are equal
+      return [tf.argMax(x, axis), tf.argMin(x, axis), tf.argMax(tf.neg(tf.abs(x)), axis)];
+    });
+  }
+  same('a maximum with NaN', (make) => {
+    const x = make([900, 20]);
+    return tf.max(tf.where(tf.greater(x, 0.9995), tf.fill([900, 20], Number.NaN), x), 0);
+  });
+  same('the places of extremes of one long row', (make) => {
+    const x = tf.round(make([200_001], 2000, -1000));
+    return [tf.argMax(x), tf.argMin(x), tf.argMax(tf.concat([x, tf.tensor1d([5000])]))];
+  });
+  same('running sums of seven rows', (make) => [tf.cumsum(make([7, 33]), 1), tf.cumsum(make([7, 33]), 1, true, true)]);
 });
 
 describe('moves', () => {

@@ -24,6 +24,9 @@ function classBytes(bytes: number): number {
   return bytes > 2 ** 31 ? bytes : Math.ceil(bytes / step) * step;
 }
 
+/** From this size on, new memory is worth larger pages: the processor looks up fewer of them where rows lie far apart. */
+const hugeFrom = 2 ** 22;
+
 export class BufferPool {
   private readonly free = { float32: new Map<number, Float32Array[]>(), int32: new Map<number, Int32Array[]>() };
   private idleBytes = 0;
@@ -31,7 +34,11 @@ export class BufferPool {
   private taken = 0;
   private reused = 0;
 
-  constructor(private limitBytes: number) {}
+  /** @param advise asks the system for large pages for memory that nobody has touched yet */
+  constructor(
+    private limitBytes: number,
+    private readonly advise: (untouched: Uint8Array) => void = () => undefined,
+  ) {}
 
   take(kind: 'float32', length: number): Float32Array;
   take(kind: 'int32', length: number): Int32Array;
@@ -47,6 +54,7 @@ export class BufferPool {
       return kind === 'float32' ? new Float32Array(found.buffer, 0, length) : new Int32Array(found.buffer, 0, length);
     }
     const buffer = new ArrayBuffer(size);
+    if (size >= hugeFrom) this.advise(new Uint8Array(buffer));
     return kind === 'float32' ? new Float32Array(buffer, 0, length) : new Int32Array(buffer, 0, length);
   }
 

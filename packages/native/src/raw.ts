@@ -86,25 +86,25 @@ export function packMatrix(
   need().frozenPack(values, bytes, storages[storage], out, width, scales ?? null);
   return { bytes, storage, out, in: width };
 }
-const slabBytes = 2 ** 24;
-let slab: { buffer: WeakRef<ArrayBuffer>; used: number } | undefined;
+let slab: { buffer: WeakRef<ArrayBuffer>; size: number; used: number } | undefined;
 /** Bytes for a packed matrix. Those of a model lie side by side, so that the system can give them a few large pages; memory goes back with the last of them. */
 function roomFor(size: number): Uint8Array {
-  const fresh = (length: number) => {
-    const bytes = new Uint8Array(length);
-    need().hugePages(bytes);
+  const step = Math.ceil(size / 64) * 64;
+  let buffer = slab?.buffer.deref();
+  if (slab && buffer && slab.used + step <= slab.size) {
+    const bytes = new Uint8Array(buffer, slab.used, size);
+    slab.used += step;
     return bytes;
-  };
-  if (size > slabBytes / 4) return fresh(size);
-  const buffer = slab && slab.used + size <= slabBytes ? slab.buffer.deref() : undefined;
-  if (!slab || !buffer) {
-    const bytes = fresh(slabBytes);
-    slab = { buffer: new WeakRef(bytes.buffer as ArrayBuffer), used: Math.ceil(size / 64) * 64 };
-    return bytes.subarray(0, size);
   }
-  const bytes = new Uint8Array(buffer, slab.used, size);
-  slab.used += Math.ceil(size / 64) * 64;
-  return bytes;
+  // The more there is already, the more is likely to follow: from 4 to 64 MiB.
+  const next = buffer && slab ? Math.min(2 * slab.size, 2 ** 26) : 2 ** 22;
+  const alone = size > next / 2;
+  const bytes = new Uint8Array(alone ? size : next);
+  need().hugePages(bytes);
+  if (alone) return bytes;
+  buffer = bytes.buffer as ArrayBuffer;
+  slab = { buffer: new WeakRef(buffer), size: next, used: step };
+  return bytes.subarray(0, size);
 }
 /** `y [rows, out] = x · Wᵀ + bias`; `y [rows, in] = x · W` if `backward`. One row gives the bits that it gives among many. */
 export function packedProduct(

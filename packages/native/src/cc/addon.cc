@@ -8,6 +8,8 @@
 #if defined(__linux__)
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
@@ -431,9 +433,10 @@ FN(convolve) {  // which, a, b, bias | null, y, relu, Float64Array of the number
 #include "addon-wholes.inc"
 #include "addon-decode.inc"
 
-FN(bf16Instructions) {  // whether products of bfloat16 are the processor's own
+const char* unit = "";
+FN(bf16Unit) {  // by what instructions bfloat16 numbers are multiplied; empty where they are rounded and multiplied as floats
   napi_value v;
-  napi_get_boolean(env, bf16Products != nullptr, &v);
+  napi_create_string_utf8(env, unit, NAPI_AUTO_LENGTH, &v);
   return v;
 }
 FN(threads) { return number(env, threadCount()); }
@@ -453,7 +456,7 @@ FN(simd) {
 #if defined(__x86_64__)
 // What processor and operating system both support, by cpuid: the compilers' own builtin needs a run-time library that not all link.
 struct Machine {
-  bool avx2 = false, avx512 = false, bf16 = false, vbmi = false;
+  bool avx2 = false, avx512 = false, bf16 = false, vbmi = false, amx = false;
   Machine() {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 12))) return;  // OSXSAVE, FMA
@@ -464,9 +467,16 @@ struct Machine {
     const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
     avx512 = avx2 && (low & 0xe6) == 0xe6 && (b & wanted) == wanted;
     vbmi = avx512 && (c & (1u << 1));
+    const bool tiles = (low & 0x60000) == 0x60000 && (d & (1u << 22)) && (d & (1u << 24));  // the system's part, AMX-BF16, AMX-TILE
     bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+    amx = bf16 && tiles;
   }
 };
+#endif
+
+#if defined(PLUMB_HAS_AMX)
+// Linux gives a process the tiles' registers where it asks for them: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
+bool tilesGranted() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 #endif
 
 #if defined(__aarch64__) && defined(PLUMB_HAS_NEONBF16)
@@ -492,30 +502,37 @@ const char* choose() {
   const Machine machine;
 #ifdef PLUMB_HAS_AVX512
   if (allowed("avx512") && machine.avx512) {
-    fillGemm_avx512(K), fillOps_avx512(K), fillFused_avx512(K), fillDecode_avx512(K), fillRows_avx512(K);
+    fillGemm_avx512(K), fillOps_avx512(K), fillReduce_avx512(K), fillFused_avx512(K), fillDecode_avx512(K), fillRows_avx512(K);
 #ifdef PLUMB_HAS_AVX512BF16
-    if (machine.bf16) bf16Products = bf16Gemm_avx512bf16;
+    if (machine.bf16) bf16Products = bf16Gemm_avx512bf16, unit = "avx512bf16";
     if (machine.bf16 && machine.vbmi) K.fewRows[1] = bf16Rows_avx512bf16();
+#endif
+#ifdef PLUMB_HAS_AMX
+    const char* asked = getenv("PLUMB_AMX");
+    if (machine.amx && !(asked && !strcmp(asked, "0")) && tilesGranted()) {
+      bf16Products = bf16Gemm_amx, unit = "amx";
+      K.fewRows[1] = FewRows{};  // whose sums have another order
+    }
 #endif
     return "avx512";
   }
 #endif
 #ifdef PLUMB_HAS_AVX2
   if ((allowed("avx2") || allowed("avx512")) && machine.avx2) {
-    fillGemm_avx2(K), fillOps_avx2(K), fillFused_avx2(K), fillDecode_avx2(K);
+    fillGemm_avx2(K), fillOps_avx2(K), fillReduce_avx2(K), fillFused_avx2(K), fillDecode_avx2(K);
     return "avx2";
   }
 #endif
-  fillGemm_sse(K), fillOps_sse(K), fillFused_sse(K), fillDecode_sse(K);
+  fillGemm_sse(K), fillOps_sse(K), fillReduce_sse(K), fillFused_sse(K), fillDecode_sse(K);
   return "sse";
 #elif defined(__aarch64__)
-  fillGemm_neon(K), fillOps_neon(K), fillFused_neon(K), fillDecode_neon(K);
+  fillGemm_neon(K), fillOps_neon(K), fillReduce_neon(K), fillFused_neon(K), fillDecode_neon(K);
 #ifdef PLUMB_HAS_NEONBF16
-  if (neonBf16()) bf16Products = bf16Gemm_neonbf16;
+  if (neonBf16()) bf16Products = bf16Gemm_neonbf16, unit = "neonbf16";
 #endif
   return "neon";
 #else
-  fillGemm_portable(K), fillOps_portable(K), fillFused_portable(K), fillDecode_portable(K);
+  fillGemm_portable(K), fillOps_portable(K), fillReduce_portable(K), fillFused_portable(K), fillDecode_portable(K);
   return "portable";
 #endif
 }
@@ -544,7 +561,7 @@ NAPI_MODULE_INIT() {
 #define ENTRY(f) {#f, f}
       ENTRY(gemm), ENTRY(gemmBatch), ENTRY(unary), ENTRY(binary), ENTRY(compare), ENTRY(select), ENTRY(reduce), ENTRY(argReduce),
       ENTRY(softmax), ENTRY(softmaxGrad), ENTRY(logSumExp), ENTRY(cumsum), ENTRY(copyStrided), ENTRY(gather), ENTRY(segmentScatter),
-      ENTRY(plainCopy), ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Instructions),
+      ENTRY(plainCopy), ENTRY(frozenPack), ENTRY(frozenGemm), ENTRY(frozenRows), ENTRY(bf16Unit),
       ENTRY(axpy), ENTRY(convolve), ENTRY(sumSquares), ENTRY(adamW), ENTRY(threads), ENTRY(setThreads), ENTRY(simd),
       WHOLES_ENTRIES FUSED_ENTRIES DECODE_ENTRIES
   };

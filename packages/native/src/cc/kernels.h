@@ -274,6 +274,7 @@ void plainCopy(const float* x, float* y, int64_t n);
 #define PLUMB_DECLARE(isa)            \
   void fillGemm_##isa(Kernels& k);    \
   void fillOps_##isa(Kernels& k);     \
+  void fillReduce_##isa(Kernels& k);  \
   void fillFused_##isa(Kernels& k);   \
   void fillDecode_##isa(Kernels& k);  \
   void gemm_##isa(const Gemm& g);
@@ -286,6 +287,7 @@ PLUMB_DECLARE(portable)
 void fillRows_avx512(Kernels& k);
 FewRows bf16Rows_avx512bf16();
 void bf16Gemm_avx512bf16(const Gemm& g);
+void bf16Gemm_amx(const Gemm& g);
 void bf16Gemm_neonbf16(const Gemm& g);
 }  // namespace plumb
 
