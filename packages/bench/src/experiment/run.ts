@@ -16,7 +16,7 @@ import type { BedMakers, Beds, Experiment, ExperimentResult, LoggedRow, Progress
 export type RunOptions = {
   /** Counted seeds: 1 to n, or these; seed 0 is the one on which settings are chosen. Without a number as many as the pilot asks for, 5 to `maximumSeeds`. */
   seeds?: number | readonly number[];
-  /** Seeds of a pilot, run first on other seeds (1000 and up): they fix the power and never count. The experiment's own number, unless `seeds` or `quick` is given: then none. */
+  /** Seeds of a pilot, run first on other seeds (1000 and up): they fix the power and never count. The experiment's own number, unless `seeds`, `scale` or `quick` is given: then none. */
   pilot?: number;
   /** 20 unless said. */
   maximumSeeds?: number;
@@ -51,13 +51,13 @@ export async function runExperiment(
   {
     seeds,
     quick = false,
-    pilot = seeds === undefined && !quick ? pilotSize(experiment) : 0,
+    scale,
+    pilot = seeds === undefined && scale === undefined && !quick ? pilotSize(experiment) : 0,
     maximumSeeds = 20,
     config: given = {},
     outDir,
     experimentDir,
     storeDir,
-    scale,
     command,
     onProgress = () => {},
     signal,
