@@ -46,7 +46,9 @@ export function frozenMatrix(
     throw new TypeError('frozenMatrix: values must be a Float32Array, or a Uint16Array of bfloat16 bits.');
   if (values.length !== out * width)
     throw new ShapeError(`frozenMatrix: ${values.length} values for shape [${out}, ${width}], which needs ${out * width}.`);
-  return new Frozen(store(values, [out, width], storage));
+  // What a backend packs is copied by that.
+  const floats = storage === 'f32' && values instanceof Float32Array && packers.has(tf.getBackend());
+  return new Frozen(floats ? { shape: [out, width], storage, data: values } : store(values, [out, width], storage));
 }
 
 /** The backend's form of a matrix, made at the first use where the matrix was made for another backend. */

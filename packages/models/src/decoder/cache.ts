@@ -1,6 +1,7 @@
 import { cachedAttention, hostValues, type PagedKeys, ShapeError } from '@plumbline/core';
 import type { KvCache } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
+import { release } from './release.js';
 
 export type CacheShape = {
   layers: number;
@@ -51,9 +52,12 @@ export function hostCache(shape: CacheShape): HostCache {
   const blocksPerRow = Math.ceil(maxTokens / blockTokens);
   const { blocks = capacity * blocksPerRow } = shape;
   const blockSize = kvHeads * headDim * blockTokens;
-  const room = () => Array.from({ length: layers }, () => new Float32Array(blocks * blockSize));
-  let keys = room();
-  let values = room();
+  // One piece of memory: what no token has touched takes none, and all goes back together.
+  const size = blocks * blockSize;
+  const memory = new Float32Array(2 * layers * size);
+  const part = (i: number) => memory.subarray(i * size, (i + 1) * size);
+  let keys = Array.from({ length: layers }, (_, layer) => part(2 * layer));
+  let values = Array.from({ length: layers }, (_, layer) => part(2 * layer + 1));
   const lengths = Array.from({ length: layers }, () => new Int32Array(capacity));
   const tables = new Int32Array(capacity * blocksPerRow).fill(-1);
   const users = new Int32Array(blocks); // rows that a block belongs to
@@ -146,6 +150,7 @@ export function hostCache(shape: CacheShape): HostCache {
       for (const row of rows) empty(row);
     },
     dispose() {
+      release([memory]);
       keys = [];
       values = [];
     },

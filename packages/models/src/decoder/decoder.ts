@@ -45,10 +45,12 @@ export interface LocalDecoder extends Decoder {
 /** Token i is `tokens[i]`, at `positions[i]` of the sequence in cache row `rows[i]`; `wanted` are indices of tokens. */
 export type NextTokens = { tokens: Int32Array; positions: Int32Array; rows: Int32Array; wanted: Int32Array };
 
-export type DecoderWeights = Record<string, { shape: readonly number[]; data: Float32Array }>;
+/** `fresh` where each reading of `data` is another array, which nobody else holds. */
+export type DecoderWeights = Record<string, { shape: readonly number[]; data: Float32Array; fresh?: boolean }>;
 /** A weight whose numbers are made each time that they are read. */
-export const whenRead = (shape: readonly number[], read: () => Float32Array): DecoderWeights[string] => ({
+export const whenRead = (shape: readonly number[], read: () => Float32Array, fresh = false): DecoderWeights[string] => ({
   shape,
+  fresh,
   get data() {
     return read();
   },
@@ -287,7 +289,7 @@ function newWeights(spec: DecoderSpec, rng: Rng, late: boolean): DecoderWeights 
           .fork('weights', name)
           .normal(size)
           .map((z) => z * scale);
-      return [name, late ? whenRead(shape, draw) : { shape, data: draw() }];
+      return [name, late ? whenRead(shape, draw, true) : { shape, data: draw() }];
     }),
   );
 }

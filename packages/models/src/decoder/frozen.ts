@@ -1,6 +1,7 @@
 import { CheckpointError, createParameters, type FrozenMatrix, frozenMatrix, type ParameterTree } from '@plumbline/core';
 import type { DecoderWeights } from './decoder.js';
 import { isFrozen } from './matrix.js';
+import { release } from './release.js';
 
 /** How weights that are not trained are kept: as they are, rounded to bfloat16, or in 8 bits with a scale for each output. */
 export type Storage = FrozenMatrix['storage'];
@@ -14,10 +15,15 @@ export type Storage = FrozenMatrix['storage'];
 export function frozenParameters(weights: DecoderWeights, storage: Storage, transposed: (name: string) => boolean): ParameterTree {
   const matrices = new Map<string, FrozenMatrix>();
   const vectors: Record<string, { shape: readonly number[]; data: Float32Array; trainable: boolean }> = {};
-  for (const [name, { shape, data }] of Object.entries(weights)) {
-    if (shape.length !== 2) vectors[name] = { shape, data, trainable: false };
-    else if (transposed(name)) matrices.set(name, frozenMatrix(transpose(data, shape[0]), [shape[1], shape[0]], storage));
+  for (const [name, one] of Object.entries(weights)) {
+    const { shape, data } = one;
+    if (shape.length !== 2) {
+      vectors[name] = { shape, data, trainable: false };
+      continue;
+    }
+    if (transposed(name)) matrices.set(name, frozenMatrix(transpose(data, shape[0]), [shape[1], shape[0]], storage));
     else matrices.set(name, frozenMatrix(data, [shape[0], shape[1]], storage));
+    if (one.fresh) release([data]);
   }
   const rest = createParameters(vectors);
   const names = Object.keys(weights);

@@ -4,6 +4,7 @@ import { FormatError, type Products } from '@plumbline/core';
 import type { Tokenizer } from '@plumbline/data';
 import { createDecoder, type DecoderWeights, type LocalDecoder, whenRead } from '../decoder/decoder.js';
 import type { Storage } from '../decoder/frozen.js';
+import { readyToRelease, release } from '../decoder/release.js';
 import { dequantise } from '../gguf/dequantise.js';
 import { architectureOf, asParameter, parameterName, shapeAsParameter, specFromGguf } from '../gguf/model.js';
 import { type Gguf, HeaderTooShort, parseGguf } from '../gguf/parse.js';
@@ -25,10 +26,18 @@ export async function loadGguf(
     for (const tensor of file.header.tensors) {
       if (tensor.name === ropeFactors) continue;
       const parameter = parameterName(tensor.name, architecture);
-      const unpacked = () => asParameter(parameter, tensor.shape, file.read(tensor.name), spec);
+      const unpacked = () => {
+        const read = file.read(tensor.name);
+        const made = asParameter(parameter, tensor.shape, read, spec);
+        if (made.data !== read) release([read]);
+        return made;
+      };
       // What is to be packed again is unpacked when its turn comes, so that there is never more than one matrix in float32.
-      weights[parameter] = options.storage ? whenRead(shapeAsParameter(parameter, tensor.shape, spec), () => unpacked().data) : unpacked();
+      weights[parameter] = options.storage
+        ? whenRead(shapeAsParameter(parameter, tensor.shape, spec), () => unpacked().data, true)
+        : unpacked();
     }
+    if (options.storage) await readyToRelease();
     return createDecoder(spec, { ...options, name, tokenizer: options.tokenizer ?? tokenizerFromGguf(file.header, name), weights });
   } finally {
     file.close();
@@ -57,11 +66,14 @@ export function openGguf(path: string): GgufFile {
       read(name) {
         const tensor = header.tensors.find((t) => t.name === name);
         if (!tensor) throw new FormatError(`${path}: there is no tensor "${name}" among ${header.tensors.length}`);
-        return dequantise(
+        const bytes = readBytes(file, tensor.offset, tensor.bytes, path);
+        const values = dequantise(
           tensor.type,
-          readBytes(file, tensor.offset, tensor.bytes, path),
+          bytes,
           tensor.shape.reduce((a, b) => a * b, 1),
         );
+        release([bytes]);
+        return values;
       },
       close: () => closeSync(file),
     };

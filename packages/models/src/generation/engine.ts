@@ -98,7 +98,8 @@ export function createEngine(decoder: LocalDecoder, options: EngineOptions = {})
   const blocksOf = (tokens: number) => Math.ceil(tokens / blockTokens);
   const blocks = Math.max(
     blocksOf(longest) + 1,
-    Math.min(2 * maxRows * blocksOf(longest), Math.floor((options.cacheBytes ?? 2 ** 30) / blockBytes)),
+    // A prompt that shares no block with its samples takes one more than they do.
+    Math.min(maxRows * (blocksOf(longest) + 1), Math.floor((options.cacheBytes ?? 2 ** 30) / blockBytes)),
   );
   const { vocabSize } = spec;
   const sample = createSampler(vocabSize);
