@@ -176,9 +176,9 @@ export function microBatches<B extends { packed: PackedBatch; ids: readonly stri
   }
 }
 
-/** How many tokens' activations about 1 GB holds: what is in memory at once unless a setting says otherwise. Infinity where the model does not tell. */
+/** How many tokens' activations about 256 MB hold: what is in memory at once unless a setting says otherwise. Infinity where the model does not tell. */
 export function affordableTokens({ activationBytes }: { readonly activationBytes?: number }): number {
-  return activationBytes ? Math.max(1, Math.floor(2 ** 30 / activationBytes)) : Infinity;
+  return activationBytes ? Math.max(1, Math.floor(2 ** 28 / activationBytes)) : Infinity;
 }
 
 function pack(items: readonly PromptedSequence[], { sharePrompts = false }: Layout): PackedBatch {

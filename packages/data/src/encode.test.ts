@@ -179,9 +179,9 @@ describe('microBatches', () => {
   it('takes no more rows than it is told to', () => {
     expect([sizes(2, Infinity), sizes(8, Infinity), sizes(1, 35)]).toEqual([[14, 14, 7], [35], [7, 7, 7, 7, 7]]);
   });
-  it('affords what 1 GB holds of activations, and everything where a model does not tell', () => {
+  it('affords what 256 MB hold of activations, and everything where a model does not tell', () => {
     const bytes = [2 ** 20, 2 ** 31, undefined];
-    expect(bytes.map((activationBytes) => affordableTokens({ activationBytes }))).toEqual([1024, 1, Infinity]);
+    expect(bytes.map((activationBytes) => affordableTokens({ activationBytes }))).toEqual([256, 1, Infinity]);
   });
 });
 

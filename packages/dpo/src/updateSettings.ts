@@ -20,5 +20,5 @@ export const tokensPerMicroBatch = z
   .positive()
   .optional()
   .describe(
-    'Tokens in memory at once, though one row at least; unless given as many as 1 GB holds the activations of; lower it when memory runs out',
+    'Tokens in memory at once, though one row at least; unless given as many as 256 MB hold the activations of; lower it when memory runs out',
   );

@@ -31,7 +31,7 @@ export const RewardTrainConfig = z.strictObject({
     .positive()
     .optional()
     .describe(
-      'Tokens in memory at once, though one group at least; as many as 1 GB holds the activations of unless given; lower it when memory runs out',
+      'Tokens in memory at once, though one group at least; as many as 256 MB hold the activations of unless given; lower it when memory runs out',
     ),
   learningRate: z
     .number()

@@ -137,7 +137,7 @@ export const PolicyTrainConfig = z
       .positive()
       .optional()
       .describe(
-        'Prompt and completion tokens in memory at once; unless given 8192, or as many as 1 GB holds the activations of; lower it when memory runs out',
+        'Prompt and completion tokens in memory at once; unless given 8192, or as many as 256 MB hold the activations of; lower it when memory runs out',
       ),
     sharePrompts: z.boolean().default(true).describe('Compute a prompt once for all its samples in a micro-batch'),
     dynamicSampling: z

@@ -25,7 +25,7 @@ export const AlignConfig = z.strictObject({
     .int()
     .positive()
     .optional()
-    .describe('Tokens in memory at once; as many as 1 GB holds the activations of unless given; lower it when memory runs out'),
+    .describe('Tokens in memory at once; as many as 256 MB hold the activations of unless given; lower it when memory runs out'),
   reward: z
     .strictObject({
       ...training(learningRates.reward.adapter, learningRates.reward.whole),

@@ -37,7 +37,8 @@ export type BackboneAdapter = {
   dropout(): Rng | undefined;
 };
 
-export type RunOptions = AdapterPass & { gradientCheckpointing?: boolean };
+/** `recomputed`: so many layers from the first on keep their input alone for the backward pass, which runs them again. */
+export type RunOptions = AdapterPass & { recomputed?: number };
 export type Backbone = {
   /** [tokens] -> [tokens, width], before the final norm. The caller owns it. */
   run(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: RunOptions): tf.Tensor2D;
@@ -135,12 +136,12 @@ export function backboneOf(
   const head = adapter?.replaced('lm_head.weight') ?? (layout.head === undefined ? parameters.get(layout.embeddings) : matrix(layout.head));
 
   return {
-    run: (tokens, positions, attend, { gradientCheckpointing, ...pass } = {}) =>
+    run: (tokens, positions, attend, { recomputed = 0, ...pass } = {}) =>
       tf.tidy(() => {
         let x = embed(tokens, positions);
         for (let index = 0; index < layers.length; index++) {
           const apply = (input: tf.Tensor) => block(input as tf.Tensor2D, index, positions, attend, pass);
-          const next = gradientCheckpointing ? checkpoint(apply, x) : apply(x);
+          const next = index < recomputed ? checkpoint(apply, x) : apply(x);
           x.dispose(); // spent: where it is needed for the backward pass, the tape has its own reference
           x = next;
         }

@@ -165,4 +165,27 @@ describe('activationBytes', () => {
     expect(upper.activationBytes / base.activationBytes).toBe(0.5);
     near(kept(upper) / upper.activationBytes);
   });
+  it('is kept within 256 MB by recomputing layers, to the same bits', async () => {
+    const wide = { width: 8, layers: 8, heads: 1, kvHeads: 1, headDim: 8, mlpWidth: 4096, contextLength: 1024 };
+    const batch = packSequences([{ tokens: Int32Array.from({ length: 800 }, (_, i) => i % 23), completionStart: 799, row: 0 }]);
+    const of = async (gradientCheckpointing: boolean | undefined) => {
+      const decoder = tinyDecoder({ ...wide, gradientCheckpointing });
+      let bytes = 0;
+      const { loss, grads } = gradients(() => {
+        const before = tf.memory().numBytes;
+        const { tokens } = decoder.completionLogps(batch);
+        bytes = tf.memory().numBytes - before;
+        return { loss: tf.sum(tokens) as tf.Scalar };
+      }, decoder.parameters.trainable());
+      const values = await Promise.all([...grads.values()].map(async (x) => Buffer.from((await readCopy(x)).buffer)));
+      tf.dispose([loss, ...grads.values()]);
+      decoder.dispose();
+      return { bytes, values };
+    };
+    const [all, some, none] = [await of(false), await of(undefined), await of(true)];
+    expect(all.bytes).toBeGreaterThan(2 ** 28);
+    expect(some.bytes).toBeLessThan(2 ** 28);
+    expect(some.bytes).toBeGreaterThan(2 * none.bytes);
+    expect(some.values.every((grad, i) => grad.equals(all.values[i]))).toBe(true);
+  });
 });

@@ -25,7 +25,7 @@ import { fusedStep } from './step.js';
 /** A decoder in this process: trainable, and able to generate. */
 export interface LocalDecoder extends Decoder {
   readonly spec: DecoderSpec;
-  readonly gradientCheckpointing: boolean;
+  readonly gradientCheckpointing?: boolean;
   readonly activationBytes: number;
   /** What products are computed in; float32 unless it was asked otherwise. */
   readonly products?: Products;
@@ -59,8 +59,8 @@ export type DecoderSource = {
   tokenizer: Tokenizer;
   name?: string;
   /**
-   * Recompute each layer in the backward pass: a layer's activations instead of all, for about a third more time. Passes whose activations would take more
-   * than 4 GB do so in any case; the numbers are the same to the bit.
+   * Recompute each layer in the backward pass: a layer's activations instead of all, for about a third more time; false never does. Unless given, a pass
+   * recomputes as many layers as it takes for the others to keep no more than 2 bytes a parameter (256 MB at least). The numbers are the same to the bit.
    */
   gradientCheckpointing?: boolean;
   /** Rounds both factors of each product on its way in; sums, norms and softmax stay float32. */
@@ -105,15 +105,24 @@ export type DecoderSettings = Pick<DecoderSource, 'tokenizer' | 'name' | 'gradie
 export function decoderOf(
   spec: DecoderSpec,
   parameters: ParameterTree,
-  { tokenizer, name = spec.family, gradientCheckpointing = false, products }: DecoderSettings,
+  { tokenizer, name = spec.family, gradientCheckpointing, products }: DecoderSettings,
   adapter?: BackboneAdapter,
 ): LocalDecoder {
   const { run, finalNorm, head, logits } = backboneOf(spec, parameters, { products, adapter });
-  const activationBytes = bytesOfActivations(spec, { gradientCheckpointing, from: adapter?.firstLayer });
-  const passes = ({ tokens }: PackedBatch) => ({
-    gradientCheckpointing: gradientCheckpointing || tokens.length * activationBytes > mostActivations,
+  const walked = spec.layers - Math.min(adapter?.firstLayer ?? 0, spec.layers - 1);
+  const activations = bytesOfActivations(spec);
+  const activationBytes = gradientCheckpointing ? activations.layer + activations.input * walked : activations.layer * walked;
+  const passes = ({ tokens: { length } }: PackedBatch) => ({
+    recomputed: gradientCheckpointing ? spec.layers : gradientCheckpointing === false ? 0 : layersToRecompute(length),
     dropout: adapter?.dropout(),
   });
+  /** From the first layer on: those that nothing is walked back through leave nothing in either case. */
+  const layersToRecompute = (tokens: number): number => {
+    const most = Math.max(leastBudget, 2 * parameterTotal(spec)) / tokens; // bytes a token
+    if (activations.layer * walked <= most) return 0;
+    const full = Math.floor((most - activations.layer - activations.input * walked) / (activations.layer - activations.input));
+    return spec.layers - Math.max(0, full);
+  };
   const scale = spec.attentionScale ?? 1 / Math.sqrt(spec.headDim);
   const { attentionSoftcap, logitSoftcap } = spec;
   const packed =
@@ -133,7 +142,7 @@ export function decoderOf(
     contextLength: spec.contextLength,
     width: spec.width,
     activationBytes,
-    gradientCheckpointing,
+    ...(gradientCheckpointing !== undefined && { gradientCheckpointing }),
     ...(products && { products }),
     snapshot: () => decoderOf(spec, parameters.snapshot(), { tokenizer, name, gradientCheckpointing, products }),
     hidden(batch) {
@@ -210,21 +219,18 @@ export function decoderOf(
   return decoder;
 }
 
-/** Bytes of activations above which a pass recomputes its layers. */
-const mostActivations = 2 ** 32;
+/** Activations that a pass may keep whatever the size of its model. */
+const leastBudget = 2 ** 28;
+
+const parameterTotal = (spec: DecoderSpec): number =>
+  Object.values(parameterShapes(spec)).reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 /**
- * About what a token leaves for the backward pass: of each layer that is walked back through its two inputs and their norms, queries, keys, values and
- * what attention made of them, and the MLP's inner widths; recomputed layers leave their input, and one of them is there in full.
+ * About what a token leaves of a layer for the backward pass, in bytes: its two inputs and their norms, queries, keys, values and what attention made of
+ * them, and the MLP's inner widths. A layer that is recomputed leaves its input.
  */
-function bytesOfActivations(
-  spec: DecoderSpec,
-  { gradientCheckpointing, from = 0 }: { gradientCheckpointing: boolean; from?: number },
-): number {
-  const { width, heads, kvHeads, headDim, mlpWidth, family, layers } = spec;
-  const layer = 4 * (4 * width + 2 * (heads + kvHeads) * headDim + (family === 'gpt2' ? 2 : 3) * mlpWidth);
-  const walked = Math.max(1, layers - from);
-  return gradientCheckpointing ? 4 * width * walked + layer : layer * walked;
+function bytesOfActivations({ width, heads, kvHeads, headDim, mlpWidth, family }: DecoderSpec): { layer: number; input: number } {
+  return { layer: 4 * (4 * width + 2 * (heads + kvHeads) * headDim + (family === 'gpt2' ? 2 : 3) * mlpWidth), input: 4 * width };
 }
 
 /**

@@ -32,7 +32,7 @@ export const SftConfig = z.strictObject({
     .positive()
     .optional()
     .describe(
-      'Tokens in memory at once, though one sequence at least; as many as 1 GB holds the activations of unless given; lower it when memory runs out',
+      'Tokens in memory at once, though one sequence at least; as many as 256 MB hold the activations of unless given; lower it when memory runs out',
     ),
   learningRate: z.number().positive().default(2e-5).describe('Peak rate, after warm-up'),
   schedule: ScheduleConfig.prefault({ kind: 'cosine', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
