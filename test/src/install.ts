@@ -36,6 +36,22 @@ export function installPacked(packages: readonly string[]): { project: string; h
   return { project, how: 'linked' };
 }
 
+/** The folder of an empty project that has what `packages` pack, their types aside, and nothing that they depend on. */
+export function unpackAlone(packages: readonly string[]): string {
+  const project = mkdtempSync(join(tmpdir(), 'plumbline-alone-'));
+  for (const name of packages) {
+    const folder = join(project, 'node_modules/@plumbline', name);
+    mkdirSync(folder, { recursive: true });
+    // without scripts: types take a minute, and are not what is asked here
+    const packed = execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', project], {
+      cwd: join(root, 'packages', name),
+      encoding: 'utf8',
+    });
+    execFileSync('tar', ['-xzf', join(project, packed.trim().split('\n').at(-1)!), '--strip-components=1', '-C', folder]);
+  }
+  return project;
+}
+
 function pack(name: string, into: string): string {
   const before = new Set(readdirSync(into));
   execFileSync(

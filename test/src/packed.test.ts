@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { codeUnder, installPacked } from './install.js';
+import { codeUnder, installPacked, unpackAlone } from './install.js';
 
 describe('packages, packed and installed into an empty project', () => {
   let project: string;
@@ -54,5 +54,20 @@ console.log(JSON.stringify({ cold, json: json.scores[0], language: language.scor
     );
     console.log(`cold import in ${Math.min(...runs.map(({ cold }) => cold)).toFixed(0)} ms`);
     expect(runs[0]).toMatchObject({ json: 1, language: 1, value: 2 }); // what is loaded on first use
+  });
+});
+
+describe('the statistics of bench, from the tarballs of bench and data alone', () => {
+  it('run where nothing else is installed: no tfjs, no environments', { timeout: 120_000 }, () => {
+    const project = unpackAlone(['bench', 'data']);
+    writeFileSync(
+      join(project, 'example.mjs'),
+      `const { cohenKappa, pairedDifference, winRate, lengthControlledWinRate } = await import('@plumbline/bench/metrics');
+console.log(JSON.stringify({ kappa: cohenKappa([1, 1, 0, 0], [1, 0, 0, 0]), mean: pairedDifference([2, 3], [1, 1]).mean, wins: winRate([1, 2, 3], [0, 2, 4]).mean, lengths: typeof lengthControlledWinRate }));`,
+    );
+    const printed = execFileSync(process.execPath, ['example.mjs'], { cwd: project, encoding: 'utf8' });
+    expect(JSON.parse(printed)).toEqual({ kappa: 0.5, mean: 1.5, wins: 0.5, lengths: 'function' });
+    expect(existsSync(join(project, 'node_modules/@plumbline/bench/data/language-profiles.json.gz'))).toBe(true);
+    rmSync(project, { recursive: true, force: true });
   });
 });
