@@ -200,17 +200,23 @@ void select(const uint8_t* m, const float* a, const float* b, float* y, int64_t 
 // --- copies ---------------------------------------------------------------------------------------------------------------------
 typedef uint32_t v4 __attribute__((vector_size(16)));
 typedef uint32_t v4u __attribute__((vector_size(16), aligned(4), may_alias));
+// Of the eight numbers of a and b those at the four places; GCC has Clang's name for it from version 12 on only.
+#if defined(__clang__)
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (v4){__VA_ARGS__})
+#endif
 // Four columns of x, n rows `sx` apart, to four rows of y, `sy` apart.
 INLINE void turn4(const uint32_t* x, int64_t sx, uint32_t* y, int64_t sy, int64_t n) {
   int64_t l = 0;
   for (; l + 4 <= n; l += 4, x += 4 * sx) {
     const v4 r0 = *(const v4u*)x, r1 = *(const v4u*)(x + sx), r2 = *(const v4u*)(x + 2 * sx), r3 = *(const v4u*)(x + 3 * sx);
-    const v4 lo01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), hi01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-    const v4 lo23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5), hi23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-    *(v4u*)(y + l) = __builtin_shufflevector(lo01, lo23, 0, 1, 4, 5);
-    *(v4u*)(y + sy + l) = __builtin_shufflevector(lo01, lo23, 2, 3, 6, 7);
-    *(v4u*)(y + 2 * sy + l) = __builtin_shufflevector(hi01, hi23, 0, 1, 4, 5);
-    *(v4u*)(y + 3 * sy + l) = __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7);
+    const v4 lo01 = PICK(r0, r1, 0, 4, 1, 5), hi01 = PICK(r0, r1, 2, 6, 3, 7);
+    const v4 lo23 = PICK(r2, r3, 0, 4, 1, 5), hi23 = PICK(r2, r3, 2, 6, 3, 7);
+    *(v4u*)(y + l) = PICK(lo01, lo23, 0, 1, 4, 5);
+    *(v4u*)(y + sy + l) = PICK(lo01, lo23, 2, 3, 6, 7);
+    *(v4u*)(y + 2 * sy + l) = PICK(hi01, hi23, 0, 1, 4, 5);
+    *(v4u*)(y + 3 * sy + l) = PICK(hi01, hi23, 2, 3, 6, 7);
   }
   for (; l < n; l++, x += sx)
     for (int q = 0; q < 4; q++) y[q * sy + l] = x[q];
