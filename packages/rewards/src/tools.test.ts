@@ -11,7 +11,7 @@ import { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/le
 import { partitionByStrength, preferenceStrength } from './diagnostics/strength.js';
 import { fromAiSdk } from './external/aiSdk.js';
 import { promptfooAssertion } from './external/promptfoo.js';
-import { rewardMatchers } from './external/vitest.js';
+import { type RewardMatchers, rewardMatchers } from './external/vitest.js';
 import { httpReward, RewardServerError } from './http.js';
 import { generativeJudge } from './judges/pairwise.js';
 import {
@@ -383,6 +383,12 @@ describe('where people already are', () => {
     const low = await toScoreAtLeast({ ...received, completion: 'none' }, numericAnswer(), 1);
     expect([low.pass, low.message()]).toEqual([false, 'numeric answer gives "none" a score of 0; expected at least 1']);
     await expect(toScoreAtLeast({ prompt: 'p', completion: 'x' }, numericAnswer(), 1)).rejects.toThrow('cannot judge "x"');
+    expect.extend(rewardMatchers);
+    const matched = expect(received) as unknown as RewardMatchers & { not: RewardMatchers };
+    await matched.toScoreAtLeast(numericAnswer(), 1);
+    await matched.not.toScoreAtLeast(numericAnswer(), 1.5);
+    const failing = expect({ ...received, completion: 'none' }) as unknown as RewardMatchers;
+    await expect(failing.toScoreAtLeast(numericAnswer(), 1)).rejects.toThrow('expected at least 1');
     const judge = { name: 'j', compare: async () => [{ winner: 'b' as const, probA: 0.2, parsed: true }] };
     expect((await toBePreferredTo(received, 'other', judge)).message()).toContain('calls the other better (P = 0.20)');
   });

@@ -285,7 +285,7 @@ describe.skipIf(!logitsPath)(`from_logits.json${logitsPath ? '' : ' (skipped: th
   if (!logitsPath) return;
   const { cases, nll_terms, rows } = readFixture<{
     cases: Record<string, TpoCase>;
-    nll_terms: { cpo_nll: number; sum_logps: number[]; mean_logps: number[] };
+    nll_terms: { cpo_nll: number; orpo_nll: number; sum_logps: number[]; mean_logps: number[] };
     rows: number;
   }>(logitsPath);
   for (const [title, { config, loss, losses, logps, nll }] of Object.entries(cases))
