@@ -4,6 +4,7 @@
  */
 import { applyMeasureSettings, applyRewardSettings, defineApply } from '@plumbline/bench';
 import { pearson } from '@plumbline/bench/metrics';
+import { ConfigError } from '@plumbline/core';
 import type { PreferenceRecord, RewardFunction } from '@plumbline/data';
 import { answerDistance, answerRegret, modelReward } from '@plumbline/rewards';
 import { z } from 'zod';
@@ -42,17 +43,29 @@ export const apply = defineApply({
         rewards.push({ ...modelReward(scorer), name });
       }
     }
-    const prompts = all.slice(0, config.prompts);
-    const answers = await write('answers', prompts, { n: config.candidates });
-    const asked = prompts.flatMap((prompt, p) => answers[p].map((completion) => ({ prompt, completion })));
-    const scores: number[][][] = [];
+    const written = all.slice(0, config.prompts);
+    const texts = await write('answers', written, { n: config.candidates });
+    const asked = written.flatMap((prompt, p) => texts[p].map((completion) => ({ prompt, completion })));
+    const found: (number | null)[][] = [];
     for (const [r, reward] of rewards.entries()) {
       say(`${asked.length} answers by ${reward.name}`);
-      const flat = await once(`scores ${r + 1}`, async () =>
-        Array.from((await reward.score(asked, { rng: rng.fork('score', r), signal })).scores),
+      found.push(
+        await once(`scores ${r + 1}`, async () => {
+          const given = await reward.score(asked, { rng: rng.fork('score', r), signal });
+          return Array.from(given.scores, (score, i) => (given.abstained?.[i] === 1 ? null : score));
+        }),
       );
-      scores.push(prompts.map((_, p) => flat.slice(p * config.candidates, (p + 1) * config.candidates)));
     }
+    // a prompt counts where every reward has a score for every answer
+    const kept = written.flatMap((_, p) => {
+      const own = (r: number) => found[r].slice(p * config.candidates, (p + 1) * config.candidates);
+      return rewards.some((_reward, r) => own(r).includes(null)) ? [] : [p];
+    });
+    if (kept.length === 0)
+      throw new ConfigError(`no prompt has a score of ${rewards.map(({ name }) => name).join(', ')} for each of its answers`);
+    if (kept.length < written.length) say(`${written.length - kept.length} prompts are left out: a reward abstained on an answer`);
+    const [prompts, answers] = [kept.map((p) => written[p]), kept.map((p) => texts[p])];
+    const scores = found.map((flat) => kept.map((p) => flat.slice(p * config.candidates, (p + 1) * config.candidates) as number[]));
     await leave(
       'scored.jsonl',
       prompts.map((prompt, p) => ({
@@ -77,7 +90,9 @@ export const apply = defineApply({
     show({
       title: 'Distances',
       kind: 'table',
-      paragraphs: [`On ${asked.length} answers to ${prompts.length} prompts. 0: the same order of policies; 1: unrelated; 2: opposite.`],
+      paragraphs: [
+        `On ${answers.flat().length} answers to ${prompts.length} prompts. 0: the same order of policies; 1: unrelated; 2: opposite.`,
+      ],
       columns: [
         { key: 'first', label: 'Reward' },
         { key: 'second', label: 'and' },

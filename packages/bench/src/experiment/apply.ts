@@ -164,11 +164,13 @@ async function measureReward(name: string, reward: RewardFunction, { prepared: {
   const n = (config.candidates as number | undefined) ?? 4;
   const candidates = await ctx.write('candidates', heldOutPrompts, { n });
   const flat = heldOutPrompts.flatMap((prompt, i) => candidates[i].map((completion) => ({ prompt, completion })));
-  const { scores } = flat.length > 0 ? await reward.score(flat, { rng: rng.fork('choose'), signal }) : { scores: new Float32Array() };
+  const given = flat.length > 0 ? await reward.score(flat, { rng: rng.fork('choose'), signal }) : { scores: new Float32Array() };
+  const scores = given.scores.map((score, i) => (given.abstained?.[i] === 1 ? -Infinity : score)); // chosen only where it has a score for none
   const chosen = candidates.map((own, i) => {
     const values = scores.subarray(i * n, i * n + own.length);
     const best = values.indexOf(Math.max(...values));
-    return { prompt: heldOutPrompts[i], completion: own[best], score: values[best] };
+    const score = values[best];
+    return { prompt: heldOutPrompts[i], completion: own[best], score: Number.isFinite(score) ? score : null };
   });
   await makeFolder(join(dir, name));
   await writeRecords(join(dir, name, 'selected.jsonl'), chosen);
