@@ -60,12 +60,34 @@ def generate(batch, prompt, tokens):
     return time.perf_counter() - start
 
 
+optimizer = None
+
+
+def train(sequences, tokens):
+    """Forward, backward, clipping and AdamW of the whole model."""
+    global optimizer
+    if optimizer is None:
+        model.train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    ids = torch.randint(100, 4000, (sequences, tokens))
+    start = time.perf_counter()
+    loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    loss.item()
+    return time.perf_counter() - start
+
+
 for line in sys.stdin:
     request = json.loads(line)
     try:
         if "generate" in request:
             o = request["generate"]
             say({"seconds": generate(o["batch"], o["promptTokens"], o["tokens"])})
+        elif "train" in request:
+            say({"seconds": train(request["train"]["sequences"], request["train"]["tokens"])})
         else:
             say({"peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
     except Exception as error:

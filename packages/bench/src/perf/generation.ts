@@ -35,8 +35,14 @@ export type GenerationSettings = {
   storage: 'f32' | 'bf16' | 'int8';
   products: 'f32' | 'bf16';
   threads?: number;
+  /** Trains a new model in place of generating: a step takes so many sequences of so many tokens. */
+  training?: { sequences: number; tokens: number };
 };
-export type GenerationRequest = { generate: { batch: number; promptTokens: number; tokens: number } } | { machine: true } | { close: true };
+export type GenerationRequest =
+  | { generate: { batch: number; promptTokens: number; tokens: number } }
+  | { train: { sequences: number; tokens: number } }
+  | { machine: true }
+  | { close: true };
 
 export type GenerationOptions = {
   /** A GGUF file of the model; without one, weights of SmolLM2-135M's sizes, and no llama.cpp. */
@@ -49,7 +55,7 @@ export type GenerationOptions = {
 };
 export type GenerationMeasure = {
   seconds: Spread;
-  /** Tokens a second, prompt and continuation of a whole call; of the prompt alone where nothing is generated but one token. */
+  /** Tokens a second: new ones of a whole call; of the prompt where nothing is generated but one token; of a step where it is trained. */
   rate: Spread;
   /** Times transformers' rate, round by round. */
   ratio?: Spread;
@@ -85,7 +91,7 @@ export const generationPeer = 'transformers';
 
 /**
  * Measures whole calls of generation (64 new tokens at batch 1, 8 and 32 after prompts of 16) and the computing of long prompts, on `native` with weights in
- * float32, bfloat16 and int8, and in transformers in float32, each in a process of its own, in turns.
+ * float32, bfloat16 and int8, and in transformers in float32, each in a process of its own, in turns; then a training step of the whole model.
  */
 export async function runGenerationBench({
   model,
@@ -107,6 +113,36 @@ export async function runGenerationBench({
       say(`${name} is not measured: ${one.why}`);
     } else participants.push({ ...one, name, settings });
   };
+  /** A run that is cut short has said this. */
+  const tell = ({ results }: GenerationResult['cases'][number]) => {
+    for (const [who, one] of Object.entries(results)) {
+      const more =
+        'error' in one
+          ? []
+          : [one.ratio && `${one.ratio.median.toFixed(2)}x`, one.rooflineShare && `${(100 * one.rooflineShare).toFixed(0)}%`];
+      say(`  ${who}: ${'error' in one ? one.error : [`${one.rate.median.toFixed(0)} tokens/s`, ...more].filter(Boolean).join(', ')}`);
+    }
+  };
+  const measured = () => participants.filter(({ name }) => name !== gaugeName);
+  /** Steps of the whole model; weights in int8 are not trained. */
+  const trainingCase = async (): Promise<GenerationResult['cases'][number]> => {
+    const training = quick ? { sequences: 2, tokens: 32 } : { sequences: 4, tokens: 128 };
+    const name = `a training step of ${training.sequences} x ${training.tokens} tokens`;
+    say(name);
+    for (const products of ['f32', 'bf16'] as const) {
+      const settings: GenerationSettings = { shape, storage: 'f32', products, training, ...(threads && { threads }) };
+      await enter(`native ${products}`, () => startNative(settings), settings);
+    }
+    if (peerFolder !== null) await enter(generationPeer, () => startTransformers(peerFolder, shape, model, threads, busy, say));
+    const seconds = await measure(participants, () => ({ train: training }));
+    return {
+      name,
+      batch: training.sequences,
+      promptTokens: training.tokens,
+      tokens: 0,
+      results: resultsOf(participants, seconds, training.sequences * training.tokens),
+    };
+  };
   try {
     for (const [storage, products] of [
       ['f32', 'f32'],
@@ -120,7 +156,12 @@ export async function runGenerationBench({
       await enter(generationPeer, () => startTransformers(peerFolder, shape, model, threads, busy, say));
       if (model) await enter('llama.cpp', () => startLlama(peerFolder, model, say));
     }
-    const machine = participants.some(({ settings }) => settings) ? await measureMachine(threads) : {};
+    const gauge = participants.some(({ settings }) => settings) ? await startGauge(threads) : undefined;
+    if (gauge) participants.push(gauge);
+    const readings: Machine[] = [];
+    const look = async () => {
+      if (gauge) readings.push(await ask(gauge, { machine: true }));
+    };
     const cases: GenerationResult['cases'] = [];
     const [prompt, tokens, long] = quick ? [4, 4, 32] : [16, 64, 512];
     for (const [name, batch, promptTokens, count] of [
@@ -128,15 +169,32 @@ export async function runGenerationBench({
       [`a prompt of ${long} tokens`, 1, long, 1] as const,
     ]) {
       say(name);
+      const work = { batch, promptTokens, tokens: count };
+      // What the machine can do changes with what its neighbours do: it is looked at before and after each case.
+      await look();
+      const seconds = await measure(measured(), (tokens) => ({ generate: { ...work, tokens: tokens ?? count } }));
+      await look();
+      const machine = typical(readings.slice(-2));
+      const counted = batch * (count === 1 ? promptTokens : count);
       cases.push({
         name,
-        batch,
-        promptTokens,
-        tokens: count,
-        results: await measure(participants, { batch, promptTokens, tokens: count }, machine, shape),
+        ...work,
+        results: resultsOf(measured(), seconds, counted, (settings) => floorOf(settings, work, machine, shape)),
       });
+      tell(cases[cases.length - 1]);
     }
-    const peaks = await Promise.all(participants.map((one) => ask(one, { close: true }).catch((): { peakBytes?: number } => ({}))));
+    const peaks = await Promise.all(measured().map((one) => ask(one, { close: true }).catch((): { peakBytes?: number } => ({}))));
+    const machine = typical(readings);
+    const generating = measured().map(({ name, version, device, threads: used }, i) => ({
+      name,
+      version,
+      device,
+      threads: used,
+      peakBytes: peaks[i].peakBytes,
+    }));
+    await Promise.all(participants.splice(0).map((participant) => participant.stop()));
+    cases.push(await trainingCase());
+    tell(cases[cases.length - 1]);
     return {
       suite: 'generate',
       date: new Date().toISOString(),
@@ -149,13 +207,7 @@ export async function runGenerationBench({
         bytesPerSecond: machine.bytesPerSecond,
         flops: machine.flops,
       },
-      participants: participants.map(({ name, version, device, threads: used }, i) => ({
-        name,
-        version,
-        device,
-        threads: used,
-        peakBytes: peaks[i].peakBytes,
-      })),
+      participants: generating,
       missing,
       cases,
     };
@@ -169,49 +221,66 @@ const ask = (one: Participant, request: GenerationRequest) => one.ask(request as
 const startNative = (settings: GenerationSettings): Promise<Participant> =>
   startParticipant(process.execPath, [ownFile('dist', 'perf', 'generationWorker.js'), JSON.stringify(settings)], process.env);
 
-/** In a process of its own, whose memory is not that of a model. */
-async function measureMachine(threads: number | undefined): Promise<Machine> {
-  const one = await startNative({ shape: tiny, storage: 'f32', products: 'f32', ...(threads && { threads }) });
-  try {
-    return await ask(one, { machine: true });
-  } finally {
-    await one.stop();
-  }
+const gaugeName = 'gauge';
+/** What measures the machine, in a process of its own, whose memory is not that of a model. */
+const startGauge = async (threads: number | undefined): Promise<Participant> => ({
+  ...(await startNative({ shape: tiny, storage: 'f32', products: 'f32', ...(threads && { threads }) })),
+  name: gaugeName,
+});
+/** Medians of what was measured. */
+function typical(readings: readonly Machine[]): Machine {
+  const of = (value: (one: Machine) => number | undefined) => {
+    const values = readings.map(value).filter((x): x is number => x !== undefined);
+    return values.length > 0 ? quantile(values, 0.5) : undefined;
+  };
+  const [bytesPerSecond, f32, bf16] = [of((m) => m.bytesPerSecond), of((m) => m.flops?.f32), of((m) => m.flops?.bf16)];
+  return { bytesPerSecond, ...(f32 && bf16 && { flops: { f32, bf16 } }) };
 }
 
-async function measure(
-  participants: readonly (Participant & { settings?: GenerationSettings })[],
-  work: { batch: number; promptTokens: number; tokens: number },
-  machine: Machine,
-  shape: typeof smol,
-): Promise<GenerationResult['cases'][number]['results']> {
-  const results: GenerationResult['cases'][number]['results'] = {};
-  const seconds = new Map<string, number[]>();
+type Member = Participant & { settings?: GenerationSettings };
+type Seconds = Map<string, number[] | { error: string }>;
+
+/** Seconds of three rounds in turns; `request` is told of fewer tokens for the call before the rounds, which is not counted. */
+async function measure(members: readonly Member[], request: (tokens?: number) => GenerationRequest): Promise<Seconds> {
+  const seconds: Seconds = new Map(members.map(({ name }) => [name, []]));
   const rounds = 3;
   for (let round = -1; round < rounds; round++)
-    for (let i = 0; i < participants.length; i++) {
-      const one = participants[(Math.max(0, round) + i) % participants.length];
-      if (results[one.name]) continue;
+    for (let i = 0; i < members.length; i++) {
+      const one = members[(Math.max(0, round) + i) % members.length];
+      const known = seconds.get(one.name)!;
+      if ('error' in known) continue;
       await setTimeout(10); // threads that wait for more work spin for a while, in whoever had the last turn
       try {
-        // The first call of each is not counted, and is short.
-        const asked = round < 0 ? { ...work, tokens: Math.min(work.tokens, 4) } : work;
-        const { seconds: took = Number.NaN } = await ask(one, { generate: asked });
-        if (round >= 0) seconds.set(one.name, [...(seconds.get(one.name) ?? []), took]);
+        const whole = request();
+        const short = 'generate' in whole ? request(Math.min(whole.generate.tokens, 4)) : whole;
+        const { seconds: took = Number.NaN } = await ask(one, round < 0 ? short : whole);
+        if (round >= 0) known.push(took);
       } catch (error) {
-        results[one.name] = { error: messageOf(error) };
+        seconds.set(one.name, { error: messageOf(error) });
       }
     }
+  return seconds;
+}
+
+function resultsOf(
+  members: readonly Member[],
+  seconds: Seconds,
+  counted: number,
+  floorOfSettings: (settings: GenerationSettings) => number | undefined = () => undefined,
+): GenerationResult['cases'][number]['results'] {
   const peer = seconds.get(generationPeer);
-  const counted = work.batch * (work.tokens === 1 ? work.promptTokens : work.tokens);
-  for (const { name, settings } of participants) {
-    const took = seconds.get(name);
-    if (!took || results[name]) continue;
-    const floor = settings && floorOf(settings, work, machine, shape);
+  const results: GenerationResult['cases'][number]['results'] = {};
+  for (const { name, settings } of members) {
+    const took = seconds.get(name)!;
+    if ('error' in took) {
+      results[name] = took;
+      continue;
+    }
+    const floor = settings && floorOfSettings(settings);
     results[name] = {
       seconds: spread(took),
       rate: spread(took.map((s) => counted / s)),
-      ...(peer && name !== generationPeer && { ratio: spread(took.map((s, i) => peer[i] / s)) }),
+      ...(peer && !('error' in peer) && name !== generationPeer && { ratio: spread(took.map((s, i) => peer[i] / s)) }),
       ...(floor && { rooflineShare: floor / quantile(took, 0.5) }),
     };
   }

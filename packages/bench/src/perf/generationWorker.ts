@@ -5,16 +5,20 @@ import { createDecoder, type DecoderSpec, decoderSpec, generate, loadDecoder } f
 import * as tf from '@tensorflow/tfjs-core';
 import type { GenerationRequest, GenerationSettings } from './generation.js';
 import type { Answer } from './participant.js';
-import { arbitraryIds, idsOnly } from './training.js';
+import { arbitraryIds, idsOnly, pacedTraining } from './training.js';
 
 const say = (answer: Answer): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 console.log = console.error; // standard output is for answers
 
-const { shape, model, storage, products, threads } = JSON.parse(process.argv[2]) as GenerationSettings;
+const { shape, model, storage, products, threads, training } = JSON.parse(process.argv[2]) as GenerationSettings;
 
 async function start() {
   const { version, simd, threads: used } = await initBackend({ backend: 'native', ...(threads && { threads }) });
+  if (training) {
+    say({ name: `native ${products}`, device: simd, version, threads: used });
+    return undefined;
+  }
   const decoder = model ? await loadDecoder(model, { storage, products }) : newDecoder(decoderSpec(shape));
   say({ name: `native ${storage}`, device: simd, version, threads: used });
   return decoder;
@@ -25,10 +29,14 @@ function newDecoder(spec: DecoderSpec) {
   return createDecoder(spec, { tokenizer: idsOnly(spec.vocabSize), rng: rng(1), storage, products });
 }
 
+let failed = false;
 const decoder = await start().catch((error: unknown) => {
   process.stdout.write(`${JSON.stringify({ error: messageOf(error) } satisfies Answer)}\n`, () => process.exit(1));
+  failed = true;
   return undefined;
 });
+/** The training under way: a step a request. */
+const paced = training && !failed ? pacedTraining({ model: shape, ...training, products }) : undefined;
 
 for await (const line of createInterface({ input: process.stdin })) {
   try {
@@ -40,6 +48,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 async function answer(request: GenerationRequest): Promise<Answer> {
   if ('machine' in request) return machine();
+  if ('train' in request) return { seconds: (await paced!.step()).seconds };
   if (!('generate' in request)) return { peakBytes: process.resourceUsage().maxRSS * 1024 };
   const { batch, promptTokens, tokens } = request.generate;
   const prompts = Array.from({ length: batch }, (_, i) => arbitraryIds(promptTokens, 3900).map((id) => 100 + ((id + 31 * i) % 3900)));
