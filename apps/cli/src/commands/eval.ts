@@ -1,5 +1,7 @@
 /** `plumb eval`: a reward model, a judge, a step scorer or a language model on the official files of benchmarks. */
-import { join, resolve } from 'node:path';
+import { createHash } from 'node:crypto';
+import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import {
   type Benchmark,
   benchmarkRows,
@@ -15,8 +17,17 @@ import {
   similarityReward,
 } from '@plumbline/bench/benchmarks';
 import { ConfigError, onInterrupt, rng } from '@plumbline/core';
-import type { LanguageModel, PairwiseJudge } from '@plumbline/data';
-import { asEmbeddingModel, asLanguageModel, diskCache, loadDecoder, loadEncoder, type OpenAiModel, openAiModel } from '@plumbline/models';
+import type { LanguageModel, PairwiseJudge, RewardFunction } from '@plumbline/data';
+import {
+  asEmbeddingModel,
+  asLanguageModel,
+  diskCache,
+  loadDecoder,
+  loadEncoder,
+  modelPath,
+  type OpenAiModel,
+  openAiModel,
+} from '@plumbline/models';
 import { generativeJudge, logitJudge, ratingJudge, stepJudge, stepwiseToOutcome, yesNoJudge } from '@plumbline/rewards/judge';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
@@ -98,6 +109,7 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
         signal,
         batch: flags.batch ? wholeNumber('--batch', flags.batch, 1) : Math.max(16, 2 * requestsAtOnce(flags)),
         spent: counts.read,
+        identity: identityOf(flags),
         ...(judge && { judge }),
         ...(flags.threshold && { threshold: Number(flags.threshold) }),
         ...(flags.command && { command: flags.command }),
@@ -160,7 +172,10 @@ function tokenCounts() {
 
 /** A model on this machine, or on servers. */
 async function loadModel(name: string, urls: readonly string[], flags: EvalFlags, counts: Counts): Promise<LanguageModel> {
-  if (urls.length === 0) return counts.local(asLanguageModel(await loadDecoder(name, { storage: flags.storage })));
+  if (urls.length === 0) {
+    const model = asLanguageModel(await loadDecoder(name, { storage: flags.storage }));
+    return counts.local({ ...model, name: tellingName(name, model.name) });
+  }
   const servers = urls.map((url) =>
     counts.server(
       openAiModel({
@@ -198,8 +213,12 @@ async function loadSubject(flags: EvalFlags, counts: Counts): Promise<(benchmark
     throw new ConfigError('--url and --endpoints need the name of the model there: --model');
   if (urls.length === 0 || (flags.judge !== undefined && flags.judgeUrl === undefined)) await startBackend(flags);
   if (flags.reward !== undefined || flags.encoder !== undefined) {
-    const reward =
+    const loaded =
       flags.reward !== undefined ? await loadReward(flags.reward) : similarityReward(asEmbeddingModel(await loadEncoder(flags.encoder!)));
+    const reward: RewardFunction = {
+      name: tellingName(flags.reward ?? flags.encoder!, loaded.name),
+      score: (...asked) => loaded.score(...asked),
+    };
     return (benchmark) => {
       if (benchmark.kind === 'preference') return { kind: 'reward', reward };
       if (benchmark.kind === 'steps') return { kind: 'steps', steps: prefixSteps(reward) };
@@ -223,6 +242,41 @@ async function loadSubject(flags: EvalFlags, counts: Counts): Promise<(benchmark
     if (benchmark.scoresOnly) return { kind: 'reward', reward: yesNoJudge(model) };
     return { kind: 'judge', judge: how === 'letters' ? logitJudge(model) : generativeJudge(model, written) };
   };
+}
+
+/** A run's model lies in a folder called `model` or `final`: the run says which. */
+function tellingName(path: string, name: string): string {
+  const folder = resolve(path);
+  return /^(model|final|best|policy|adapter)$/.test(basename(folder)) && existsSync(folder)
+    ? name.replace(basename(folder), basename(dirname(folder)))
+    : name;
+}
+
+/** A hash of the weights' beginnings, ends and sizes, and the settings that change what is answered. */
+function identityOf({ reward, encoder, model, url, endpoints, storage, maxTokens }: EvalFlags): string {
+  const hash = createHash('sha256').update(JSON.stringify({ storage, maxTokens }));
+  const name = reward ?? encoder ?? (url === undefined && endpoints === undefined ? model : undefined);
+  const path = name?.startsWith('zoo:') ? modelPath(name) : name;
+  if (path !== undefined && existsSync(path)) {
+    const files = statSync(path).isDirectory()
+      ? readdirSync(path)
+          .filter((file) => /\.(json|ya?ml|safetensors|gguf)$/.test(file))
+          .sort()
+      : [''];
+    for (const file of files) {
+      const from = join(path, file);
+      const { size } = statSync(from);
+      hash.update(`${file}:${size};`);
+      const open = openSync(from, 'r');
+      try {
+        const bytes = Buffer.alloc(Math.min(size, 1 << 16));
+        for (const at of [0, size - bytes.length]) hash.update(bytes.subarray(0, readSync(open, bytes, 0, bytes.length, at)));
+      } finally {
+        closeSync(open);
+      }
+    }
+  }
+  return hash.digest('hex').slice(0, 16);
 }
 
 const nameOf = (subject: Subject): string =>

@@ -40,13 +40,17 @@ describe('evaluate', () => {
     expect(result).toMatchObject({ items: 10, missing: 0, subject: 'length', benchmark: 'judgebench' });
     // lengths 10 to 6 beat 5, 5 ties, 4 to 1 lose
     expect(result.numbers[0]).toMatchObject({ value: 0.5, n: 10 });
-    expect(result.numbers.find(({ name }) => name === 'a')).toMatchObject({ value: 1, n: 5 });
+    const [a] = result.numbers.filter(({ name }) => name === 'a');
+    expect(a).toMatchObject({ value: 1, n: 5 });
+    // Wilson's interval of 5 of 5
+    expect(a.ci95![0]).toBeCloseTo(0.5655175, 6);
+    expect(a.ci95![1]).toBe(1);
     expect(readFileSync(reportPath, 'utf8')).toContain('Judged wrongly');
     expect(
       readFileSync(join(dir('one'), 'results.jsonl'), 'utf8')
         .trim()
         .split('\n'),
-    ).toHaveLength(11);
+    ).toHaveLength(12); // what they are of, ten items, what they took
   });
   it('goes on where it stopped, also after a line that was cut short, and gives the same table', async () => {
     const controller = new AbortController();
@@ -72,6 +76,10 @@ describe('evaluate', () => {
     expect(result.numbers).toEqual(whole.numbers);
     const other = { ...lengthReward(), name: 'another' };
     await expect(evaluate(judgeBench, { ...options, subject: { kind: 'reward', reward: other } })).rejects.toThrow('choose another folder');
+    // other weights under the same name
+    await expect(evaluate(judgeBench, { ...options, subject: { kind: 'reward', reward: lengthReward() }, identity: 'ab' })).rejects.toThrow(
+      'choose another folder',
+    );
   });
   it('asks a judge in both orders: one that always takes the first shown is undecided everywhere', async () => {
     const judge = (pick: (a: string, b: string) => 'a' | 'b'): PairwiseJudge => ({

@@ -55,6 +55,8 @@ export type EvaluateOptions = {
   /** What the subject has taken so far, for the sum that is reported. */
   spent?: () => Omit<Spent, 'seconds'>;
   seed?: number;
+  /** What else tells this subject from others of its name, such as a hash of its weights: results of others are not gone on with. */
+  identity?: string;
   signal?: AbortSignal;
   onProgress?: (done: number, total: number, note?: string) => void;
 };
@@ -124,6 +126,7 @@ export async function evaluate(
     command,
     judge: referee,
     spent = () => ({}),
+    identity,
     seed = 0,
     signal,
     onProgress = () => {},
@@ -135,7 +138,10 @@ export async function evaluate(
   const started = Date.now();
   mkdirSync(dir, { recursive: true });
   const name = nameOf(subject);
-  const { done, before, add } = openResults(join(dir, 'results.jsonl'), JSON.stringify({ benchmark: benchmark.id, subject: name, seed }));
+  const { done, before, add } = openResults(
+    join(dir, 'results.jsonl'),
+    JSON.stringify({ benchmark: benchmark.id, subject: name, seed, ...(identity && { identity }) }),
+  );
   const rng = seeded(seed).fork('evaluate', benchmark.id);
   const open = items.filter(({ id }) => !done.get(id)?.outcome);
   const begun = spent();

@@ -64,9 +64,15 @@ function combine(parts: readonly (readonly [Moments, number])[]): Moments {
 }
 
 const z = normalQuantile(0.975);
+/**
+ * A share in [0, 1] with Wilson's interval: of as many items as would have this variance, where the share is a mean of means. It stays inside [0, 1], and is not empty where all are right.
+ */
 export function row(name: string, level: BenchmarkNumber['level'], { mean, variance, n }: Moments): BenchmarkNumber {
-  const half = z * Math.sqrt(variance);
-  return { name, level, value: mean, n, ...(Number.isFinite(half) && { ci95: [mean - half, mean + half] as [number, number] }) };
+  if (Number.isNaN(variance)) return { name, level, value: mean, n };
+  const size = variance > 0 ? (mean * (1 - mean)) / variance : n;
+  const middle = (mean + z ** 2 / (2 * size)) / (1 + z ** 2 / size);
+  const half = (z / (1 + z ** 2 / size)) * Math.sqrt((mean * (1 - mean)) / size + z ** 2 / (4 * size ** 2));
+  return { name, level, value: mean, n, ci95: [Math.max(0, middle - half), Math.min(1, middle + half)] };
 }
 /** A number without an interval. */
 export const plain = (name: string, level: BenchmarkNumber['level'], value: number, n: number): BenchmarkNumber => ({
