@@ -21,7 +21,7 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
   const parts = result.numbers.filter(({ level, ci95 }) => level !== 'detail' && ci95);
   return {
     title: `${result.title}: ${result.subject}`,
-    subtitle: `${result.metric} · ${result.items} items${result.paper ? ` · arXiv:${result.paper}` : ''} · ${result.date}`,
+    subtitle: `${result.metric} · ${result.items} items${result.paper ? ` · arXiv:${result.paper}` : ''} · ${result.date.replaceAll('-', '\u2011')}`,
     paragraphs: [
       ...(result.missing > 0
         ? [
@@ -53,13 +53,13 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
         columns: [
           { key: 'name', label: 'What' },
           { key: 'value', label: 'Value', digits: 4 },
-          { key: 'n', label: benchmark.kind === 'steps' ? 'Steps' : 'Items' },
+          { key: 'n', label: benchmark.kind === 'steps' ? 'Steps' : 'Items', digits: 0 },
         ],
         rows: result.numbers.map(
           ({ name, level, value, n, ci95 }): Record<string, Cell> => ({
-            name: level === 'subset' ? `  ${name}` : name,
+            name: shownName(level, name),
             value: ci95 ? { mean: value, low: ci95[0], high: ci95[1] } : value,
-            n: String(n),
+            n,
           }),
         ),
       },
@@ -69,16 +69,29 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
               kind: 'intervals',
               title: 'By subset, 95% intervals',
               x: { label: 'value' },
-              rows: parts.map(({ name, value, ci95 }) => ({ label: name, mean: value, low: ci95![0], high: ci95![1] })),
+              rows: parts.map(({ name, level, value, ci95 }) => ({
+                label: shownName(level, name),
+                mean: value,
+                low: ci95![0],
+                high: ci95![1],
+              })),
             } satisfies Section,
           ]
         : []),
       ...wrongOnes(benchmark, items, outcomes),
     ],
-    colors: { right: 'green', wrong: 'red' },
+    // the whole stands out; its parts are one kind of thing
+    colors: {
+      right: 'green',
+      wrong: 'red',
+      ...Object.fromEntries(parts.map(({ name, level }) => [shownName(level, name), level === 'overall' ? 'blue' : 'grey'])),
+    },
     footer: `plumb eval ${result.benchmark}`,
   };
 }
+
+/** Subsets stand in under their group. */
+const shownName = (level: BenchmarkNumber['level'], name: string): string => (level === 'subset' ? `\u2003${name}` : name);
 
 /** Time and tokens. */
 function spentHighlights({
