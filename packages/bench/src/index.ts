@@ -29,8 +29,8 @@ export type {
 } from './experiment/index.js';
 export {
   applyExperiment,
-  applyReport,
   applyMeasureSettings,
+  applyReport,
   applyRewardSettings,
   applySettings,
   bedMakers,

@@ -104,7 +104,10 @@ function rowOf(about: Pick<HistoryRow, 'suite' | 'machine' | 'case' | 'who' | 'u
     last: last.date,
     rate: last.rate,
     ...(last.ratio && { ratio: last.ratio }),
-    ...(before && { before, trend: { change: now / before.median, outside: earlier.length > 1 && (now < before.low || now > before.high) } }),
+    ...(before && {
+      before,
+      trend: { change: now / before.median, outside: earlier.length > 1 && (now < before.low || now > before.high) },
+    }),
     values,
     busy: last.busy,
   };
