@@ -77,9 +77,13 @@ def prepare(kernel, o):
             "add": lambda: x + y,
             "relu": lambda: torch.relu(x),
             "exp": lambda: torch.exp(x),
+            "tanh": lambda: torch.tanh(x),
             "softmax": lambda: torch.softmax(x, -1),
+            "logSoftmax": lambda: torch.log_softmax(x, -1),
             "sum": lambda: x.sum(),
             "rowMeans": lambda: x.mean(1),
+            "columnSums": lambda: x.sum(0),
+            "rowMaxima": lambda: x.amax(1),
         }[o["what"]]
     if kernel == "rmsNorm":
         shape = (o["tokens"], o["width"])

@@ -12,7 +12,12 @@ export type Operation =
   | { kernel: 'attention'; sequences: number; tokens: number; heads: number; headDim: number; gradients: boolean }
   | { kernel: 'tokenLogps'; tokens: number; width: number; vocabSize: number; gradients: boolean }
   /** x [rows, width]. `copy` goes by ordinary stores. */
-  | { kernel: 'stream'; what: 'copy' | 'add' | 'relu' | 'exp' | 'sum' | 'rowMeans' | 'softmax'; rows: number; width: number }
+  | {
+      kernel: 'stream';
+      what: 'copy' | 'add' | 'relu' | 'exp' | 'tanh' | 'softmax' | 'logSoftmax' | 'sum' | 'rowMeans' | 'columnSums' | 'rowMaxima';
+      rows: number;
+      width: number;
+    }
   | { kernel: 'adamW'; tensors: number; rows: number; columns: number }
   | { kernel: 'train'; model: DecoderSize; sequences: number; tokens: number };
 
@@ -139,9 +144,13 @@ export function benchCases(suite: BenchSuite, quick = false): BenchCase[] {
     stream('add', 4),
     stream('relu', 3),
     stream('exp', 3),
+    stream('tanh', 3),
     stream('softmax', 3),
+    stream('logSoftmax', 3),
     stream('sum', 1),
     stream('rowMeans', 1),
+    stream('columnSums', 1),
+    stream('rowMaxima', 1),
     // Reads value, gradient and both moments; writes value and both moments, which were read.
     bytes('AdamW step, 64 MiB', { kernel: 'adamW', ...adamW }, 28 * adamW.tensors * adamW.rows * adamW.columns, { bandwidth: true }),
   ];

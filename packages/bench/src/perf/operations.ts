@@ -101,12 +101,20 @@ function prepare(operation: Exclude<Operation, { kernel: 'train' }>, products: P
           return { call: () => tf.relu(x), held: [x] };
         case 'exp':
           return { call: () => tf.exp(x), held: [x] };
+        case 'tanh':
+          return { call: () => tf.tanh(x), held: [x] };
         case 'softmax':
           return { call: () => tf.softmax(x), held: [x] };
+        case 'logSoftmax':
+          return { call: () => tf.logSoftmax(x), held: [x] };
         case 'sum':
           return { call: () => tf.sum(x), held: [x] };
         case 'rowMeans':
           return { call: () => tf.mean(x, 1), held: [x] };
+        case 'columnSums':
+          return { call: () => tf.sum(x, 0), held: [x] };
+        case 'rowMaxima':
+          return { call: () => tf.max(x, 1), held: [x] };
         default:
           return what satisfies never;
       }
