@@ -72,7 +72,9 @@ describe('the loss that settings name', () => {
     expect(() => of('--lossOptions.gamma', '1')).toThrow(/gamma/);
     expect(() => of('--loss', 'sigmoid', 'sft', '--lossWeights', '1', '2', '3')).toThrow(/3 weights for 2 losses/);
     expect(() => of('--loss', 'sigmoid', 'sft', '--lossOptions.beta', '1')).toThrow(/options go by the loss's name/);
-    expect(() => readSettings(DpoSettings, { flags: parseFlags(['--betta', '1']) })).toThrow(/"betta" is not a setting \(did you mean beta\?\); there are loss/);
+    expect(() => readSettings(DpoSettings, { flags: parseFlags(['--betta', '1']) })).toThrow(
+      /"betta" is not a setting \(did you mean beta\?\); there are loss/,
+    );
   });
 });
 
