@@ -57,7 +57,7 @@ export async function runOffMain(program: URL, argv: readonly string[]): Promise
       else process.exit(signals[name]);
       asked = Date.now();
     });
-  worker.on('message', async ({ question }: { question: string }) => send({ answer: await askHere(question) }));
+  worker.on('message', ({ question }: { question: string }) => void askHere(question).then((answer) => send({ answer })));
   return new Promise<number>((resolve, reject) => {
     worker.once('error', reject);
     worker.once('exit', resolve);

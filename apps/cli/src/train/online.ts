@@ -99,7 +99,8 @@ export async function runOnline(job: PreferenceJob<DpoSettings>): Promise<Online
           samplesPerPrompt,
           kept: keptRounds(join(dir, 'rounds')),
         });
-      default:
+      case 'pairs':
+      case undefined:
         return onlinePairs({
           ...common,
           preference: judged.judge,

@@ -285,8 +285,8 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
 
 /** Of the first bed's model. */
 async function bedParameters(opened: { [B in keyof Beds]?: Promise<Beds[B]> }): Promise<{ parameters?: number }> {
-  const [bed] = Object.values(opened);
-  return bed ? { parameters: parameterCount((await bed).base.parameters).total } : {};
+  const bed = await Object.values(opened)[0];
+  return bed ? { parameters: parameterCount(bed.base.parameters).total } : {};
 }
 
 type Outcome = Awaited<ReturnType<Experiment['run']>>;
