@@ -29,7 +29,7 @@ import {
   saveScorer,
 } from '@plumbline/models';
 import { modelReward, rewardAccuracy, trainReward } from '@plumbline/rewards';
-import { progress } from '../progress.js';
+import { withProgress } from '../progress.js';
 import { stages } from '../runs.js';
 import { type AlignConfig, learningRates } from './config.js';
 
@@ -127,17 +127,17 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     if (asked.length === 0) return [];
     const answer = async (decoder: LocalDecoder, label: string) => {
       const { maxTokens, temperature } = config.samples;
-      const bar = progress(label, asked.length, 'answers');
       const prompts = asked.map(({ prompt }) => encodePrompt(tokenizer, prompt));
       const fit = prompts.map((ids) => ids.subarray(0, decoder.contextLength - 1));
-      const answers = await generate(decoder, fit, {
-        maxTokens,
-        temperature,
-        rng: rng.fork('answers'),
-        signal,
-        onProgress: ({ finished }) => bar.update(finished),
-      });
-      bar.stop();
+      const answers = await withProgress(label, asked.length, 'answers', (bar) =>
+        generate(decoder, fit, {
+          maxTokens,
+          temperature,
+          rng: rng.fork('answers'),
+          signal,
+          onProgress: ({ finished }) => bar.update(finished),
+        }),
+      );
       return answers.map(([{ text }]) => text);
     };
     const answering = isAdapted(policy.model) ? await mergeAdapter(policy.model, { storage: config.storage }) : policy.model; // faster, to rounding
@@ -171,18 +171,18 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
     samples: samples.value,
   };
 
-  async function logpMargins(decoder: LocalDecoder, pairs: readonly EncodedPair[], label: string): Promise<number[]> {
-    const bar = progress(label, pairs.length, 'pairs');
-    const margins: number[] = [];
-    for (let from = 0; from < pairs.length && !signal.aborted; from += pairsAtOnce) {
-      const some = pairs.slice(from, from + pairsAtOnce);
-      const sides = some.flatMap(({ prompt, chosen, rejected }) => [joinSequence(prompt, chosen), joinSequence(prompt, rejected)]);
-      const sums = (await completionLogpsOf(decoder, sides)).map((logps) => logps.reduce((a, b) => a + b, 0));
-      some.forEach((_, i) => void margins.push(sums[2 * i] - sums[2 * i + 1]));
-      bar.update(margins.length);
-    }
-    bar.stop();
-    return margins;
+  function logpMargins(decoder: LocalDecoder, pairs: readonly EncodedPair[], label: string): Promise<number[]> {
+    return withProgress(label, pairs.length, 'pairs', async (bar) => {
+      const margins: number[] = [];
+      for (let from = 0; from < pairs.length && !signal.aborted; from += pairsAtOnce) {
+        const some = pairs.slice(from, from + pairsAtOnce);
+        const sides = some.flatMap(({ prompt, chosen, rejected }) => [joinSequence(prompt, chosen), joinSequence(prompt, rejected)]);
+        const sums = (await completionLogpsOf(decoder, sides)).map((logps) => logps.reduce((a, b) => a + b, 0));
+        some.forEach((_, i) => void margins.push(sums[2 * i] - sums[2 * i + 1]));
+        bar.update(margins.length);
+      }
+      return margins;
+    });
   }
 }
 
