@@ -45,7 +45,9 @@ export async function trainRewardModel(options: TrainOptions, rest: readonly str
     ].filter(Boolean);
     console.log(`On ${data.heldOut} held-out ${data.unit}: ${said.join('; ')}.`);
     for (const [name, { error, spearman }] of Object.entries(after.attributes ?? {}))
-      console.log(`  ${name}: off by ${error.toFixed(2)} (root mean square)${spearman === undefined ? '' : `, rank correlation ${spearman.toFixed(2)}`}`);
+      console.log(
+        `  ${name}: off by ${error.toFixed(2)} (root mean square)${spearman === undefined ? '' : `, rank correlation ${spearman.toFixed(2)}`}`,
+      );
     if (after.longerChosen !== undefined && Number.isFinite(after.longerChosen) && Number.isFinite(after.shorterChosen))
       console.log(
         `Where the chosen answer is longer it is right on ${percent(after.longerChosen)}, where it is shorter on ${percent(after.shorterChosen!)}: a wide gap is a leaning to length.`,
