@@ -45,11 +45,11 @@ describe('a step of a decoder in one call', () => {
     for (const cache of caches) cache.dispose();
   });
 
-  it.for([
-    ...Object.entries(variants).map(([name, shape]) => [name, shape, {}] as const),
-    ['a Llama whose adapter has a head of its own', {}, { modulesToSave: ['lm_head'] }] as const,
-    ['a Llama whose adapter changes some layers and modules', {}, { targetModules: ['v_proj', 'down_proj'], layers: [1] }] as const,
-    ['a Llama with directions and magnitudes apart', {}, { dora: true }] as const,
+  it.for<[string, (typeof variants)[string], { modulesToSave?: string[]; targetModules?: string[]; layers?: number[]; dora?: boolean }]>([
+    ...Object.entries(variants).map(([name, shape]): [string, typeof shape, object] => [name, shape, {}]),
+    ['a Llama whose adapter has a head of its own', {}, { modulesToSave: ['lm_head'] }],
+    ['a Llama whose adapter changes some layers and modules', {}, { targetModules: ['v_proj', 'down_proj'], layers: [1] }],
+    ['a Llama with directions and magnitudes apart', {}, { dora: true }],
   ])('has them with an adapter: %s', async ([, shape, lora], { skip }) => {
     skip(!native, 'native is not built here');
     const adapted = await addLora(tinyDecoder(shape), { r: 3, alpha: 6, targetModules: 'all-linear', ...lora }, { rng: rng(1) });
