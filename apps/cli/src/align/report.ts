@@ -3,6 +3,7 @@ import { type Estimate, pairedDifference, type ReportPage, tInterval, wilsonInte
 import type { BackendInfo } from '@plumbline/core';
 import { duration } from '../progress.js';
 import { flatten } from '../quickstart/report.js';
+import { table } from '../table.js';
 import type { AlignConfig } from './config.js';
 import type { AlignOutcome } from './job.js';
 
@@ -67,15 +68,7 @@ export function alignTable({ reward, dpo }: AlignSummary): string {
     ['DPO: log-probability margin', points(dpo.margin.before), points(dpo.margin.after), points(dpo.margin.change)],
     ['DPO: implicit reward, accuracy', '', share(dpo.implicitAccuracy), ''],
   ];
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return table(rows);
 }
 
 /** Plain words that follow from the numbers alone. */

@@ -5,6 +5,7 @@ import { ConfigError, symptomsOf, writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
 import { findRun, flat, lastOf, metricNames, type RunFolder, runFolders } from '../inspect/folders.js';
 import { runPage } from '../inspect/page.js';
+import { table } from '../table.js';
 
 export function listRuns({ out, json }: { out: string; json?: boolean }): void {
   const runs = runFolders(out);
@@ -108,15 +109,3 @@ export async function report(which: string, { out, to }: { out: string; to?: str
 }
 
 const stepsOf = ({ histories }: Pick<RunFolder, 'histories'>): number => histories.reduce((sum, { steps }) => sum + steps.length, 0);
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}

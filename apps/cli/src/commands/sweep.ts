@@ -9,6 +9,7 @@ import { cellSettings, makeSweep } from '../sweep/cells.js';
 import { chosenColumns, collect, type SweepRow, writeSweepCsv } from '../sweep/collect.js';
 import { rankAndSize, runUnderMpi, submitToSlurm } from '../sweep/launch.js';
 import { readSweep, runCells, writeSweep } from '../sweep/run.js';
+import { table } from '../table.js';
 
 type SweepOptions = {
   grid?: string[];
@@ -52,14 +53,14 @@ export async function sweep(command: readonly string[], options: SweepOptions): 
   const csv = await writeSweepCsv(dir, rows);
   if (options.json) console.log(JSON.stringify(rows, null, 2));
   else {
-    console.log(`\n${table(rows, chosenColumns(rows, options.show))}\n`);
+    console.log(`\n${sweepTable(rows, chosenColumns(rows, options.show))}\n`);
     console.log(`All numbers: ${pc.cyan(resolve(csv))}`);
   }
   const failed = rows.filter(({ status }) => status !== 'done').length;
   if (failed > 0) throw new PlumblineError(`${failed} of ${rows.length} cells failed; the same command tries them again`);
 }
 
-function table(rows: readonly SweepRow[], columns: readonly string[]): string {
+function sweepTable(rows: readonly SweepRow[], columns: readonly string[]): string {
   const keys = [...new Set(rows.flatMap(({ settings }) => Object.keys(settings)))];
   const short = (name: string) => name.replace(/^arms\./, '');
   const lines = [
@@ -71,13 +72,5 @@ function table(rows: readonly SweepRow[], columns: readonly string[]): string {
       ...columns.map((name) => row.values[name]?.toPrecision(4) ?? ''),
     ]),
   ];
-  const widths = lines[0].map((_, i) => Math.max(...lines.map((line) => line[i].length)));
-  return lines
-    .map((line) =>
-      line
-        .map((field, i) => field.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return table(lines);
 }

@@ -6,11 +6,12 @@ import { type Batches, type EncodedPair, encodePrompt, type PairBatch, promptBat
 import { onlinePairLosses, onlinePairs, opponentPairs, roundPairs, type TrainingPairs, trainPairs, withOptions } from '@plumbline/dpo';
 import type { LocalDecoder } from '@plumbline/models';
 import { groupScores, type Judge, loadJudge } from './judge.js';
-import { about, begin, drawn, kept, largestDivisor, loadPolicy, loadReference, type PreferenceJob, saved, updateOf } from './preference.js';
+import { largestDivisor, loadReference, pairReadings, updateOf } from './preference.js';
 import { type DpoSettings, pairLossOf } from './preferenceConfig.js';
 import { type Change, changeOf, heldOutCandidates, heldOutRewards, meanOf, readPrompts } from './prompts.js';
+import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, stepsOf, training, writeSamples } from './training.js';
 
-export type OnlineSummary = {
+export type OnlineSummary = Spent & {
   seed: number;
   model: { name: string; parameters: number; trained: number; bytes: number };
   dataset: string;
@@ -22,15 +23,11 @@ export type OnlineSummary = {
   /** One completion of each held-out prompt: its reward, or how likely it is to win against the one that the model wrote before. */
   heldOut?: Change & { of: 'reward' | 'win rate' };
   best?: { step: number; value: number };
-  warnings: string[];
-  seconds: number;
-  tokensPerSecond: number;
-  peakBytes: number;
   output: string;
   settings: DpoSettings;
 };
 
-export async function runOnline(job: PreferenceJob<DpoSettings>): Promise<OnlineSummary> {
+export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
   const { settings, dataset, seed, dir, signal } = job;
   const {
     newTokens: maxTokens = 64,
@@ -72,8 +69,7 @@ export async function runOnline(job: PreferenceJob<DpoSettings>): Promise<Online
   const before = heldOut.length === 0 ? undefined : await kept(join(dir, 'before.json'), () => measure(base, true));
 
   const pairsPerStep = Math.min(settings.pairsPerStep, train.length);
-  const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * train.length) / pairsPerStep));
-  const { run, bar, rate, warnings } = await begin(job, steps, 'Aligning online');
+  const steps = stepsOf(settings, train.length, pairsPerStep);
   const common = { policy, maxTokens, temperature, sharePrompts, rng: rng.fork('online'), signal };
   const source = (): Batches<TrainingPairs> => {
     switch (settings.online) {
@@ -109,7 +105,7 @@ export async function runOnline(job: PreferenceJob<DpoSettings>): Promise<Online
     }
   };
   const pairs = { sampled: 0, identical: 0, ties: 0 };
-  try {
+  return training(job, { steps, label: 'Aligning online', readings: pairReadings, started }, async ({ run, ended, spent }) => {
     const result = await trainPairs(
       {
         ...updateOf(settings, steps),
@@ -127,7 +123,7 @@ export async function runOnline(job: PreferenceJob<DpoSettings>): Promise<Online
         ...(heldOut.length > 0 && { evaluate: async () => ({ 'eval/reward': meanOf(await measure(policy, false)) }) }),
       },
     );
-    bar.stop();
+    ended();
     const output = await saved(job, policy);
     const after = before && (await measure(policy, false));
     return {
@@ -140,17 +136,11 @@ export async function runOnline(job: PreferenceJob<DpoSettings>): Promise<Online
       pairs,
       ...(before && after && { heldOut: { of: judged.reward ? 'reward' : 'win rate', ...changeOf(before, after) } }),
       ...(settings.earlyStopping && result.best && { best: result.best }),
-      warnings,
-      seconds: (Date.now() - started) / 1000,
-      tokensPerSecond: rate(),
-      peakBytes: process.resourceUsage().maxRSS * 1024,
+      ...spent(),
       output,
       settings,
     };
-  } finally {
-    bar.stop();
-    await run.close();
-  }
+  });
 }
 
 /** @throws ConfigError where the settings ask for two losses, or what an online run does not look at */
@@ -224,11 +214,7 @@ function watched(
         ...(batch.weights && { weight: batch.weights[i] }),
         ...(batch.preference && { preference: batch.preference[i] }),
       }));
-      if (rows.length > 0) {
-        await makeFolder(join(dir, 'samples'));
-        const name = `step-${String(step).padStart(6, '0')}.jsonl`; // one a step: a resumed run writes the same again
-        await writeFileAtomic(join(dir, 'samples', name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-      }
+      await writeSamples(dir, step, rows);
       return batch;
     },
   };

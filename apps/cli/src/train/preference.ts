@@ -1,16 +1,6 @@
 /** Direct alignment of a user's model: pairs under any pair loss, or single answers with a thumb up or down. An adapter by default, all weights on request. */
-import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import {
-  ConfigError,
-  type MetricName,
-  makeFolder,
-  rng as newRng,
-  openRun,
-  parameterCount,
-  type Rng,
-  writeFileAtomic,
-} from '@plumbline/core';
+import { ConfigError, type MetricName, makeFolder, rng as newRng, type Rng } from '@plumbline/core';
 import {
   convertRecord,
   encodeCompletion,
@@ -37,15 +27,29 @@ import {
   withGold,
   withoutIdentical,
 } from '@plumbline/dpo';
-import { addLora, hashOf, isAdapted, type LocalDecoder, loadDecoder, parameterBytes, saveAdapter, saveDecoder } from '@plumbline/models';
+import { hashOf, type LocalDecoder, loadDecoder } from '@plumbline/models';
 import { getBackend } from '@tensorflow/tfjs-core';
-import { progress, withProgress } from '../progress.js';
+import { withProgress } from '../progress.js';
 import { type DpoSettings, type KtoSettings, pairLossOf } from './preferenceConfig.js';
+import { meanOf } from './prompts.js';
+import {
+  about,
+  drawn,
+  type Interval,
+  interval,
+  type Job,
+  kept,
+  loadPolicy,
+  type Spent,
+  saved,
+  stepsOf,
+  training,
+  within,
+} from './training.js';
 
-type Interval = { mean: number; low: number; high: number };
 /** On held-out records: of pairs the share whose chosen reward is higher; of single answers the area under the ROC curve. */
 export type PreferenceMeasures = { loss: number; accuracy?: Interval; auroc?: number; margin: Interval };
-export type PreferenceSummary<S> = {
+export type PreferenceSummary<S> = Spent & {
   seed: number;
   model: { name: string; parameters: number; trained: number; bytes: number };
   dataset: string;
@@ -65,17 +69,11 @@ export type PreferenceSummary<S> = {
   steps: number;
   heldOut?: { before?: PreferenceMeasures; after: PreferenceMeasures };
   best?: { step: number; value: number };
-  warnings: string[];
-  seconds: number;
-  tokensPerSecond: number;
-  /** Of the whole process, at its largest. */
-  peakBytes: number;
   output: string;
   settings: S;
 };
-export type PreferenceJob<S> = { settings: S; model: string; dataset: string; seed: number; dir: string; signal: AbortSignal };
 
-export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<PreferenceSummary<DpoSettings>> {
+export async function runDpo(job: Job<DpoSettings>): Promise<PreferenceSummary<DpoSettings>> {
   const { settings, dataset, seed, dir, signal } = job;
   const started = Date.now();
   const loss = pairLossOf(settings);
@@ -164,10 +162,9 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
   const moved = !needed || settings.reference !== undefined; // else every margin is 0 before training
   const before = counts.heldOut > 0 && moved ? await kept(join(dir, 'before.json'), evaluate) : undefined;
   const pairsPerStep = Math.min(settings.pairsPerStep, counts.train);
-  const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * counts.train) / pairsPerStep));
+  const steps = stepsOf(settings, counts.train, pairsPerStep);
   const batches = pairBatches(train.pairs, { pairsPerStep, steps, rng: rng.fork('batches'), sharePrompts });
-  const { run, bar, rate, warnings } = await begin(job, steps, 'Aligning');
-  try {
+  return training(job, { steps, label: 'Aligning', readings: pairReadings, started }, async ({ run, ended, spent }) => {
     const result = await trainPairs(
       {
         ...updateOf(settings, steps),
@@ -185,7 +182,7 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
         ...(counts.heldOut > 0 && { evaluate: async () => logged(await evaluate()) }),
       },
     );
-    bar.stop();
+    ended();
     const output = await saved(job, policy);
     return {
       seed,
@@ -196,20 +193,14 @@ export async function runDpo(job: PreferenceJob<DpoSettings>): Promise<Preferenc
       steps: result.steps,
       ...(counts.heldOut > 0 && { heldOut: { ...(before && { before }), after: await evaluate() } }),
       ...(settings.earlyStopping && result.best && { best: result.best }),
-      warnings,
-      seconds: (Date.now() - started) / 1000,
-      tokensPerSecond: rate(),
-      peakBytes: process.resourceUsage().maxRSS * 1024,
+      ...spent(),
       output,
       settings,
     };
-  } finally {
-    bar.stop();
-    await run.close();
-  }
+  });
 }
 
-export async function runKto(job: PreferenceJob<KtoSettings>): Promise<PreferenceSummary<KtoSettings>> {
+export async function runKto(job: Job<KtoSettings>): Promise<PreferenceSummary<KtoSettings>> {
   const { settings, dataset, seed, dir, signal } = job;
   const started = Date.now();
   const rng = newRng(seed);
@@ -257,7 +248,7 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
   const rows = uniqueIds(train.rows);
   const known = settings.precompute ? await knownRows(job, reference, rows, settings.full && !other ? 'f32' : settings.storage) : undefined;
   const rowsPerStep = Math.min(settings.rowsPerStep, counts.train);
-  const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * counts.train) / rowsPerStep));
+  const steps = stepsOf(settings, counts.train, rowsPerStep);
   const rowsPerMicroBatch = largestDivisor(rowsPerStep, settings.rowsPerMicroBatch);
   const labels = heldOut.rows.map(({ desirable }) => (desirable ? 1 : 0));
   const evaluate = async (): Promise<PreferenceMeasures> => {
@@ -270,8 +261,7 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
     const mean = both ? meanOf(of(1)) - meanOf(of(0)) : Number.NaN;
     return { loss: value, ...(both && { auroc: auroc(labels, rewards) }), margin: { mean, low: Number.NaN, high: Number.NaN } };
   };
-  const { run, bar, rate, warnings } = await begin(job, steps, 'Aligning', unbalanced);
-  try {
+  return training(job, { steps, label: 'Aligning', readings: pairReadings, said: unbalanced, started }, async ({ run, ended, spent }) => {
     const result = await trainUnpaired(
       { ...updateOf(settings, steps), steps, rowsPerStep, rowsPerMicroBatch, lossOptions },
       {
@@ -284,7 +274,7 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
         ...(counts.heldOut > 1 && { evaluate: async () => logged(await evaluate()) }),
       },
     );
-    bar.stop();
+    ended();
     const output = await saved(job, policy);
     return {
       seed,
@@ -295,24 +285,18 @@ export async function runKto(job: PreferenceJob<KtoSettings>): Promise<Preferenc
       steps: result.steps,
       ...(counts.heldOut > 1 && { heldOut: { after: await evaluate() } }),
       ...(settings.earlyStopping && result.best && { best: result.best }),
-      warnings,
-      seconds: (Date.now() - started) / 1000,
-      tokensPerSecond: rate(),
-      peakBytes: process.resourceUsage().maxRSS * 1024,
+      ...spent(),
       output,
       settings,
     };
-  } finally {
-    bar.stop();
-    await run.close();
-  }
+  });
 }
 
 type Settings = DpoSettings | KtoSettings;
 
 /** Reference log-probabilities of single answers: computed now, or known from an earlier run by their content. */
 async function knownRows(
-  { settings: { products }, dir, signal }: PreferenceJob<Settings>,
+  { settings: { products }, dir, signal }: Job<Settings>,
   reference: LocalDecoder,
   rows: Parameters<typeof referenceRowLogps>[1],
   storage: string,
@@ -322,15 +306,6 @@ async function knownRows(
   return withProgress('Reading the reference', rows.length, 'answers', (bar) =>
     referenceRowLogps(reference, rows, { cache, signal, onProgress: (done) => bar.update(done) }),
   );
-}
-
-export async function loadPolicy(
-  { settings, model }: PreferenceJob<Settings>,
-  rng: Rng,
-): Promise<{ base: LocalDecoder; policy: LocalDecoder }> {
-  const { products, gradientCheckpointing, full, storage } = settings;
-  const base = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage }) });
-  return { base, policy: full ? base : await addLora(base, settings.lora, { rng: rng.fork('adapter') }) };
 }
 
 export async function loadReference(name: string, base: LocalDecoder, { storage, products }: Settings): Promise<LocalDecoder> {
@@ -348,7 +323,7 @@ export function updateOf(settings: Settings, steps: number) {
   return {
     tokensPerMicroBatch,
     learningRate: settings.learningRate ?? (full ? 1e-6 : 5e-5),
-    schedule: { ...schedule, ...('warmupSteps' in schedule && { warmupSteps: Math.min(schedule.warmupSteps, steps - 1) }) },
+    schedule: within(schedule, steps),
     weightDecay,
     maxGradNorm,
     evaluateEvery,
@@ -356,58 +331,13 @@ export function updateOf(settings: Settings, steps: number) {
   };
 }
 
-/** The run folder and the bar that follows it. */
-export async function begin(
-  { settings, model, dataset, seed, dir, signal }: PreferenceJob<Settings>,
-  steps: number,
-  label: string,
-  said: readonly string[] = [],
-) {
-  const warnings: string[] = [];
-  const warn = (line: string) => {
-    warnings.push(line);
-    process.stderr.write(`\n${line}\n`);
-  };
-  for (const line of said) warn(`warning: ${line}`);
-  const bar = progress(label, steps, 'steps');
-  let [tokens, seconds] = [0, 0];
-  const run = await openRun({
-    dir,
-    config: { ...settings, model, dataset },
-    seed,
-    saveEvery: settings.saveEvery,
-    keep: settings.keepCheckpoints,
-    signal,
-    onWarning: warn,
-    onLog: (step, metrics) => {
-      tokens += metrics.tokens ?? 0;
-      seconds += (metrics.tokens ?? 0) / (metrics.tokensPerSecond ?? 1);
-      const shown = [
-        `loss ${metrics.loss?.toFixed(3)}`,
-        metrics['rewards/margin'] !== undefined && `margin ${metrics['rewards/margin'].toFixed(2)}`,
-        metrics['rewards/accuracy'] !== undefined && `accuracy ${metrics['rewards/accuracy'].toFixed(2)}`,
-        metrics['eval/loss'] !== undefined && `held out ${metrics['eval/loss'].toFixed(3)}`,
-        `${Math.round(metrics.tokensPerSecond ?? 0)} tokens/s`,
-      ];
-      bar.update(step + 1, shown.filter(Boolean).join('  '));
-    },
-  });
-  return { run, bar, warnings, rate: () => (seconds > 0 ? tokens / seconds : 0) };
-}
-
-export async function saved({ settings, model, dir }: PreferenceJob<Settings>, policy: LocalDecoder): Promise<string> {
-  const output = join(dir, settings.full ? 'model' : 'adapter');
-  if (isAdapted(policy)) await saveAdapter(output, policy, { base: model });
-  else await saveDecoder(output, policy);
-  return output;
-}
-
-export const about = (base: LocalDecoder, policy: LocalDecoder) => ({
-  name: base.name,
-  parameters: parameterCount(base.parameters).total,
-  trained: parameterCount(policy.parameters).trainable,
-  bytes: parameterBytes(base.parameters),
-});
+/** What stands beside the bar. */
+export const pairReadings = (metrics: { loss?: number; 'rewards/margin'?: number; 'rewards/accuracy'?: number; 'eval/loss'?: number }) => [
+  `loss ${metrics.loss?.toFixed(3)}`,
+  metrics['rewards/margin'] !== undefined && `margin ${metrics['rewards/margin'].toFixed(2)}`,
+  metrics['rewards/accuracy'] !== undefined && `accuracy ${metrics['rewards/accuracy'].toFixed(2)}`,
+  metrics['eval/loss'] !== undefined && `held out ${metrics['eval/loss'].toFixed(3)}`,
+];
 
 function logged({ loss, accuracy, margin }: PreferenceMeasures): Partial<Record<MetricName, number>> {
   return {
@@ -469,9 +399,6 @@ async function readAs<R>(
   return { records: records as R[], skipped, why };
 }
 
-/** In an order of their own, so that a limit takes no beginning of a file. */
-export const drawn = <T>(records: readonly T[], most: number | undefined, rng: Rng): T[] =>
-  Array.from(rng.fork('records').permutation(records.length), (i) => records[i]).slice(0, most);
 const split = <R extends { prompt: PreferenceRecord['prompt'] }>(
   records: readonly R[],
   share: number,
@@ -510,15 +437,4 @@ function uniqueIds<T extends { id: string }>(items: readonly T[]): T[] {
 export function largestDivisor(n: number, most: number): number {
   for (let d = Math.min(n, most); d > 1; d--) if (n % d === 0) return d;
   return 1;
-}
-
-const interval = ({ mean, low, high }: Interval): Interval => ({ mean, low, high });
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
-
-/** What a resumed run reads instead of computing it again. */
-export async function kept<T>(file: string, compute: () => Promise<T>): Promise<T> {
-  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as T;
-  const value = await compute();
-  await writeFileAtomic(file, JSON.stringify(value));
-  return value;
 }

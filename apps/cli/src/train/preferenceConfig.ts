@@ -1,5 +1,5 @@
 /** The settings of `plumb train dpo` and `plumb train kto`, and the loss that they name. */
-import { ConfigError, EarlyStopping, ScheduleConfig } from '@plumbline/core';
+import { ConfigError } from '@plumbline/core';
 import {
   Divergence,
   mixture,
@@ -10,44 +10,27 @@ import {
   withOptions,
   withPolicyWeighting,
 } from '@plumbline/dpo';
-import { LoraConfig } from '@plumbline/models';
 import { z } from 'zod';
+import { amount, checkpoints, updates, weights } from './shared.js';
 
 const data = {
-  epochs: z.number().positive().default(1).describe('How often each record is seen'),
-  steps: z.int().positive().optional().describe('Optimizer updates, in place of epochs'),
-  records: z.int().positive().optional().describe('Only so many records, drawn by the seed'),
-  heldOut: z.number().min(0).lt(1).default(0.1).describe('Share of the prompts that is kept for measuring'),
+  ...amount({ each: 'record', of: 'prompts', heldOut: 0.1 }),
   maxTokens: z.int().positive().default(1024).describe('Tokens of prompt and answer'),
   truncation: z
     .enum(['drop', 'keepEnd', 'keepStart', 'error'])
     .default('drop')
     .describe('What becomes of longer ones: left out, the prompt loses its beginning, the answer its end, or an error'),
 };
-const update = {
-  tokensPerMicroBatch: z
-    .int()
-    .positive()
-    .optional()
-    .describe('Tokens in memory at once; as many as 256 MB hold the activations of unless given; lower it when memory runs out'),
-  learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 5e-5 for an adapter, 1e-6 for all weights'),
-  schedule: ScheduleConfig.prefault({ kind: 'linear', warmupSteps: 0 }).describe('Warm-up and decay of the rate'),
-  weightDecay: z.number().min(0).default(0).describe('Decoupled decay a step, of matrices alone'),
-  maxGradNorm: z.number().positive().default(1).describe('Gradients are scaled down to this global L2 norm'),
-  evaluateEvery: z.int().positive().optional().describe('Steps between two looks at the held-out records; at the end alone by default'),
-  earlyStopping: EarlyStopping.optional().describe(
-    'Stop where the held-out loss (of online runs, the held-out reward) is no longer better, and go back to the best weights',
-  ),
-  full: z.boolean().default(false).describe('Train all weights instead of an adapter'),
-  lora: LoraConfig.prefault({}),
-  storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of an adapter is kept in memory'),
-  products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
-  gradientCheckpointing: z
-    .boolean()
-    .optional()
-    .describe('Recompute each layer in the backward pass: less memory, more time; unless given, as many as memory needs'),
-  saveEvery: z.int().positive().default(20).describe('Steps between checkpoints'),
-  keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
+const training = {
+  ...updates({
+    adapterRate: '5e-5',
+    fullRate: '1e-6',
+    schedule: { kind: 'linear', warmupSteps: 0 },
+    looksAt: 'records',
+    stopsBy: 'the held-out loss (of online runs, the held-out reward) is no longer better',
+  }),
+  ...weights,
+  ...checkpoints(20),
 };
 const reference = z
   .string()
@@ -110,7 +93,7 @@ export const DpoSettings = z.strictObject({
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
   pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,
-  ...update,
+  ...training,
 });
 export type DpoSettings = z.infer<typeof DpoSettings>;
 
@@ -129,7 +112,7 @@ export const KtoSettings = z.strictObject({
   rowsPerStep: z.int().min(2).default(16).describe('Answers of one update; KTO estimates its reference point from them'),
   rowsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,
-  ...update,
+  ...training,
 });
 export type KtoSettings = z.infer<typeof KtoSettings>;
 

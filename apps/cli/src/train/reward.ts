@@ -1,7 +1,6 @@
 /** A reward model from a user's preferences, labels, scores or steps: an adapter by default, all weights on request; left behind as a classifier that transformers loads. */
-import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { ConfigError, rng as newRng, openRun, parameterCount, type Rng, writeFileAtomic } from '@plumbline/core';
+import { ConfigError, rng as newRng, type Rng, writeFileAtomic } from '@plumbline/core';
 import { pairedDifference } from '@plumbline/data/statistics';
 import {
   addLora,
@@ -11,20 +10,17 @@ import {
   isAdapted,
   type LocalDecoder,
   type LocalScorer,
-  loadDecoder,
-  parameterBytes,
   saveAdapter,
   saveHead,
   saveScorer,
 } from '@plumbline/models';
 import { type RewardTraining, trainReward } from '@plumbline/rewards';
 import * as tf from '@tensorflow/tfjs-core';
-import { progress } from '../progress.js';
 import type { RewardSettings } from './rewardConfig.js';
 import { type HeadKind, type RewardMeasures, rewardTask, type Trained } from './rewardTasks.js';
+import { about, type Interval, interval, type Job, kept, loadBase, type Spent, stepsOf, training, within } from './training.js';
 
-type Interval = { mean: number; low: number; high: number };
-export type RewardSummary = {
+export type RewardSummary = Spent & {
   seed: number;
   model: { name: string; parameters: number; trained: number; bytes: number };
   dataset: string;
@@ -41,58 +37,44 @@ export type RewardSummary = {
   /** `change` is in accuracy; of a regression, in minus the squared error. */
   heldOut?: { before: RewardMeasures; after: RewardMeasures; change?: Interval };
   best?: { step: number; value: number };
-  seconds: number;
-  tokensPerSecond: number;
-  /** Of the whole process, at its largest. */
-  peakBytes: number;
   /** The sequence classifier, and the adapter where one was trained. */
   output: { model: string; adapter?: string };
   settings: RewardSettings;
 };
-export type RewardJob = { settings: RewardSettings; model: string; dataset: string; seed: number; dir: string; signal: AbortSignal };
+export type RewardJob = Job<RewardSettings>;
 
-export async function runReward({ settings, model, dataset, seed, dir, signal }: RewardJob): Promise<RewardSummary> {
+export async function runReward(job: RewardJob): Promise<RewardSummary> {
+  const { settings, model, dataset, seed, dir, signal } = job;
   const started = Date.now();
   const rng = newRng(seed);
-  const { products, gradientCheckpointing, full } = settings;
-  const decoder = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage: settings.storage }) });
+  const { full } = settings;
+  const decoder = await loadBase(job);
   const task = await rewardTask(dataset, { settings, decoder, rng, signal });
   if (task.train === 0)
     throw new ConfigError(
       `${dataset}: nothing of ${task.read} records fits into ${settings.maxTokens} tokens (or all was held out); raise maxTokens, up to ${decoder.contextLength}`,
     );
-  const steps = settings.steps ?? Math.max(1, Math.round((settings.epochs * task.train) / settings.recordsPerStep));
+  const steps = stepsOf(settings, task.train, settings.recordsPerStep);
   const built = await headOn(decoder, task.head, settings, rng);
 
   const before = task.heldOut === 0 ? undefined : await kept(join(dir, 'before.json'), () => task.measure(built));
-  const bar = progress('Training the reward model', steps, 'steps');
-  let [tokens, seconds] = [0, 0];
-  const run = await openRun({
-    dir,
-    config: { ...settings, model, dataset },
-    seed,
-    saveEvery: settings.saveEvery,
-    keep: settings.keepCheckpoints,
-    signal,
-    onLog: (step, metrics) => {
-      tokens += metrics.tokens ?? 0;
-      seconds += (metrics.tokens ?? 0) / (metrics.tokensPerSecond ?? 1);
-      const right = metrics.accuracy === undefined ? '' : `  accuracy ${metrics.accuracy.toFixed(2)}`;
-      const [accuracy, loss] = [metrics['eval/accuracy'], metrics['eval/loss']];
-      const held =
-        accuracy !== undefined ? `  held out ${accuracy.toFixed(3)}` : loss !== undefined ? `  held-out loss ${loss.toFixed(3)}` : '';
-      bar.update(step + 1, `loss ${metrics.loss?.toFixed(3)}${right}${held}  ${Math.round(metrics.tokensPerSecond ?? 0)} tokens/s`);
-    },
-  });
   const { schedule, evaluateEvery, earlyStopping } = settings;
-  try {
+  const readings = (metrics: { loss?: number; accuracy?: number; 'eval/accuracy'?: number; 'eval/loss'?: number }) => {
+    const [accuracy, loss] = [metrics['eval/accuracy'], metrics['eval/loss']];
+    return [
+      `loss ${metrics.loss?.toFixed(3)}`,
+      metrics.accuracy !== undefined && `accuracy ${metrics.accuracy.toFixed(2)}`,
+      accuracy !== undefined ? `held out ${accuracy.toFixed(3)}` : loss !== undefined && `held-out loss ${loss.toFixed(3)}`,
+    ];
+  };
+  return training(job, { steps, label: 'Training the reward model', readings, started }, async ({ run, ended, spent }) => {
     const result = await trainReward(
       {
         steps,
         groupsPerMicroBatch: settings.recordsPerMicroBatch,
         tokensPerMicroBatch: settings.tokensPerMicroBatch,
         learningRate: settings.learningRate ?? (full ? 5e-6 : 1e-4),
-        schedule: { ...schedule, ...('warmupSteps' in schedule && { warmupSteps: Math.min(schedule.warmupSteps, steps - 1) }) },
+        schedule: within(schedule, steps),
         weightDecay: settings.weightDecay,
         maxGradNorm: settings.maxGradNorm,
         lossOptions: task.lossOptions,
@@ -111,19 +93,14 @@ export async function runReward({ settings, model, dataset, seed, dir, signal }:
         }),
       } as RewardTraining,
     );
-    bar.stop();
+    ended();
     const after = before && (await task.measure(built));
     const output = await built.save(dir, model);
     const own = Object.entries(result.lossParameters).map(([name, values]) => [name, Array.from(values)] as const);
     if (own.length > 0) await writeFileAtomic(join(output.model, 'loss.json'), `${JSON.stringify(Object.fromEntries(own))}\n`);
     return {
       seed,
-      model: {
-        name: decoder.name,
-        parameters: parameterCount(decoder.parameters).total,
-        trained: parameterCount(built.model.parameters).trainable,
-        bytes: parameterBytes(decoder.parameters),
-      },
+      model: about(decoder, built.model),
       dataset: basename(dataset),
       data: {
         unit: task.unit,
@@ -144,16 +121,11 @@ export async function runReward({ settings, model, dataset, seed, dir, signal }:
           },
         }),
       ...(earlyStopping && result.best && { best: result.best }),
-      seconds: (Date.now() - started) / 1000,
-      tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
-      peakBytes: process.resourceUsage().maxRSS * 1024,
+      ...spent(),
       output,
       settings,
     };
-  } finally {
-    bar.stop();
-    await run.close();
-  }
+  });
 }
 
 type Built = Trained & { save(dir: string, base: string): Promise<RewardSummary['output']> };
@@ -200,13 +172,4 @@ async function saved(folder: string, head: Parameters<typeof saveHead>[1]): Prom
   return { model: folder };
 }
 
-const interval = ({ mean, low, high }: Interval): Interval => ({ mean, low, high });
 const measures = ({ right: _, ...rest }: RewardMeasures & { right: number[] }): RewardMeasures => rest;
-
-/** What a resumed run reads instead of computing it again. */
-async function kept<T>(file: string, compute: () => Promise<T>): Promise<T> {
-  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as T;
-  const value = await compute();
-  await writeFileAtomic(file, JSON.stringify(value));
-  return value;
-}

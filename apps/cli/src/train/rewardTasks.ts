@@ -227,9 +227,7 @@ function pairTask(read: Read<PreferenceRecord>, o: Setting): RewardTask {
   return {
     unit: 'pairs',
     head: loss === 'odin' ? { kind: 'attributes', labels: ['quality', 'length'] } : { kind: 'score' },
-    read: read.records.length,
-    skipped: read.skipped,
-    ...(read.why && { why: read.why }),
+    ...counted(read),
     train: train.pairs.length,
     heldOut: heldOut.pairs.length,
     leftOut: train.dropped.length + all.dropped.length,
@@ -430,9 +428,7 @@ function stepTask(read: Read<StepwiseRecord>, o: Setting): RewardTask {
   return {
     unit: 'solutions',
     head: { kind: 'steps' },
-    read: read.records.length,
-    skipped: read.skipped,
-    ...(read.why && { why: read.why }),
+    ...counted(read),
     train: train.items.length,
     heldOut: heldOut.items.length,
     leftOut: train.dropped.length + heldOut.dropped.length,
@@ -463,6 +459,8 @@ function stepTask(read: Read<StepwiseRecord>, o: Setting): RewardTask {
 }
 
 /** What tasks of completions with targets have in common. */
+const counted = ({ records, skipped, why }: Read<unknown>) => ({ read: records.length, skipped, ...(why && { why }) });
+
 function targetTask(
   read: Read<unknown>,
   { settings, rng }: Setting,
@@ -471,9 +469,7 @@ function targetTask(
 ): Pick<RewardTask, 'unit' | 'read' | 'skipped' | 'why' | 'train' | 'lossOptions' | 'training'> {
   return {
     unit,
-    read: read.records.length,
-    skipped: read.skipped,
-    ...(read.why && { why: read.why }),
+    ...counted(read),
     train: items.length,
     lossOptions: settings.lossOptions,
     training: (steps) => ({

@@ -1,15 +1,15 @@
 /** Online reinforcement learning of a user's model on prompts, under any reward: an adapter by default, all weights on request. */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { ConfigError, makeFolder, rng as newRng, openRun, parameterCount, writeFileAtomic } from '@plumbline/core';
+import { ConfigError, makeFolder, rng as newRng } from '@plumbline/core';
 import { encodePrompt, promptBatches, type RewardFunction } from '@plumbline/data';
-import { addLora, isAdapted, type LocalDecoder, loadDecoder, parameterBytes, saveAdapter, saveDecoder } from '@plumbline/models';
+import { isAdapted, type LocalDecoder, saveAdapter } from '@plumbline/models';
 import { createCritic, remotePolicy, trainPolicy } from '@plumbline/rl';
-import { progress } from '../progress.js';
 import { type Change, changeOf, heldOutRewards, meanOf, readPrompts } from './prompts.js';
 import { policyConfig, type RlSettings } from './rlConfig.js';
+import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, training, writeSamples } from './training.js';
 
-export type RlSummary = {
+export type RlSummary = Spent & {
   seed: number;
   algorithm: string;
   model: { name: string; parameters: number; trained: number; bytes: number };
@@ -20,40 +20,28 @@ export type RlSummary = {
   best?: { step: number; value: number };
   /** Mean reward of one completion of each held-out prompt, with the standard error of their difference. */
   heldOutReward?: Change;
-  seconds: number;
-  tokensPerSecond: number;
-  /** Of the whole process, at its largest. */
-  peakBytes: number;
   /** Folder of the adapter, or of the model. */
   output: string;
   settings: RlSettings;
 };
-export type RlJob = {
-  settings: RlSettings;
-  model: string;
-  dataset: string;
-  rewards: readonly RewardFunction[];
-  seed: number;
-  dir: string;
-  signal: AbortSignal;
-};
+export type RlJob = Job<RlSettings> & { rewards: readonly RewardFunction[] };
 
-export async function runRl({ settings, model, dataset, rewards, seed, dir, signal }: RlJob): Promise<RlSummary> {
+export async function runRl(job: RlJob): Promise<RlSummary> {
+  const { settings, model, dataset, rewards, seed, dir, signal } = job;
   const started = Date.now();
   await makeFolder(dir);
   const rng = newRng(seed);
-  const { products, gradientCheckpointing, full, server } = settings;
+  const { full, server } = settings;
   const config = policyConfig(settings);
   if (server !== undefined && full) throw new ConfigError('a server is given the adapter after each update; with --full there is none');
   const weights = settings.weights ?? rewards.map(() => 1);
   if (weights.length !== rewards.length) throw new ConfigError(`weights names ${weights.length}, and there are ${rewards.length} rewards`);
-  const base = await loadDecoder(model, { products, gradientCheckpointing, ...(!full && { storage: settings.storage }) });
-  const policy = full ? base : await addLora(base, settings.lora, { rng: rng.fork('adapter') });
+  const { base, policy } = await loadPolicy(job, rng);
   const needsReference = config.klCoef > 0;
   const reference = needsReference ? (full ? base.snapshot() : base) : undefined; // the adapter off is the model as it was
 
   const { prompts, read, skipped, why } = await readPrompts(dataset, settings, base);
-  const order = Array.from(rng.fork('records').permutation(prompts.length), (i) => prompts[i]).slice(0, settings.records);
+  const order = drawn(prompts, settings.records, rng);
   const fitting = order.filter(({ prompt }) => encodePrompt(base.tokenizer, prompt).length <= roomFor(settings, base));
   const heldOut = fitting.slice(0, Math.min(settings.heldOut, fitting.length - 1));
   const train = fitting.slice(heldOut.length);
@@ -66,33 +54,16 @@ export async function runRl({ settings, model, dataset, rewards, seed, dir, sign
   const measure = (decoder: LocalDecoder) => heldOutRewards(decoder, heldOut, weighted, config, rng.fork('heldOut'), signal);
   const before = heldOut.length === 0 ? undefined : await kept(join(dir, 'before.json'), () => measure(base));
   const critic = config.advantage.kind === 'gae' ? createCritic(policy) : undefined;
-  const bar = progress(`Training (${settings.algorithm})`, config.steps, 'steps');
-  let [tokens, seconds] = [0, 0];
-  const run = await openRun({
-    dir,
-    config: { ...settings, model, dataset },
-    seed,
-    saveEvery: settings.saveEvery,
-    keep: settings.keepCheckpoints,
-    signal,
-    onLog: (step, metrics) => {
-      tokens += metrics.tokens ?? 0;
-      seconds += (metrics.tokens ?? 0) / (metrics.tokensPerSecond ?? 1);
-      const [flat, kl] = [metrics['groups/withoutDeviation'] ?? 0, metrics['policy/kl']];
-      bar.update(
-        step + 1,
-        [
-          `reward ${metrics['reward/mean']?.toFixed(3)}`,
-          kl !== undefined && `KL ${kl.toFixed(4)}`,
-          flat > 0 && `${Math.round(100 * flat)}% of groups alike`,
-          `${Math.round(metrics.tokensPerSecond ?? 0)} tokens/s`,
-        ]
-          .filter(Boolean)
-          .join('  '),
-      );
-    },
-  });
-  try {
+  const readings = (metrics: { 'reward/mean'?: number; 'groups/withoutDeviation'?: number; 'policy/kl'?: number }) => {
+    const [flat, kl] = [metrics['groups/withoutDeviation'] ?? 0, metrics['policy/kl']];
+    return [
+      `reward ${metrics['reward/mean']?.toFixed(3)}`,
+      kl !== undefined && `KL ${kl.toFixed(4)}`,
+      flat > 0 && `${Math.round(100 * flat)}% of groups alike`,
+    ];
+  };
+  const { steps } = config;
+  return training(job, { steps, label: `Training (${settings.algorithm})`, readings, started }, async ({ run, ended, spent }) => {
     const result = await trainPolicy(config, {
       policy,
       reference,
@@ -102,52 +73,39 @@ export async function runRl({ settings, model, dataset, rewards, seed, dir, sign
       run,
       ...(server !== undefined && remote(server, dir, model)),
       ...(heldOut.length > 0 && { evaluate: async (decoder: LocalDecoder) => ({ 'eval/reward': meanOf(await measure(decoder)) }) }),
-      observe: async ({ samples, records, scores, advantages }, step) => {
-        const rows = samples.slice(0, settings.writtenSamples).map(({ group, text, finish, tokens: own }, i) => ({
+      observe: async ({ samples, records, scores, advantages }, step) =>
+        writeSamples(
+          dir,
           step,
-          prompt: records[group].prompt,
-          completion: text,
-          finish,
-          tokens: own.length,
-          reward: Number.isNaN(scores[i]) ? null : scores[i],
-          advantage: advantages[i],
-        }));
-        if (rows.length === 0) return;
-        await makeFolder(join(dir, 'samples'));
-        const name = `step-${String(step).padStart(6, '0')}.jsonl`; // one a step: a resumed run writes the same again
-        await writeFileAtomic(join(dir, 'samples', name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-      },
+          samples.slice(0, settings.writtenSamples).map(({ group, text, finish, tokens }, i) => ({
+            step,
+            prompt: records[group].prompt,
+            completion: text,
+            finish,
+            tokens: tokens.length,
+            reward: Number.isNaN(scores[i]) ? null : scores[i],
+            advantage: advantages[i],
+          })),
+        ),
     });
-    bar.stop();
-    const output = join(dir, full ? 'model' : 'adapter');
-    if (isAdapted(policy)) await saveAdapter(output, policy, { base: model });
-    else await saveDecoder(output, policy);
+    ended();
+    const output = await saved(job, policy);
     const after = before && (await measure(policy));
     return {
       seed,
       algorithm: settings.algorithm,
-      model: {
-        name: base.name,
-        parameters: parameterCount(base.parameters).total,
-        trained: parameterCount(policy.parameters).trainable,
-        bytes: parameterBytes(base.parameters),
-      },
+      model: about(base, policy),
       dataset: basename(dataset),
       rewards: rewards.map(({ name }) => name),
       data: { read, skipped, ...(why && { why }), leftOut: order.length - fitting.length, train: train.length, heldOut: heldOut.length },
       steps: result.steps,
       ...(settings.earlyStopping && result.best && { best: result.best }),
       ...(before && after && { heldOutReward: changeOf(before, after) }),
-      seconds: (Date.now() - started) / 1000,
-      tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
-      peakBytes: process.resourceUsage().maxRSS * 1024,
+      ...spent(),
       output,
       settings,
     };
-  } finally {
-    bar.stop();
-    await run.close();
-  }
+  });
 }
 
 const roomFor = ({ maxPromptTokens, maxTokens }: RlSettings, { contextLength }: LocalDecoder): number =>
@@ -165,12 +123,4 @@ function remote(url: string, dir: string, base: string) {
       return folder;
     },
   });
-}
-
-/** Numbers that a resumed run reads instead of computing them again. */
-async function kept(file: string, compute: () => Promise<number[]>): Promise<number[]> {
-  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as number[];
-  const values = await compute();
-  await writeFileAtomic(file, JSON.stringify(values));
-  return values;
 }

@@ -1,8 +1,8 @@
 /** The settings of `plumb train rl`. */
 import { ConfigError } from '@plumbline/core';
-import { LoraConfig } from '@plumbline/models';
 import { AdvantageConfig, PolicyTrainConfig } from '@plumbline/rl';
 import { z } from 'zod';
+import { checkpoints, weights as trainedWeights } from './shared.js';
 
 type Preset = Partial<z.input<typeof PolicyTrainConfig>>;
 
@@ -49,16 +49,8 @@ export const RlSettings = z.strictObject({
   chat: z.boolean().default(true).describe('Show plain prompts as a user message, where the model has a chat template'),
   writtenSamples: z.int().min(0).default(8).describe('Samples of each step that are written to the run folder'),
   server: z.string().optional().describe('Base URL of a vLLM server that samples and is given the adapter after each update'),
-  full: z.boolean().default(false).describe('Train all weights instead of an adapter'),
-  lora: LoraConfig.prefault({}),
-  storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of an adapter is kept in memory'),
-  products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
-  gradientCheckpointing: z
-    .boolean()
-    .optional()
-    .describe('Recompute each layer in the backward pass: less memory, more time; unless given, as many as memory needs'),
-  saveEvery: z.int().positive().default(10).describe('Steps between checkpoints'),
-  keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
+  ...trainedWeights,
+  ...checkpoints(10),
 });
 export type RlSettings = z.infer<typeof RlSettings>;
 
