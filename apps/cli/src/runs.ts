@@ -62,6 +62,8 @@ export type Training<M> = {
   name: string;
   label: string;
   steps: number;
+  /** Symptoms by name that are this training's design. */
+  expected?: readonly string[];
   train(run: Run): Promise<M>;
   save(folder: string, model: M): Promise<void>;
   load(folder: string): Promise<M>;
@@ -82,13 +84,21 @@ export function stages({ dir, seed, config, signal }: { dir: string; seed: numbe
   }
 
   /** A model that was trained, now or before: from its checkpoints where it was interrupted, from its files where it was done. */
-  async function train<M>({ name, label, steps, ...model }: Training<M>): Promise<{ model: M; seconds: number }> {
+  async function train<M>({ name, label, steps, expected, ...model }: Training<M>): Promise<{ model: M; seconds: number }> {
     const folder = join(dir, name, 'model');
     let fresh: { model: M } | undefined;
     const { seconds } = await run(`${name}/trained`, async () => {
       const bar = progress(label, steps, 'steps');
       const onLog = (step: number, metrics: Record<string, number | undefined>) => bar.update(step + 1, note(metrics));
-      const opened = await openRun({ dir: join(dir, name), config: { ...config, stage: name }, seed, saveEvery: 20, signal, onLog });
+      const opened = await openRun({
+        dir: join(dir, name),
+        config: { ...config, stage: name },
+        seed,
+        saveEvery: 20,
+        signal,
+        onLog,
+        expected,
+      });
       try {
         fresh = { model: await model.train(opened) };
         await model.save(folder, fresh.model);

@@ -82,6 +82,7 @@ export default defineExperiment({
       test: 'full scale only',
     },
   ],
+  expected: ['all completions truncated'], // a story goes on; every one is cut at the same length
   curves: ['eval/gold', 'eval/reward', 'reward/shaped', 'policy/klSequence'],
   apply,
   async run({ config, rng, arm, shared, history, bed, say, signal }) {

@@ -51,6 +51,8 @@ export type RunOptions = {
   tensorboard?: boolean;
   /** Receives lines about what was skipped or repaired, and hints where a number is a known symptom; standard error unless given. */
   onWarning?: (line: string) => void;
+  /** Symptoms by name (`knownSymptoms`) that are this run's design, and of which it gives no hint. */
+  expected?: readonly string[];
 };
 
 export type OpenRun = Run & { close(): Promise<void> };
@@ -66,7 +68,7 @@ export type OpenRun = Run & { close(): Promise<void> };
 export async function openRun(options: RunOptions): Promise<OpenRun> {
   const { config, seed, saveEvery = 100, keep = 2, signal = new AbortController().signal, resume = true } = options;
   const { onLog, onWarning = (line: string) => void process.stderr.write(`${line}\n`), tensorboard = true } = options;
-  const watch = symptomWatch();
+  const watch = symptomWatch(options.expected);
   checkSaveEvery(saveEvery);
   if (!Number.isSafeInteger(keep) || keep < 1) throw new RangeError(`openRun: keep must be a whole number, at least 1, got ${keep}`);
   const random = rng(seed);

@@ -57,14 +57,21 @@ export const knownSymptoms: readonly { name: string; steps: number; hint: string
   hint: hint(steps),
 }));
 
-/** Watches a run step by step: each call answers the hints that have just become due, each of them once. */
-export function symptomWatch(): (step: LoggedStep) => Symptom[] {
+/**
+ * Watches a run step by step: each call answers the hints that have just become due, each of them once.
+ * @param expected names of what is no symptom here, but the run's design
+ * @throws RangeError for a name that is none, with those that there are
+ */
+export function symptomWatch(expected: readonly string[] = []): (step: LoggedStep) => Symptom[] {
+  const unknown = expected.find((name) => !rules.some((rule) => rule.name === name));
+  if (unknown !== undefined)
+    throw new RangeError(`there is no symptom "${unknown}"; there are ${rules.map(({ name }) => name).join(', ')}`);
   const counts = rules.map(() => 0);
   const told = rules.map(() => false);
   return (x) =>
     rules.flatMap((rule, i): Symptom[] => {
       counts[i] = rule.shows(x) ? counts[i] + 1 : 0;
-      if (told[i] || counts[i] < rule.steps) return [];
+      if (told[i] || counts[i] < rule.steps || expected.includes(rule.name)) return [];
       told[i] = true;
       return [{ name: rule.name, step: x.step, hint: rule.hint(rule.steps) }];
     });

@@ -133,6 +133,18 @@ describe('symptoms', () => {
     const mixed = [0, 1, 2, 3, 4, 5].map((step) => ({ step, 'completions/finished': step === 2 || step === 5 ? 0.1 : 0 }));
     expect(symptomsOf(mixed)).toEqual([]);
   });
+  it('are not told where they are the design', async () => {
+    const lines: string[] = [];
+    const expected = ['all completions truncated'];
+    const run = await openRun({ dir: join(folder, 'expected'), config: {}, seed: 1, expected, onWarning: (line) => lines.push(line) });
+    for (let step = 0; step < 4; step++) run.log(step, { 'completions/finished': 0, 'groups/withoutDeviation': 1 });
+    await run.close();
+    expect(lines.length).toBe(1);
+    expect(lines[0]).toMatch(/every group's rewards/);
+    await expect(openRun({ dir: join(folder, 'none'), config: {}, seed: 1, expected: ['boredom'] })).rejects.toThrow(
+      /no symptom "boredom"; there are loss still ln 2, /,
+    );
+  });
   it('are printed while a run is logged', async () => {
     const lines: string[] = [];
     const run = await openRun({ dir: join(folder, 'hints'), config: {}, seed: 1, onWarning: (line) => lines.push(line) });

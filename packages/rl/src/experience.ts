@@ -196,7 +196,8 @@ export async function collect(batch: PromptBatch<string | PromptRecord>, c: Coll
       'reward/std': nanMean(groupRows('reward/std', scores, groupIds).map((rows) => nanStd(rows.map((i) => scores[i])))),
       ...(c.shaper && { 'reward/shaped': nanMean(rewards) }),
       'reward/abstained': scores.filter((x) => !isScored(x)).length / scores.length,
-      'groups/withoutDeviation': groupsWithoutDeviation(rewards, groupIds),
+      // One completion a prompt, as in ReMax, is no group: nothing could deviate, and nothing is amiss.
+      ...(config.samplesPerPrompt > 1 && { 'groups/withoutDeviation': groupsWithoutDeviation(rewards, groupIds) }),
       ...(config.dynamicSampling && { 'groups/sampledAgain': again / config.promptsPerStep }),
       ...(replayed && { 'groups/replayed': replayed.from.size / groups.length }),
       ...((config.dynamicSampling || advantage.kind === 'brpo') && {

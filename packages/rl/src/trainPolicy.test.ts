@@ -1,13 +1,14 @@
+import { dirname } from 'node:path';
 import { type LoggedStep, type MemoryRun, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type Batches, type PromptBatch, type PromptRecord, promptBatches, type RewardFunction, type Shaper } from '@plumbline/data';
-import type { LocalDecoder } from '@plumbline/models';
+import { type LocalDecoder, loadDecoder } from '@plumbline/models';
+import { plainTokenizer, tinyDecoder } from '@plumbline/models/testing';
 import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import type { PolicyTrainConfig } from './config.js';
 import { createCritic } from './critic.js';
 import type { RolloutOptions, RolloutSample } from './rollout/generate.js';
-import { fixtureLlama, tinyDecoder } from './testing/decoders.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 
 type Settings = Parameters<typeof trainPolicy>[0];
@@ -165,7 +166,10 @@ describe('trainPolicy', () => {
       const again = memoryRun({ seed: 5, saveEvery: 2 });
       for (const [step, saved] of first.checkpoints) again.checkpoints.set(step, saved);
       again.history.push(...first.history);
-      const resumed = await train({ ...ppo, steps: 4 }, { critic: createCritic(tinyDecoder(3)), policy: tinyDecoder(4), run: again });
+      const resumed = await train(
+        { ...ppo, steps: 4 },
+        { critic: createCritic(tinyDecoder({ seed: 3 })), policy: tinyDecoder({ seed: 4 }), run: again },
+      );
       expect(withoutTimes(resumed.history)).toEqual(withoutTimes(whole.history));
       expect(resumed.weights).toEqual(whole.weights);
     });
@@ -227,7 +231,7 @@ describe('trainPolicy', () => {
       const again = memoryRun({ seed: 5, saveEvery: 2 });
       for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
       again.history.push(...run.history);
-      const resumed = await train(over, { run: again, policy: tinyDecoder(99) });
+      const resumed = await train(over, { run: again, policy: tinyDecoder({ seed: 99 }) });
       expect(withoutTimes(resumed.history)).toEqual(withoutTimes(whole.history));
       expect(resumed.weights).toEqual(whole.weights);
     }
@@ -253,6 +257,13 @@ describe('trainPolicy', () => {
     expect(seen[0].references!.slice(0, 4).map((x) => x[0])).toEqual(Array(4).fill(seen[0].references![16][0])); // the group's samples, and its greedy one
     const shaped = seen[0].rewards.slice(0, 16).reduce((sum, r, i) => sum + r - seen[0].references![i][0], 0) / 16;
     expect(history[0]['reward/shaped']).toBeCloseTo(shaped, 5);
+  });
+
+  it('says how many groups are without deviation where there are groups', async () => {
+    const alone = await train({ steps: 1, advantage: 'remax', loss: 'reinforce', samplesPerPrompt: 1 } as Partial<Settings>);
+    expect(alone.history[0]).not.toHaveProperty('groups/withoutDeviation'); // one completion a prompt could not deviate
+    const { history } = await train({ steps: 1 });
+    expect(history[0]['groups/withoutDeviation']).toBeGreaterThanOrEqual(0);
   });
 
   it('adds several rewards with weights; where one abstains the other carries the sample', async () => {
@@ -338,7 +349,7 @@ describe('trainPolicy', () => {
     await expect(train({ steps: 1, maskTruncated: true })).rejects.toThrow('no completion of the update counts');
     const { history } = await train(
       { steps: 1, maskTruncated: true, maxTokens: 12 },
-      { policy: tinyDecoder(7, 4), reference: tinyDecoder(7, 4) },
+      { policy: tinyDecoder({}, plainTokenizer(23, { eosId: 4 })), reference: tinyDecoder({}, plainTokenizer(23, { eosId: 4 })) },
     );
     expect(history[0]['completions/finished']!).toBeGreaterThan(0);
     expect(Number.isFinite(history[0].loss!)).toBe(true);
@@ -409,6 +420,7 @@ const evenWords: RewardFunction = {
   }),
 };
 const llamaPath = fixturePath('models/llama/config.json');
+const llama = () => loadDecoder(dirname(llamaPath!), { tokenizer: plainTokenizer(256) });
 describe.skipIf(!llamaPath)(
   `ten updates of TRL on recorded completions${llamaPath ? '' : ' (skipped: the reference runs are not in this checkout)'}`,
   () => {
@@ -459,7 +471,7 @@ describe.skipIf(!llamaPath)(
         const observe: PolicyTraining['observe'] = ({ advantages }, at) => {
           generations[at].flat().forEach((row, i) => void errors.push(Math.abs(advantages[i] - row.advantage)));
         };
-        const policy = await fixtureLlama(llamaPath!);
+        const policy = await llama();
         const run = memoryRun({ seed: 0 });
         const isRloo = name === 'rloo';
         await trainPolicy(
@@ -484,7 +496,7 @@ describe.skipIf(!llamaPath)(
             schedule: { kind: 'cosine', warmupSteps: config.warmup_steps },
             weightDecay: config.weight_decay,
           },
-          { policy, reference: await fixtureLlama(llamaPath!), prompts: batches, reward: evenWords, rollout, observe, run },
+          { policy, reference: await llama(), prompts: batches, reward: evenWords, rollout, observe, run },
         );
         expect(Math.max(...errors.slice(0, 8))).toBeLessThan(1e-4);
         expect(Math.max(...errors)).toBeLessThan(2e-3);

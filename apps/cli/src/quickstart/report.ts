@@ -13,15 +13,8 @@ import { bestOfNKl, mean, tInterval } from '@plumbline/bench/metrics';
 import { type BackendInfo, rng } from '@plumbline/core';
 import { duration } from '../progress.js';
 import type { QuickstartConfig } from './config.js';
-import { type Arm, arms, type Curve, type Evaluation, type Outcome } from './job.js';
+import { type Arm, armNames, arms, type Curve, type Evaluation, type Outcome } from './job.js';
 
-export const armNames: Record<Arm, string> = {
-  base: 'base',
-  bestOf8: 'best of 8',
-  dpo: 'DPO',
-  grpo: 'GRPO',
-  grpoOveroptimised: 'GRPO, too far',
-};
 type Interval = { mean: number; ci95: [number, number] };
 export type ArmSummary = {
   /** Mean over held-out prompts, guarded VADER in [-1, 1]. */

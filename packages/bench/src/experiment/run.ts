@@ -239,6 +239,8 @@ async function runSeed({ experiment, config, dir, hash, onProgress, signal, make
       saveEvery: 20,
       signal,
       onLog: (step, metrics) => onProgress({ kind: 'step', seed, run: name, step, metrics }),
+      expected: experiment.expected,
+      onWarning: (text) => onProgress({ kind: 'message', seed, text: `${name}: ${text}` }),
     });
     open.set(name, run);
     return run;

@@ -81,6 +81,8 @@ export type ExperimentSpec<C extends z.ZodType, A extends string> = {
   pilot?: number;
   /** Metrics of the run logs that the report draws over the steps; those that are there of the usual ones, unless said. */
   curves?: readonly MetricName[];
+  /** Symptoms of a run by name (core's `knownSymptoms`) that are this experiment's design, so that no hint is given of them. */
+  expected?: readonly string[];
   /** Once per seed. */
   run(ctx: SeedContext<z.infer<C>, NoInfer<A>>): Promise<SeedOutcome<NoInfer<A>>>;
   /** The method on a user's own model and preference pairs, where it can be had (`plumb apply`). */
