@@ -310,7 +310,7 @@ const sft = configOptions(
   .usage('--model M --dataset D [--SETTING value ...]')
   .addHelpText('after', '\nExample:\n  plumb train sft --model ./SmolLM2-135M-Instruct --dataset chats.jsonl --lora.r 16 --epochs 2')
   .action(async (options, command) => {
-    const { trainSft, sftHelp } = await import('./commands/train.js');
+    const { trainSft, sftHelp } = await import('./commands/trainSft.js');
     if (options.help) {
       sft.outputHelp();
       console.log(sftHelp());

@@ -11,7 +11,7 @@ import {
   withPolicyWeighting,
 } from '@plumbline/dpo';
 import { z } from 'zod';
-import { amount, checkpoints, updates, weights } from './shared.js';
+import { amount, checkpoints, updates, weights } from './sharedConfig.js';
 
 const data = {
   ...amount({ each: 'record', of: 'prompts', heldOut: 0.1 }),

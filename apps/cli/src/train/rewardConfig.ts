@@ -1,6 +1,6 @@
 /** The settings of `plumb train reward`. */
 import { z } from 'zod';
-import { amount, checkpoints, updates, weights } from './shared.js';
+import { amount, checkpoints, updates, weights } from './sharedConfig.js';
 
 export const RewardSettings = z.strictObject({
   loss: z

@@ -2,7 +2,7 @@
 import { ConfigError } from '@plumbline/core';
 import { AdvantageConfig, PolicyTrainConfig } from '@plumbline/rl';
 import { z } from 'zod';
-import { checkpoints, weights as trainedWeights } from './shared.js';
+import { checkpoints, weights as trainedWeights } from './sharedConfig.js';
 
 type Preset = Partial<z.input<typeof PolicyTrainConfig>>;
 

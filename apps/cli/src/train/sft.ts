@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { ConfigError, makeFolder, rng as newRng } from '@plumbline/core';
 import { type LocalDecoder, sftBatches, sftLoss, trainSft } from '@plumbline/models';
 import { encodeChats, readChats, type TrainingSequence } from './chats.js';
-import type { SftSettings } from './config.js';
+import type { SftSettings } from './sftConfig.js';
 import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, stepsOf, training, within } from './training.js';
 
 export type SftSummary = Spent & {

@@ -7,8 +7,8 @@ import { z } from 'zod';
 import { exportModel } from '../commands/export.js';
 import { parseFlags, readSettings, settingsHelp } from '../settings.js';
 import { encodeChats, readChats } from './chats.js';
-import { SftSettings } from './config.js';
 import { runSft } from './sft.js';
+import { SftSettings } from './sftConfig.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-train-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

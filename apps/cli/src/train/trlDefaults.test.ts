@@ -4,10 +4,10 @@ import { pairLosses, unpairedLosses } from '@plumbline/dpo';
 import { policyLosses } from '@plumbline/rl';
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
-import { SftSettings } from './config.js';
 import { DpoSettings, KtoSettings } from './preferenceConfig.js';
 import { RewardSettings } from './rewardConfig.js';
 import { policyConfig, RlSettings } from './rlConfig.js';
+import { SftSettings } from './sftConfig.js';
 
 const doc = readFileSync(new URL('../../../../docs/coming-from-trl.md', import.meta.url), 'utf8');
 const recorded = JSON.parse(readFileSync(new URL('../../test/fixtures/trl-defaults.json', import.meta.url), 'utf8')) as {

@@ -1,6 +1,7 @@
 /** `plumb train sft`: supervised finetuning on conversations. */
-import { SftSettings } from '../train/config.js';
+
 import { runSft } from '../train/sft.js';
+import { SftSettings } from '../train/sftConfig.js';
 import { endTraining, policyIs, startTraining, type TrainOptions, trainHelp } from '../train/start.js';
 
 export const sftHelp = (): string => trainHelp(SftSettings);

@@ -1,7 +1,7 @@
 /** The settings of `plumb train sft`. */
 import { SftConfig } from '@plumbline/models';
 import { z } from 'zod';
-import { amount, checkpoints, updates, weights } from './shared.js';
+import { amount, checkpoints, updates, weights } from './sharedConfig.js';
 
 export const SftSettings = z.strictObject({
   loss: SftConfig.shape.loss,
