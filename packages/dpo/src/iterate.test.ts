@@ -1,11 +1,11 @@
 import { memoryRun, rng } from '@plumbline/core';
 import { encodePairs, makePairs, pairBatches, type ScoredGroup } from '@plumbline/data';
 import { generate } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { type IteratePreferences, iteratePreferences } from './iterate.js';
 import { dpo } from './losses/dpo.js';
-import { tinyDecoder } from './testing/decoders.js';
 import { trainPairs } from './trainPairs.js';
 
 const prompts = Array.from({ length: 8 }, (_, i) => String.fromCodePoint(33 + i, 34 + i));

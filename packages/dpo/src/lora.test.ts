@@ -2,10 +2,11 @@
 import { memoryRun, rng } from '@plumbline/core';
 import { pairBatches } from '@plumbline/data';
 import { addLora } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import { dpo } from './losses/dpo.js';
-import { separablePairs, tinyDecoder } from './testing/decoders.js';
+import { separablePairs } from './testing/encoded.js';
 import { trainPairs } from './trainPairs.js';
 
 const pairs = separablePairs(24);

@@ -1,6 +1,8 @@
+import { dirname } from 'node:path';
 import { type LoggedStep, type MetricName, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type Batches, joinSequence, type PairBatch, packSequences, pairBatch, pairBatches } from '@plumbline/data';
-import type { LocalDecoder } from '@plumbline/models';
+import { type LocalDecoder, loadDecoder } from '@plumbline/models';
+import { plainTokenizer, tinyDecoder } from '@plumbline/models/testing';
 import { fixturePath, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
@@ -10,7 +12,7 @@ import { mixture, withLengthDesensitization, withOptions, withPolicyWeighting } 
 import { sft, sftLoss } from './losses/sft.js';
 import type { PairLossSpec } from './losses/types.js';
 import { precomputeReference, type Reference, withGold } from './pairInputs.js';
-import { fixtureLlama, packRows, separablePairs, tinyDecoder } from './testing/decoders.js';
+import { packRows, separablePairs } from './testing/encoded.js';
 import { trainPairs } from './trainPairs.js';
 
 const pairs = separablePairs(24).map((pair, i) => ({ ...pair, scores: { chosen: 1 + (i % 3), rejected: 0.5 } }));
@@ -67,7 +69,7 @@ describe('trainPairs', () => {
         const made = memoryRun({ seed: 3 });
         const of = { ...settings, steps: 2, pairsPerMicroBatch };
         const batches = pairBatches(pairs, { pairsPerStep: of.pairsPerStep!, steps: 2, rng: rng(5), sharePrompts });
-        await trainPairs(of, { policy: tinyDecoder(), reference: tinyDecoder(9), batches, loss, run: made });
+        await trainPairs(of, { policy: tinyDecoder(), reference: tinyDecoder({ seed: 9 }), batches, loss, run: made });
         return made.history;
       };
       const apart = await run(false, 8);
@@ -145,7 +147,7 @@ describe('trainPairs', () => {
     await expect(trainPairs(settings, { ...training, policy: tinyDecoder(), batches: cutShort, run: stopped })).rejects.toThrow(
       'stopped after step 1',
     );
-    const resumed = await train({}, { run, policy: tinyDecoder(99) });
+    const resumed = await train({}, { run, policy: tinyDecoder({ seed: 99 }) });
     expect(resumed.weights).toEqual((await train()).weights);
   });
 
@@ -184,7 +186,7 @@ describe('trainPairs', () => {
     const again = memoryRun({ seed: 3, saveEvery: 2 });
     for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
     again.history.push(...run.history);
-    const resumed = await train({ steps: 8 }, { run: again, policy: tinyDecoder(99) });
+    const resumed = await train({ steps: 8 }, { run: again, policy: tinyDecoder({ seed: 99 }) });
     expect(withoutTimes(resumed.history)).toEqual(withoutTimes(whole.history));
     expect(resumed.weights).toEqual(whole.weights);
     const other = await train({ steps: 8 }, { seed: 4 });
@@ -319,12 +321,13 @@ type Recorded = {
   parameter_norms_after: Record<string, number>;
 };
 const llamaPath = fixturePath('models/llama/config.json');
+const llama = () => loadDecoder(dirname(llamaPath!), { tokenizer: plainTokenizer(256) });
 describe.skipIf(!llamaPath)(`ten steps of TRL${llamaPath ? '' : ' (skipped: the reference runs are not in this checkout)'}`, () => {
   for (const name of ['dpo_sigmoid', 'dpo_ipo', 'dpo_sigmoid_precomputed', 'dpo_accumulation'])
     it(name, async () => {
       const recorded = readFixture<Recorded>(fixturePath(`training/${name}.json`)!);
       const { config } = recorded;
-      const policy = await fixtureLlama(llamaPath!);
+      const policy = await llama();
       const known = new Map<string, { chosen: number; rejected: number }>();
       const microOf = ({ step, inputs }: Recorded['micro_batches'][number], index: number): PairBatch => {
         const count = inputs.input_ids.length / 2;
@@ -360,7 +363,7 @@ describe.skipIf(!llamaPath)(`ten steps of TRL${llamaPath ? '' : ' (skipped: the 
         },
         {
           policy,
-          reference: recorded.micro_batches[0].inputs.ref_chosen_logps ? known : await fixtureLlama(llamaPath!),
+          reference: recorded.micro_batches[0].inputs.ref_chosen_logps ? known : await llama(),
           batches,
           loss,
           run,

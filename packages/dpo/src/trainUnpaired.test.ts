@@ -1,11 +1,13 @@
+import { dirname } from 'node:path';
 import { memoryRun, readCopy, rng } from '@plumbline/core';
 import type { Batches } from '@plumbline/data';
-import type { LocalDecoder } from '@plumbline/models';
+import { type LocalDecoder, loadDecoder } from '@plumbline/models';
+import { plainTokenizer, tinyDecoder } from '@plumbline/models/testing';
 import { fixturePath, largestError, readFixture } from '@plumbline/tools/fixtures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { memoryLogpCache, referenceRowLogps } from './referenceLogps.js';
-import { fixtureLlama, packRows, separablePairs, tinyDecoder } from './testing/decoders.js';
+import { packRows, separablePairs } from './testing/encoded.js';
 import { measure } from './testing/pairs.js';
 import { trainUnpaired } from './trainUnpaired.js';
 import { type EncodedRow, encodeRows, type UnpairedBatch, unpairedBatches } from './unpaired/batches.js';
@@ -248,7 +250,7 @@ describe('trainUnpaired', () => {
     const run = memoryRun({ seed: 2 });
     for (const [step, saved] of first.checkpoints) run.checkpoints.set(step, saved);
     run.history.push(...first.history);
-    const resumed = await train({ steps: 6 }, { loss, run, policy: tinyDecoder(9) });
+    const resumed = await train({ steps: 6 }, { loss, run, policy: tinyDecoder({ seed: 9 }) });
     expect(resumed).toEqual(whole);
   });
   it('drops rows that do not fit, and names them', () => {
@@ -276,6 +278,7 @@ describe('trainUnpaired', () => {
 });
 
 const llamaPath = fixturePath('models/llama/config.json');
+const llama = () => loadDecoder(dirname(llamaPath!), { tokenizer: plainTokenizer(256) });
 describe.skipIf(!llamaPath)(`ten steps of TRL's KTO${llamaPath ? '' : ' (skipped: the reference runs are not in this checkout)'}`, () => {
   it('kto', async () => {
     type Inputs = Record<
@@ -299,7 +302,7 @@ describe.skipIf(!llamaPath)(`ten steps of TRL's KTO${llamaPath ? '' : ' (skipped
       };
       return batch;
     };
-    const policy = await fixtureLlama(llamaPath!);
+    const policy = await llama();
     const run = memoryRun({ seed: 0 });
     await trainUnpaired(
       {
@@ -313,7 +316,7 @@ describe.skipIf(!llamaPath)(`ten steps of TRL's KTO${llamaPath ? '' : ' (skipped
       },
       {
         policy,
-        reference: await fixtureLlama(llamaPath!),
+        reference: await llama(),
         batches: { steps: 10, at: async (step) => batchOf(micro_batches[step]) },
         loss: unpairedLosses.kto,
         run,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { memoryRun, rng } from '@plumbline/core';
 import { type PairwiseJudge, pairBatches } from '@plumbline/data';
 import { addLora, type LocalDecoder } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { evaluatePairs, withoutIdentical } from './evaluatePairs.js';
@@ -18,7 +19,7 @@ import { sampleMixture } from './online/mixture.js';
 import { opponentPairs } from './online/opponentPairs.js';
 import { memoryLogpCache, referenceLogps } from './referenceLogps.js';
 import { synchroniseReference } from './syncReference.js';
-import { separablePairs, tinyDecoder } from './testing/decoders.js';
+import { separablePairs } from './testing/encoded.js';
 import { trainPairs } from './trainPairs.js';
 import { unpairedLoss } from './unpaired/index.js';
 
@@ -30,7 +31,7 @@ const batchesOf = (steps: number) => pairBatches(pairs, { pairsPerStep: 8, steps
 
 describe('synchroniseReference', () => {
   it('mixes number by number, and 1 replaces', async () => {
-    const [policy, reference] = [tinyDecoder(1), tinyDecoder(2)];
+    const [policy, reference] = [tinyDecoder({ seed: 1 }), tinyDecoder({ seed: 2 })];
     const [p, r] = [await first(policy), await first(reference)];
     await synchroniseReference(policy, reference, 0.6);
     expect(await first(reference)).toBeCloseTo(0.6 * p + 0.4 * r, 6);
@@ -72,7 +73,7 @@ describe('synchroniseReference', () => {
 describe('referenceLogps', () => {
   it('gives the steps that the reference itself gives', async () => {
     const train = async (known: boolean) => {
-      const reference = tinyDecoder(9);
+      const reference = tinyDecoder({ seed: 9 });
       const run = memoryRun({ seed: 3 });
       const of = known ? (await referenceLogps(reference, pairs, { sharePrompts: false })).logps : reference;
       await trainPairs({ steps: 2, learningRate: 1e-3 }, { policy: tinyDecoder(), reference: of, batches: batchesOf(2), loss: dpo, run });
@@ -118,7 +119,7 @@ describe('evaluatePairs', () => {
     }
     expect(tf.memory().numTensors).toBe(before);
     const of = (pairsPerMicroBatch: number) =>
-      evaluatePairs({ policy: tinyDecoder(3), reference, loss: pairLosses.aot }, pairs, { pairsPerMicroBatch });
+      evaluatePairs({ policy: tinyDecoder({ seed: 3 }), reference, loss: pairLosses.aot }, pairs, { pairsPerMicroBatch });
     expect((await of(5)).loss).toBeCloseTo((await of(24)).loss, 5);
   });
 
@@ -241,7 +242,7 @@ describe('opponentPairs', () => {
     });
 
   it('the mixture at 0 and at 1 is the policy and the reference, greedily', async () => {
-    const [policy, reference] = [tinyDecoder(1), tinyDecoder(2)];
+    const [policy, reference] = [tinyDecoder({ seed: 1 }), tinyDecoder({ seed: 2 })];
     const sample = async (mixtureCoef: number, a = policy, b = reference) => [
       ...(await sampleMixture(a, b, [Int32Array.of(3, 4)], { maxTokens: 6, temperature: 0, mixtureCoef, rng: rng(1) }))[0][0].tokens,
     ];

@@ -2,8 +2,8 @@
 import { memoryRun, rng } from '@plumbline/core';
 import { promptBatches, type RewardFunction } from '@plumbline/data';
 import { addLora } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import { expect, it } from 'vitest';
-import { tinyDecoder } from './testing/decoders.js';
 import { trainPolicy } from './trainPolicy.js';
 
 const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');

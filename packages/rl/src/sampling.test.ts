@@ -1,6 +1,7 @@
 /** What the trainer does with a batch before it learns from it: dynamic sampling, penalties, advantages by name, the entropy bonus. */
 import { type MemoryRun, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type PromptRecord, promptBatches, type RewardFunction } from '@plumbline/data';
+import { plainTokenizer, tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { groupAdvantages } from './advantages/group.js';
@@ -11,7 +12,6 @@ import { a2poLoss } from './losses/a2po.js';
 import { optimalValue } from './losses/offline.js';
 import { rollout } from './rollout/generate.js';
 import { groupReplay } from './rollout/replay.js';
-import { tinyDecoder } from './testing/decoders.js';
 import { valueAndGrad } from './testing/tokens.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 
@@ -94,7 +94,7 @@ describe('replay of groups', () => {
     await expect(train(over, { run, observe, reward: rare })).rejects.toThrow('stopped after step');
     const again = memoryRun({ seed: 4 });
     for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
-    expect((await train(over, { run: again, policy: tinyDecoder(99), reward: rare })).weights).toEqual(whole.weights);
+    expect((await train(over, { run: again, policy: tinyDecoder({ seed: 99 }), reward: rare })).weights).toEqual(whole.weights);
   });
   it('keeps the groups with most to say, draws in proportion, and is refused beside dynamic sampling', async () => {
     const buffer = groupReplay({ capacity: 2 });
@@ -110,7 +110,7 @@ describe('replay of groups', () => {
 
 describe('penalties and bounds', () => {
   it('take from long completions what DAPO takes: nothing up to maxTokens - cache, all at maxTokens', async () => {
-    const policy = () => tinyDecoder(7, 4);
+    const policy = () => tinyDecoder({}, plainTokenizer(23, { eosId: 4 }));
     const { seen } = await train(
       { steps: 1, maxTokens: 10, softOverlong: { cache: 5 } },
       { policy: policy(), reward: reward('one', () => 1) },
@@ -210,7 +210,7 @@ describe('the entropy bonus', () => {
     await expect(train(over, { run, observe })).rejects.toThrow('stopped after step');
     const again = memoryRun({ seed: 4, saveEvery: 2 });
     for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
-    expect((await train(over, { run: again, policy: tinyDecoder(99) })).weights).toEqual(straight.weights);
+    expect((await train(over, { run: again, policy: tinyDecoder({ seed: 99 }) })).weights).toEqual(straight.weights);
   });
 });
 

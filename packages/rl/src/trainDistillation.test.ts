@@ -1,10 +1,10 @@
 import { memoryRun, readCopy } from '@plumbline/core';
 import type { Batches, CompletionRecord, PromptBatch } from '@plumbline/data';
+import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { noReward } from './rewards.js';
 import { completionTokens, type RolloutSample } from './rollout/generate.js';
-import { tinyDecoder } from './testing/decoders.js';
 import { type DistillationConfig, trainDistillation } from './trainDistillation.js';
 import { trainPolicy } from './trainPolicy.js';
 
@@ -21,10 +21,10 @@ const prompts = (steps: number, rows: object[] = records): Batches<PromptBatch<C
 const settings = { steps: 2, promptsPerStep: 4, maxTokens: 4, learningRate: 1e-2, temperature: 1 } as const;
 async function distil(
   over: Partial<DistillationConfig>,
-  { student = tinyDecoder(1), run = memoryRun({ seed: 3 }), rows = records as object[] } = {},
+  { student = tinyDecoder({ seed: 1 }), run = memoryRun({ seed: 3 }), rows = records as object[] } = {},
 ) {
   const config = { ...settings, ...over };
-  await trainDistillation(config, { student, teacher: tinyDecoder(2), prompts: prompts(config.steps, rows), run });
+  await trainDistillation(config, { student, teacher: tinyDecoder({ seed: 2 }), prompts: prompts(config.steps, rows), run });
   const weights = await Promise.all(student.parameters.trainable().map(async (p) => Array.from(await readCopy(p.value))));
   return { history: run.history, weights, run, student };
 }
@@ -43,7 +43,7 @@ describe('trainDistillation', () => {
   });
 
   it('begins at a loss of 0 where the student is the teacher', async () => {
-    const { history } = await distil({ steps: 1 }, { student: tinyDecoder(2) });
+    const { history } = await distil({ steps: 1 }, { student: tinyDecoder({ seed: 2 }) });
     expect(Math.abs(history[0].loss!)).toBeLessThan(1e-6);
     expect(history[0].gradNorm!).toBeLessThan(1e-4);
   });
@@ -65,11 +65,11 @@ describe('trainDistillation', () => {
     await expect(distil({ steps: 4 }, { run: stopping as typeof run })).rejects.toThrow('stopped after step');
     const again = memoryRun({ seed: 3 });
     for (const [step, saved] of run.checkpoints) again.checkpoints.set(step, saved);
-    expect((await distil({ steps: 4 }, { run: again, student: tinyDecoder(9) })).weights).toEqual(whole.weights);
+    expect((await distil({ steps: 4 }, { run: again, student: tinyDecoder({ seed: 9 }) })).weights).toEqual(whole.weights);
   });
 
   it('leaves no tensor behind, and names what is missing', async () => {
-    const student = tinyDecoder(1);
+    const student = tinyDecoder({ seed: 1 });
     await distil({ steps: 1 }, { student });
     const before = tf.memory().numTensors;
     await trainDistillation({ ...settings, steps: 2 }, { student, teacher: student, prompts: prompts(2), run: memoryRun({ seed: 3 }) });
@@ -82,13 +82,13 @@ describe('trainDistillation', () => {
 describe('distillation by policy gradient', () => {
   const gap = async (student: ReturnType<typeof tinyDecoder>, samples: RolloutSample[]) => {
     const at = { temperature: 1, tokensPerMicroBatch: 1000 };
-    const [s, t] = [await completionTokens(student, samples, at), await completionTokens(tinyDecoder(2), samples, at)];
+    const [s, t] = [await completionTokens(student, samples, at), await completionTokens(tinyDecoder({ seed: 2 }), samples, at)];
     const flat = s.logps.flatMap((own, i) => Array.from(own, (logp, k) => logp - t.logps[i][k]));
     return flat.reduce((a, b) => a + b, 0) / flat.length;
   };
   for (const advantage of ['minillm', 'iwOpd'])
     it(`${advantage} lowers the KL from the student to the teacher, whatever the reward says`, async () => {
-      const student = tinyDecoder(1);
+      const student = tinyDecoder({ seed: 1 });
       const run = memoryRun({ seed: 3 });
       let [first, last]: RolloutSample[][] = [[], []];
       const steps = 40;
@@ -107,16 +107,16 @@ describe('distillation by policy gradient', () => {
           advantage,
           loss: 'reinforce',
         } as never,
-        { policy: student, reference: tinyDecoder(2), prompts: prompts(steps), reward: noReward, run, observe },
+        { policy: student, reference: tinyDecoder({ seed: 2 }), prompts: prompts(steps), reward: noReward, run, observe },
       );
-      const [before, after] = [await gap(tinyDecoder(1), first), await gap(student, last)];
+      const [before, after] = [await gap(tinyDecoder({ seed: 1 }), first), await gap(student, last)];
       expect(before).toBeGreaterThan(0.5);
       expect(after).toBeLessThan(0.6 * before);
     });
   it('needs the teacher', async () => {
     await expect(
       trainPolicy({ steps: 1, promptsPerStep: 4, klCoef: 0, advantage: 'minillm' } as never, {
-        policy: tinyDecoder(1),
+        policy: tinyDecoder({ seed: 1 }),
         prompts: prompts(1),
         reward: noReward,
         run: memoryRun({ seed: 3 }),

@@ -2,7 +2,8 @@ import { setTimeout } from 'node:timers/promises';
 import { initBackend, rng } from '@plumbline/core';
 import { encodePrompt, type Generation } from '@plumbline/data';
 import { languageModelContract } from '@plumbline/data/contract';
-import { createDecoder, decoderSpec, generate, type LocalDecoder, openAiModel, tokenizerFromJson, trainByteBpe } from '@plumbline/models';
+import { generate, type LocalDecoder, openAiModel, tokenizerFromJson, trainByteBpe } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import { httpReward } from '@plumbline/rewards/judge';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,25 +15,7 @@ const tokenizer = tokenizerFromJson(trainByteBpe([], { vocabSize: 257, specialTo
   eos_token: '<|end|>',
   chat_template: '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}',
 });
-const tiny = () =>
-  createDecoder(
-    decoderSpec({
-      vocabSize: 257,
-      width: 18,
-      layers: 2,
-      heads: 3,
-      kvHeads: 1,
-      headDim: 6,
-      mlpWidth: 20,
-      contextLength: 96,
-      initializerRange: 0.3,
-    }),
-    {
-      name: 'tiny',
-      tokenizer,
-      rng: rng(7),
-    },
-  );
+const tiny = () => tinyDecoder({ name: 'tiny', vocabSize: 257, contextLength: 96 }, tokenizer);
 
 let decoder: LocalDecoder;
 let running: Running;

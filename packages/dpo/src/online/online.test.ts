@@ -1,13 +1,14 @@
 import { memoryRun, readCopy, rng } from '@plumbline/core';
 import { type Batches, type EncodedPair, type PairBatch, type PairwiseJudge, promptBatches } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { policyClassifier } from '../diagnostics/policyClassifier.js';
 import { pairLosses } from '../losses/index.js';
 import { ipo } from '../losses/ipo.js';
 import { withOptions } from '../losses/modifiers.js';
-import { separablePairs, tinyDecoder } from '../testing/decoders.js';
+import { separablePairs } from '../testing/encoded.js';
 import { trainPairs } from '../trainPairs.js';
 import { onlinePairs } from './onlinePairs.js';
 import { roundPairs } from './roundPairs.js';

@@ -4,10 +4,16 @@ import { createDecoder, type LocalDecoder } from '../decoder/decoder.js';
 import { type DecoderSpec, decoderSpec } from '../decoder/spec.js';
 import { plainTokenizer } from './plainTokenizer.js';
 
-/** Two layers of odd sizes with weights large enough that nothing is nearly zero. */
-export function tinyDecoder(shape: Partial<DecoderSpec> & { gradientCheckpointing?: boolean } = {}, tokenizer?: Tokenizer): LocalDecoder {
-  const { gradientCheckpointing, ...spec } = shape;
-  const full = decoderSpec({
+export type TinyShape = Partial<DecoderSpec> & {
+  /** What the weights are drawn from; 7 unless given. */
+  seed?: number;
+  name?: string;
+  gradientCheckpointing?: boolean;
+};
+
+/** Two layers of odd sizes with weights large enough that nothing is nearly zero; unless `shape` says otherwise, 23 ids and 64 tokens of context. */
+export function tinyDecoder({ seed = 7, name, gradientCheckpointing, ...shape }: TinyShape = {}, tokenizer?: Tokenizer): LocalDecoder {
+  const spec = decoderSpec({
     vocabSize: 23,
     width: 18,
     layers: 2,
@@ -17,7 +23,7 @@ export function tinyDecoder(shape: Partial<DecoderSpec> & { gradientCheckpointin
     mlpWidth: 20,
     contextLength: 64,
     initializerRange: 0.3,
-    ...spec,
+    ...shape,
   });
-  return createDecoder(full, { tokenizer: tokenizer ?? plainTokenizer(full.vocabSize), rng: rng(7), gradientCheckpointing });
+  return createDecoder(spec, { name, tokenizer: tokenizer ?? plainTokenizer(spec.vocabSize), rng: rng(seed), gradientCheckpointing });
 }

@@ -1,7 +1,7 @@
 import { type LoggedStep, memoryRun, rng } from '@plumbline/core';
 import { type PromptRecord, packShared, promptBatches, sharedTokens, type TextEnv } from '@plumbline/data';
+import { tinyDecoder } from '@plumbline/models/testing';
 import { describe, expect, it } from 'vitest';
-import { tinyDecoder } from '../testing/decoders.js';
 import { trainPolicy } from '../trainPolicy.js';
 import { type EpisodeOptions, episodeReturn, episodes } from './episodes.js';
 import { completionTokens, countOf, packSamples, type RolloutSample } from './generate.js';

@@ -3,8 +3,8 @@ import type { AddressInfo } from 'node:net';
 import { memoryRun, rng } from '@plumbline/core';
 import { promptBatches } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import { afterEach, describe, expect, it } from 'vitest';
-import { tinyDecoder } from '../testing/decoders.js';
 import { type PolicyTraining, trainPolicy } from '../trainPolicy.js';
 import { remotePolicy } from './remote.js';
 
