@@ -50,7 +50,7 @@ const named = (word: string, body: string) => new RegExp(`(?<![\\w-])${word.repl
 
 /** Functions around the methods: configuration, records of names, batches, bookkeeping, parsing, templates. What is neither here nor in a row fails. */
 const tools: Record<string, string> = {
-  dpo: `dpo pairLoss pairLosses onlinePairLosses withOptions Divergence evaluatePairs withoutIdentical precomputeReference withGold memoryLogpCache referenceLogps
+  dpo: `dpo pairLoss pairLosses startingLosses onlinePairLosses withOptions Divergence evaluatePairs withoutIdentical precomputeReference withGold memoryLogpCache referenceLogps
     referenceRowLogps PairTrainConfig readStream recordStream replayStream writeStream evaluateRows UnpairedTrainConfig encodeRows unpairedBatch unpairedBatches unpairedLoss
     unpairedLosses referencePoint`,
   rl: `policyLoss policyLosses noReward AdvantageConfig PolicyTrainConfig episodeReturn observationText countOf rollout toolCall DistillationConfig regularisationPath`,

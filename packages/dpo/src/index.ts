@@ -53,6 +53,7 @@ export {
   withOptions,
   withPolicyWeighting,
 } from './losses/modifiers.js';
+export { startingLosses } from './losses/startingLosses.js';
 export type {
   PairInputs,
   PairLengths,

@@ -18,8 +18,20 @@ import {
   type TrainerUnderTest,
   trainerContract,
 } from '@plumbline/data/contract';
-import { pairLoss, pairLosses, trainPairs, trainUnpaired, unpairedBatch, unpairedLoss, unpairedLosses, withGold } from '@plumbline/dpo';
+import {
+  type PairLossName,
+  pairLoss,
+  pairLosses,
+  startingLosses,
+  trainPairs,
+  trainUnpaired,
+  unpairedBatch,
+  unpairedLoss,
+  unpairedLosses,
+  withGold,
+} from '@plumbline/dpo';
 import { sftBatch, trainSft } from '@plumbline/models';
+import { tinyDecoder } from '@plumbline/models/testing';
 import {
   createHeads,
   type LabelledRewardBatch,
@@ -33,11 +45,9 @@ import {
   targetBatch,
   trainReward,
 } from '@plumbline/rewards';
-import { policyTrainerContract } from '@plumbline/rl/contract';
-import { policySettings, policyTrainer } from './policy.js';
-import { tiny, tokenizer } from './tiny.js';
+import { policySettings, policyTrainerContract, trainPolicyUnderTest } from '@plumbline/rl/contract';
 
-const { vocabSize } = tokenizer;
+const vocabSize = 23; // of the tiny decoder
 const weightsOf = async (tree: { trainable(): readonly { value: Parameters<typeof readCopy>[0] }[] }): Promise<Float32Array> =>
   Float32Array.from((await Promise.all(tree.trainable().map(({ value }) => readCopy(value)))).flatMap((part) => Array.from(part)));
 
@@ -108,33 +118,17 @@ const asPair = ({ id, prompt, completions: [chosen, rejected] }: TrainerRow): En
   scores: { chosen: 1.5, rejected: 0.5 },
 });
 
-/** Losses that begin at a closed form while policy and reference are the same, with the defaults. */
-const starts: Record<string, number> = {
-  dpo: Math.LN2,
-  sigmoid: Math.LN2,
-  robust: Math.LN2,
-  hinge: 1,
-  apo_zero: 1,
-  apo_down: 1,
-  nca_pair: 2 * Math.LN2,
-  bco_pair: 2 * Math.LN2,
-  sigmoid_norm: Math.LN2,
-  discopop: 0.5 * Math.LN2 + 0.5,
-  rdpo: Number.NaN,
-};
-
 function pairs(name: string): TrainerUnderTest {
   const loss = pairLoss(name);
-  const startLoss = starts[name];
   return {
     name: `dpo:${name}`,
     vocabSize,
     completions: 2,
-    ...(Number.isFinite(startLoss) && { startLoss }),
+    startLoss: startingLosses[name as PairLossName],
     lacks: ['maskedRows'], // an empty answer is refused by name
     tolerance: 3e-4,
     ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, sharePrompts, padding }) => {
-      const policy = tiny();
+      const policy = tinyDecoder();
       const all = rows.map(asPair);
       const whole =
         steps === 1
@@ -149,7 +143,7 @@ function pairs(name: string): TrainerUnderTest {
           learningRate,
           lossOptions: name === 'slic' ? { delta: 50 } : {},
         }, // else the tiny model's pairs are past its margin
-        { policy, reference: tiny(), batches: loss.needs.includes('gold') ? withGold(whole, goldOf(all)) : whole, loss, run },
+        { policy, reference: tinyDecoder(), batches: loss.needs.includes('gold') ? withGold(whole, goldOf(all)) : whole, loss, run },
       );
       return weightsOf(policy.parameters);
     }),
@@ -172,7 +166,7 @@ function unpaired(name: string): TrainerUnderTest {
     lacks: ['padding', 'maskedRows', 'sharePrompts'],
     tolerance: 3e-4,
     ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length }) => {
-      const policy = tiny();
+      const policy = tinyDecoder();
       const all = rows.map(({ id, prompt, completions: [completion], label = true }) => ({ id, prompt, completion, desirable: label }));
       const order = promptBatches(all, { promptsPerStep: 4, steps: 4, rng: run.rng });
       const whole =
@@ -180,7 +174,7 @@ function unpaired(name: string): TrainerUnderTest {
       const rowsPerStep = steps === 1 ? all.length : 4;
       await trainUnpaired(
         { steps, rowsPerStep, rowsPerMicroBatch: Math.min(rowsPerMicroBatch, rowsPerStep), learningRate },
-        { policy, reference: tiny(), batches: whole, loss, run },
+        { policy, reference: tinyDecoder(), batches: whole, loss, run },
       );
       return weightsOf(policy.parameters);
     }),
@@ -204,7 +198,7 @@ const rewardHeads: Record<RewardLossName, { heads: number; completions: 1 | 2 }>
 function reward(name: string): TrainerUnderTest {
   const loss = rewardLoss(name); // an error now, which lists those that there are
   const { heads, completions } = rewardHeads[name as RewardLossName];
-  const make = () => createHeads(tiny(), { heads, rng: rng(8) });
+  const make = () => createHeads(tinyDecoder(), { heads, rng: rng(8) });
   const target = ({ label = true, completions: [own] }: TrainerRow) =>
     name === 'regression' ? [own.length, label ? 1 : Number.NaN] : name === 'ordinal' ? [own.length % 5] : [label ? 1 : 0];
   /** An empty completion counts for nothing: its weight is 0, and its label not there. */
@@ -292,7 +286,7 @@ function sft(): TrainerUnderTest {
     lacks: ['sharePrompts'],
     tolerance: 3e-4,
     ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch, padding }) => {
-      const policy = tiny();
+      const policy = tinyDecoder();
       const sequence = ({ id, prompt, completions: [completion] }: TrainerRow) => ({
         id,
         tokens: Int32Array.of(...prompt, ...completion),
@@ -352,7 +346,7 @@ export function casesNamed(name: string): SuiteCase[] {
         .map((one) => `rl:${one}`)
         .join(', ')}`,
     );
-  return policyTrainerContract(() => policyTrainer(policySettings[loss]));
+  return policyTrainerContract(() => trainPolicyUnderTest(tinyDecoder, policySettings[loss]));
 }
 
 export function casesOf(make: () => TrainerUnderTest): SuiteCase[] {

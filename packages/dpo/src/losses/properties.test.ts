@@ -19,6 +19,7 @@ import { robustLoss } from './robust.js';
 import { sft, sftLoss } from './sft.js';
 import { simpoLoss } from './simpo.js';
 import { slicLoss } from './slic.js';
+import { startingLosses } from './startingLosses.js';
 import { tpoLoss } from './tpo.js';
 import type { PairLoss } from './types.js';
 import { xpoLoss } from './xpo.js';
@@ -34,26 +35,7 @@ async function lossOf(result: PairLoss): Promise<number[]> {
 }
 
 describe('every pair loss', () => {
-  const start: Partial<Record<PairLossName, number>> = {
-    sigmoid: Math.LN2,
-    dpo: Math.LN2,
-    robust: Math.LN2,
-    hinge: 1,
-    apo_zero: 1,
-    apo_down: 1,
-    nca_pair: 2 * Math.LN2,
-    bco_pair: 2 * Math.LN2,
-    ipo: 25,
-    discopop: 0.5 * Math.LN2 + 0.5,
-    aot: Math.LN2,
-    aot_unpaired: Math.LN2,
-    sigmoid_norm: Math.LN2,
-    flex: Math.LN2,
-    dpop: Math.LN2,
-    chi_po: Math.LN2,
-    gamma_dpo: Math.LN2,
-  };
-  for (const [name, value] of Object.entries(start))
+  for (const [name, value] of Object.entries(startingLosses))
     it(`${name} is ${value} while the policy is its reference`, async () => {
       const { loss } = await measureSpec(pairLoss(name), {}, [{ ...A, rc: A.pc, rr: A.pr }]);
       expect(loss[0]).toBeCloseTo(value, 5);

@@ -6,3 +6,4 @@ export {
   type UpdateOptions,
   type UpdateOutcome,
 } from './policyTrainer.js';
+export { policySettings, trainPolicyUnderTest } from './trainPolicyUnderTest.js';

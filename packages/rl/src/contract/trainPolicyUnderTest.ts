@@ -1,9 +1,11 @@
-/** `trainPolicy` behind the interface of the invariant suite of online training: completions are recorded, and nothing is sampled. */
+/** `trainPolicy` as the suite runs it, and the settings that it is run with. */
 import { memoryRun, readCopy } from '@plumbline/core';
 import { promptBatches, type RewardFunction } from '@plumbline/data';
-import { type policyLosses, type RolloutSample, trainPolicy } from '@plumbline/rl';
-import type { PolicyTrainerUnderTest } from '@plumbline/rl/contract';
-import { tiny, tokenizer } from './tiny.js';
+import type { LocalDecoder } from '@plumbline/models';
+import type { policyLosses } from '../losses/index.js';
+import type { RolloutSample } from '../rollout/generate.js';
+import { trainPolicy } from '../trainPolicy.js';
+import type { PolicyTrainerUnderTest } from './policyTrainer.js';
 
 /** Settings of each algorithm that the suite runs over. `bnpo` is not among them: it divides by the tokens of a micro-batch, as TRL's, so that the split matters by definition. */
 export const policySettings: Record<string, object> = {
@@ -21,16 +23,24 @@ export const policySettings: Record<string, object> = {
   reinforce: { loss: 'reinforce', advantage: { kind: 'reinforce++', baseline: 'group' } },
 } satisfies Partial<Record<keyof typeof policyLosses | 'gspo', object>>;
 
-export function policyTrainer(settings: object): PolicyTrainerUnderTest {
-  const weightsOf = async (policy: ReturnType<typeof tiny>): Promise<Float32Array> => {
+/**
+ * `trainPolicy` with settings of `PolicyTrainConfig`: updates are of recorded completions, and only whole runs sample.
+ *
+ * @param make a policy or reference, always with the same weights, on a tokenizer that spells any ids
+ */
+export function trainPolicyUnderTest(make: () => LocalDecoder, settings: object): PolicyTrainerUnderTest {
+  const first = make();
+  const { tokenizer } = first;
+  first.dispose();
+  const weightsOf = async (policy: LocalDecoder): Promise<Float32Array> => {
     const parts = await Promise.all(policy.parameters.trainable().map(({ value }) => readCopy(value)));
     return Float32Array.from(parts.flatMap((part) => Array.from(part)));
   };
   return {
     vocabSize: tokenizer.vocabSize,
-    start: () => weightsOf(tiny()),
+    start: () => weightsOf(make()),
     async update({ groups }, { samplesPerMicroBatch, maskTruncated = false, klCoef = 0 } = {}) {
-      const policy = tiny();
+      const policy = make();
       const samples = groups.flatMap(({ completions }, group) => completions.map((one) => ({ ...one, group })));
       const reward: RewardFunction = {
         name: 'recorded',
@@ -52,7 +62,7 @@ export function policyTrainer(settings: object): PolicyTrainerUnderTest {
         },
         {
           policy,
-          reference: tiny(),
+          reference: make(),
           prompts: {
             steps: 1,
             at: async () => ({
@@ -96,10 +106,10 @@ export function policyTrainer(settings: object): PolicyTrainerUnderTest {
         }),
       };
       const go = async (until: number) => {
-        const policy = tiny();
+        const policy = make();
         await trainPolicy(
           { steps: until, promptsPerStep: 2, samplesPerPrompt: 4, maxTokens: 6, learningRate: 3e-3, ...settings },
-          { policy, reference: tiny(), prompts: promptBatches(records, { promptsPerStep: 2, steps, rng: run.rng }), reward: even, run },
+          { policy, reference: make(), prompts: promptBatches(records, { promptsPerStep: 2, steps, rng: run.rng }), reward: even, run },
         );
         return weightsOf(policy);
       };
