@@ -55,10 +55,24 @@ export function trainerRows({ vocabSize, completions }: Pick<TrainerUnderTest, '
 }
 
 export function trainerContract(make: () => TrainerUnderTest | Promise<TrainerUnderTest>): (ContractCase & { needs?: Ability })[] {
-  const compare = (what: string, a: StepOutcome, b: StepOutcome, tolerance: number) => {
-    ensureClose([b.loss], [a.loss], tolerance, `loss ${what}`);
-    ensureClose([b.gradNorm], [a.gradNorm], tolerance, `gradient norm ${what}`);
-  };
+  type Variant = { what: string; rows: TrainerRow[]; options?: StepOptions };
+  /** A step is the same as each variant of it. */
+  const same = (name: string, needs: Ability, variants: (rows: TrainerRow[], vocabSize: number) => Variant[]) => ({
+    name,
+    needs,
+    run: async () => {
+      const trainer = await make();
+      const { tolerance = 1e-4 } = trainer;
+      const rows = trainerRows(trainer);
+      const plain = await trainer.step(rows);
+      ensure(plain.gradNorm > 0, `the gradient of a first step has the norm ${plain.gradNorm}: nothing is trained`);
+      for (const { what, rows: other, options } of variants(rows, trainer.vocabSize)) {
+        const { loss, gradNorm } = await trainer.step(other, options);
+        ensureClose([loss], [plain.loss], tolerance, `loss ${what}`);
+        ensureClose([gradNorm], [plain.gradNorm], tolerance, `gradient norm ${what}`);
+      }
+    },
+  });
   return [
     {
       name: 'starts at the loss that has a closed form while the policy is its reference',
@@ -69,74 +83,28 @@ export function trainerContract(make: () => TrainerUnderTest | Promise<TrainerUn
         ensureClose([loss], [trainer.startLoss], trainer.tolerance ?? 1e-4, 'loss of the first step');
       },
     },
-    {
-      name: 'splitting a batch changes nothing',
-      needs: 'microBatches',
-      run: async () => {
-        const trainer = await make();
-        const rows = trainerRows(trainer);
-        const whole = await trainer.step(rows);
-        ensure(whole.gradNorm > 0, `the gradient of a first step has the norm ${whole.gradNorm}: nothing is trained`);
-        for (const rowsPerMicroBatch of [1, 4])
-          compare(
-            `in micro-batches of ${rowsPerMicroBatch}`,
-            whole,
-            await trainer.step(rows, { rowsPerMicroBatch }),
-            trainer.tolerance ?? 1e-4,
-          );
-      },
-    },
-    {
-      name: 'garbage in the padding changes nothing, on either side',
-      needs: 'padding',
-      run: async () => {
-        const trainer = await make();
-        const rows = trainerRows(trainer);
-        const plain = await trainer.step(rows);
-        for (const side of ['left', 'right'] as const)
-          for (const id of [0, trainer.vocabSize - 1])
-            compare(
-              `with padding of ${id} on the ${side}`,
-              plain,
-              await trainer.step(rows, { padding: { side, tokens: 3, id } }),
-              trainer.tolerance ?? 1e-4,
-            );
-      },
-    },
-    {
-      name: 'shared prompts change nothing',
-      needs: 'sharePrompts',
-      run: async () => {
-        const trainer = await make();
-        const rows = trainerRows(trainer);
-        compare(
-          'with shared prompts',
-          await trainer.step(rows),
-          await trainer.step(rows, { sharePrompts: true }),
-          trainer.tolerance ?? 1e-4,
-        );
-      },
-    },
-    {
-      name: 'packing changes nothing: a row among neighbours is what it is alone',
-      needs: 'microBatches',
-      run: async () => {
-        const trainer = await make();
-        const rows = trainerRows(trainer);
-        const [packed, alone] = [await trainer.step(rows), await trainer.step([...rows].reverse(), { rowsPerMicroBatch: 1 })];
-        compare('with each row alone, in another order', packed, alone, trainer.tolerance ?? 1e-4);
-      },
-    },
-    {
-      name: 'a fully masked row adds nothing',
-      needs: 'maskedRows',
-      run: async () => {
-        const trainer = await make();
-        const rows = trainerRows(trainer);
-        const masked = { ...rows[0], id: 'masked', completions: rows[0].completions.map(() => new Int32Array(0)) };
-        compare('with a masked row', await trainer.step(rows), await trainer.step([...rows, masked]), trainer.tolerance ?? 1e-4);
-      },
-    },
+    same('splitting a batch changes nothing', 'microBatches', (rows) =>
+      [1, 4].map((rowsPerMicroBatch) => ({ what: `in micro-batches of ${rowsPerMicroBatch}`, rows, options: { rowsPerMicroBatch } })),
+    ),
+    same('garbage in the padding changes nothing, on either side', 'padding', (rows, vocabSize) =>
+      (['left', 'right'] as const).flatMap((side) =>
+        [0, vocabSize - 1].map((id) => ({
+          what: `with padding of ${id} on the ${side}`,
+          rows,
+          options: { padding: { side, tokens: 3, id } },
+        })),
+      ),
+    ),
+    same('shared prompts change nothing', 'sharePrompts', (rows) => [
+      { what: 'with shared prompts', rows, options: { sharePrompts: true } },
+    ]),
+    same('packing changes nothing: a row among neighbours is what it is alone', 'microBatches', (rows) => [
+      { what: 'with each row alone, in another order', rows: [...rows].reverse(), options: { rowsPerMicroBatch: 1 } },
+    ]),
+    same('a fully masked row adds nothing', 'maskedRows', (rows) => {
+      const masked = { ...rows[0], id: 'masked', completions: rows[0].completions.map(() => new Int32Array(0)) };
+      return [{ what: 'with a masked row', rows: [...rows, masked] }];
+    }),
     {
       name: 'a score does not depend on its batch neighbours',
       needs: 'score',
