@@ -65,7 +65,10 @@ backendOptions(
       "preference pairs (JSON lines, Parquet, CSV, a folder or a hub id), or a benchmark's files where the paper is one",
     )
     .option('--rewards <a,b,...>', 'reward models or functions of your own, for papers that compare or combine them; as for `plumb score`')
-    .option('--judge <url>', 'a reward server that scores the answers of both to held-out prompts')
+    .option(
+      '--judge <reward>',
+      'what scores the answers of both to held-out prompts: a reward by name, folder or URL, as for `plumb score`',
+    )
     .option('--dry-run', 'say which rows serve, tokens, memory and hours, and train nothing')
     .option('--fresh', 'begin anew even if an interrupted run could be continued')
     .option('--store', 'keep the effect with this model under docs/reproductions, beside the main result')

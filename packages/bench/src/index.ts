@@ -3,6 +3,7 @@
 export type {
   AppliedArm,
   ApplyContext,
+  ApplyMeasure,
   ApplyOptions,
   ApplyPlan,
   ApplyResult,
@@ -30,6 +31,7 @@ export type {
 export {
   applyExperiment,
   applyMeasureSettings,
+  applyMeasures,
   applyReport,
   applyRewardSettings,
   applySettings,

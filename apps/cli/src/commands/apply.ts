@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto';
 import { basename, join, resolve } from 'node:path';
 import {
+  type ApplyMeasure,
   type ApplyPlan,
   type ApplyResult,
   applyExperiment,
+  applyMeasures,
   applyReport,
   parseConfig,
   planApply,
@@ -12,10 +14,10 @@ import {
   storeApplied,
 } from '@plumbline/bench';
 import { benchmarkRows, readItems, type StepItem } from '@plumbline/bench/benchmarks';
+import type { Estimate } from '@plumbline/bench/metrics';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
 import { readPreferences } from '@plumbline/data';
 import { resolveModel } from '@plumbline/models';
-import { httpReward } from '@plumbline/rewards';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration } from '../progress.js';
@@ -46,7 +48,6 @@ export async function apply(id: string, options: ApplyFlags): Promise<void> {
     throw new ConfigError(
       `"${experiment.id}" has no form for a model and data of your own; \`plumb reproduce ${experiment.id}\` runs it on its test bed`,
     );
-  const judge = options.judge === undefined ? undefined : httpReward(options.judge);
   const model = await resolveModel(ggufIn(options.model));
   const { benchmark, read = (path: string) => readPreferences(path, { badRows: 'skip' }) } = experiment.apply;
   const { records, skipped } = benchmark ? { records: [], skipped: [] } : await read(options.dataset);
@@ -55,6 +56,7 @@ export async function apply(id: string, options: ApplyFlags): Promise<void> {
   if (skipped.length > 3) console.error(pc.dim(`  and ${skipped.length - 3} more`));
   const backend = await startBackend(options);
   const rewards = await Promise.all((options.rewards?.split(',') ?? []).map((name) => loadReward(name.trim())));
+  const judge = options.judge === undefined ? undefined : await loadReward(options.judge);
   const signal = onInterrupt();
   const started = Date.now();
   const config = parseSettings(options.set ?? []);
@@ -94,7 +96,8 @@ export async function apply(id: string, options: ApplyFlags): Promise<void> {
   const shown = Object.fromEntries(Object.entries(arms).map(([name, { answers: ___, ...arm }]) => [name, arm]));
   await writeFileAtomic(join(dir, 'summary.json'), `${JSON.stringify({ ...numbers, arms: shown }, null, 2)}\n`);
   if (options.store) {
-    const command = `plumb apply ${experiment.id} --model ${basename(options.model)} --dataset ${basename(options.dataset)}${(options.set ?? []).map((one) => ` --set ${one}`).join('')}`;
+    const extra = (['rewards', 'judge'] as const).map((flag) => (options[flag] ? ` --${flag} ${options[flag]}` : '')).join('');
+    const command = `plumb apply ${experiment.id} --model ${basename(options.model)} --dataset ${basename(options.dataset)}${extra}${(options.set ?? []).map((one) => ` --set ${one}`).join('')}`;
     await storeApplied(experiment, result, {
       dir: join(docsFolder(), 'reproductions', experiment.id),
       command,
@@ -132,9 +135,10 @@ const percent = (x: number) => `${(100 * x).toFixed(1)}%`;
 const interval = ({ mean, low, high }: { mean: number; low: number; high: number }) =>
   `${mean.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
 
-function resultText({ arms, judgedDifference, heldOutDifference, plan, seconds }: ApplyResult, dir: string): string {
+function resultText({ arms, differences, judge, plan, seconds }: ApplyResult, dir: string): string {
   return [
     '',
+    ...(judge ? [`  ${'start'.padEnd(18)} judged ${interval(judge.start)}`] : []),
     ...Object.entries(arms).map(([name, { heldOutInterval: right, judged, numbers }]) =>
       [
         `  ${name.padEnd(18)}`,
@@ -146,12 +150,9 @@ function resultText({ arms, judgedDifference, heldOutDifference, plan, seconds }
           .join(', '),
       ].join(' '),
     ),
-    ...(heldOutDifference
-      ? [`  ${'difference'.padEnd(18)} ${interval(heldOutDifference)} in the share of held-out pairs right, over ${heldOutDifference.n}`]
-      : []),
-    ...(judgedDifference
-      ? [`  ${'difference'.padEnd(18)} ${interval(judgedDifference)} by the judge, over ${judgedDifference.n} prompts`]
-      : []),
+    ...(Object.entries(differences) as [ApplyMeasure, Estimate][]).map(
+      ([name, estimate]) => `  ${'difference'.padEnd(18)} ${interval(estimate)} over ${estimate.n}: ${applyMeasures[name]}`,
+    ),
     '',
     `${duration(seconds)}. In ${pc.cyan(resolve(dir))}:`,
     ...plan.leaves.map(({ path, what }) => `  ${path}: ${what}`),

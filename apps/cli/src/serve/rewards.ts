@@ -9,6 +9,13 @@ const perText = (name: string, f: (completion: string, candidate: Candidate) => 
 const rewards: Record<string, RewardFunction> = {
   length: perText('length', (text) => [...text].length),
   'exact-match': perText('exact-match', (text, { meta }) => (text.trim() === String(meta?.answer ?? '').trim() ? 1 : 0)),
+  sentiment: {
+    name: 'sentiment',
+    async score(batch) {
+      const { sentiment } = await import('@plumbline/envs'); // its lexicon only where it is asked for
+      return { scores: Float32Array.from(batch, ({ completion }) => sentiment(textOf(completion))) };
+    },
+  },
 };
 
 export const rewardNames = Object.keys(rewards);

@@ -8,7 +8,9 @@ import { createDecoder, decoderSpec, loadDecoder, saveDecoder, tokenizerFromJson
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { reportPage } from '../report/index.js';
 import { applyExperiment, planApply } from './apply.js';
+import { applyReport } from './applyReport.js';
 import { defineExperiment } from './define.js';
 import { type ApplySpec, applySettings } from './types.js';
 
@@ -113,7 +115,13 @@ describe('applyExperiment', () => {
       result.arms.a.answers.reduce((sum, text) => sum + text.length, 0) / result.prompts.length,
       4,
     );
-    expect(result.judgedDifference!.mean).toBeCloseTo(result.arms.b.judged!.mean - result.arms.a.judged!.mean, 4);
+    const { judged, right, chosen, rejected } = result.differences;
+    expect(judged!.mean).toBeCloseTo(result.arms.b.judged!.mean - result.arms.a.judged!.mean, 4);
+    expect(right!.mean).toBeCloseTo(result.arms.b.heldOutAccuracy! - result.arms.a.heldOutAccuracy!, 10);
+    expect(chosen!.mean).toBeGreaterThan(rejected!.mean); // what more steps gained for the chosen side, and took from the other
+    expect(result.judge!.name).toBe('length');
+    const page = reportPage(applyReport(result));
+    for (const text of ['B minus a', 'Judged by length', 'start']) expect(page).toContain(text);
     expect(readFileSync(join(dir, 'pairs.jsonl'), 'utf8').trim().split('\n')).toHaveLength(result.plan.rows.train);
     expect(existsSync(join(dir, 'result.json'))).toBe(true);
     const left = await loadDecoder(join(dir, 'b', 'model'));

@@ -25,22 +25,34 @@ export type ArmResult = {
   /** Share of held-out pairs that come out right: a policy's, whose chosen side gained more log-probability; a reward's, whose chosen side scores higher. */
   heldOutAccuracy?: number;
   heldOutInterval?: Estimate;
+  /** What training did to the log-probability of the answers of held-out pairs: the mean of `log π − log π_start`, in nats an answer. */
+  changes?: { chosen: Estimate; rejected: Estimate };
   /** The judge's mean score of the answers to held-out prompts. */
   judged?: Estimate;
   answers: string[];
   /** Of a benchmark's table, or what the experiment measured itself. */
   numbers: Record<string, number>;
 };
+
+/** What both arms are measured by on what was held out, each pair or prompt on its own. */
+export const applyMeasures = {
+  judged: "the judge's score of answers to held-out prompts",
+  right: 'share of held-out pairs that comes out right',
+  chosen: 'change of the log-probability of held-out chosen answers, in nats',
+  rejected: 'change of the log-probability of held-out rejected answers, in nats',
+};
+export type ApplyMeasure = keyof typeof applyMeasures;
+
 export type ApplyResult = {
   id: string;
   plan: ApplyPlan;
   config: Record<string, unknown>;
   arms: Record<string, ArmResult>;
   prompts: string[];
-  /** Method minus baseline by the judge, paired over prompts. */
-  judgedDifference?: Estimate;
-  /** Method minus baseline in the share of held-out pairs that come out right, by bootstrap over the pairs. */
-  heldOutDifference?: Estimate;
+  /** Method minus baseline, paired: t intervals over prompts or pairs, of `right` a bootstrap over pairs. */
+  differences: Partial<Record<ApplyMeasure, Estimate>>;
+  /** The judge's name, and its mean score of what the model answered before any training. */
+  judge?: { name: string; start: Estimate };
   sections: Section[];
   seconds: number;
 };
@@ -77,26 +89,15 @@ export async function applyExperiment(experiment: Experiment, options: ApplyOpti
     const measuring = { apply: experiment.apply!, prepared, ctx: opened.ctx, judge, dir, model };
     for (const [name, arm] of Object.entries(made))
       arms[name] = await opened.ctx.once(`measured ${name}`, () => measure(name, arm, measuring));
-    const [first, second] = Object.values(arms);
-    const both = <T>(of: (one: Measured) => T | undefined) => {
-      const [a, b] = [first && of(first), second && of(second)];
-      return a !== undefined && b !== undefined ? { a, b } : undefined;
-    };
-    const scores = both(({ scores }) => scores);
-    const right = both(({ right }) => right);
+    const start = await opened.ctx.once('measured start', async () => (await judgedStart(measuring)) ?? null);
     const result: ApplyResult = {
       id: experiment.id,
       plan,
       config,
-      arms: Object.fromEntries(Object.entries(arms).map(([name, { scores: _, right: __, ...shown }]) => [name, shown])),
+      arms: Object.fromEntries(Object.entries(arms).map(([name, { units: _, ...shown }]) => [name, shown])),
       prompts: opened.ctx.heldOutPrompts.map(textOf),
-      ...(scores && scores.a.length > 1 && { judgedDifference: pairedDifference(scores.b, scores.a) }),
-      ...(right && {
-        heldOutDifference: bootstrapInterval(
-          right.b.map((x, i) => x - right.a[i]),
-          rng.fork('bootstrap'),
-        ),
-      }),
+      differences: differencesOf(Object.values(arms), rng.fork('bootstrap')),
+      ...(judge && start && { judge: { name: judge.name, start } }),
       sections: opened.sections,
       seconds: (performance.now() - started) / 1000,
     };
@@ -113,26 +114,37 @@ export async function applyExperiment(experiment: Experiment, options: ApplyOpti
   }
 }
 
-/** `right`: of each held-out pair whether it comes out right; `scores`: the judge's, of each answer. */
-type Measured = ArmResult & { right?: number[]; scores?: number[] };
+/** `units`: what was measured of each held-out pair or prompt. */
+type Measured = ArmResult & { units: Partial<Record<ApplyMeasure, number[]>> };
 type Measuring = { apply: ApplySpec; prepared: Prepared; ctx: ApplyContext; judge?: RewardFunction; dir: string; model: string };
+
+function differencesOf([baseline, method]: readonly Measured[], draws: Rng): ApplyResult['differences'] {
+  const both = (Object.keys(applyMeasures) as ApplyMeasure[]).flatMap((name) => {
+    const [a, b] = [baseline?.units[name], method?.units[name]];
+    if (!a || !b || a.length < 2) return [];
+    const difference = name === 'right' ? bootstrapInterval(b.map((x, i) => x - a[i]), draws) : pairedDifference(b, a); // biome-ignore format: one line
+    return [[name, difference] as const];
+  });
+  return Object.fromEntries(both);
+}
 
 async function measure(name: string, arm: AppliedArm, measuring: Measuring): Promise<Measured> {
   const { ctx } = measuring;
-  if ('numbers' in arm) return { answers: [], numbers: { ...arm.numbers } };
-  if ('steps' in arm) return { answers: [], numbers: await benchmarkNumbers(name, arm, measuring) };
-  const { right, answers } = 'policy' in arm ? await measurePolicy(name, arm, measuring) : await measureReward(name, arm.reward, measuring);
+  if ('numbers' in arm) return { answers: [], numbers: { ...arm.numbers }, units: {} };
+  if ('steps' in arm) return { answers: [], numbers: await benchmarkNumbers(name, arm, measuring), units: {} };
+  const measured = 'policy' in arm ? await measurePolicy(name, arm, measuring) : await measureReward(name, arm.reward, measuring);
+  const { right, answers, changes } = measured;
   const accuracy = right.reduce((sum, x) => sum + x, 0) / right.length;
   ctx.say(`${name}: right on ${(100 * accuracy).toFixed(1)}% of ${right.length} held-out pairs`);
   const scores = await judged(answers, measuring);
   return {
     heldOutAccuracy: accuracy,
     heldOutInterval: wilsonInterval(Math.round(accuracy * right.length), right.length),
-    ...(scores && scores.length > 0 && { judged: tInterval(scores) }),
+    ...(changes && { changes: { chosen: tInterval(changes.chosen), rejected: tInterval(changes.rejected) } }),
+    ...(scores && { judged: tInterval(scores) }),
     answers,
     numbers: {},
-    right,
-    ...(scores && { scores }),
+    units: { right, ...changes, ...(scores && { judged: scores }) },
   };
 }
 
@@ -141,7 +153,7 @@ async function measurePolicy(
   name: string,
   { policy, ask = (prompt) => prompt }: { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt },
   { prepared: { base, heldOut, config }, ctx: { heldOutPrompts, rng, signal }, dir, model }: Measuring,
-) {
+): Promise<Held> {
   await (isAdapted(policy)
     ? saveAdapter(join(dir, name, 'model'), policy, { base: model })
     : saveDecoder(join(dir, name, 'model'), policy));
@@ -150,15 +162,30 @@ async function measurePolicy(
     heldOut.map((record) => ({ ...record, prompt: ask(record.prompt) })),
     { maxTokens: config.maxTokens + 64 },
   );
-  const { margins } = await policyClassifier(policy, base, pairs, { pairsPerBatch: config.pairsPerMicroBatch, signal });
-  const right = Array.from(margins, (margin) => (margin > 0 ? 1 : margin === 0 ? 0.5 : 0));
-  const asking = { answerTokens: config.answerTokens, n: 1, temperature: 0.7 };
-  const answers = await answersOf(policy, heldOutPrompts.map(ask), asking, rng.fork('answers'), signal);
-  return { right, answers: answers.map(([text]) => text) };
+  const changes: Required<Held>['changes'] = { chosen: [], rejected: [] };
+  const right: number[] = [];
+  for (const pair of pairs) {
+    const { accuracy, chosenChange, rejectedChange } = await policyClassifier(policy, base, [pair], { signal });
+    right.push(accuracy);
+    changes.chosen.push(chosenChange);
+    changes.rejected.push(rejectedChange);
+  }
+  return { right, changes, answers: await heldOutAnswers(policy, heldOutPrompts.map(ask), config, { rng, signal }) };
 }
 
+/** Of each held-out pair whether it comes out right; of a policy what each side gained; the answers to held-out prompts. */
+type Held = { right: number[]; changes?: { chosen: number[]; rejected: number[] }; answers: string[] };
+
+const heldOutAnswers = async (
+  policy: LocalDecoder,
+  prompts: readonly Prompt[],
+  { answerTokens }: ApplyConfig,
+  { rng, signal }: { rng: Rng; signal: AbortSignal },
+): Promise<string[]> =>
+  (await answersOf(policy, prompts, { answerTokens, n: 1, temperature: 0.7 }, rng.fork('answers'), signal)).map(([text]) => text);
+
 /** The answers to held-out prompts are written once and serve every reward. */
-async function measureReward(name: string, reward: RewardFunction, { prepared: { heldOut, config }, ctx, dir }: Measuring) {
+async function measureReward(name: string, reward: RewardFunction, { prepared: { heldOut, config }, ctx, dir }: Measuring): Promise<Held> {
   const { heldOutPrompts, rng, signal } = ctx;
   const right = await rightPairs(reward, heldOut, { rng: rng.fork('score'), signal });
   const n = (config.candidates as number | undefined) ?? 4;
@@ -197,6 +224,14 @@ async function judged(answers: readonly string[], { judge, ctx }: Measuring): Pr
   const gone = abstained?.indexOf(1) ?? -1;
   if (gone >= 0) throw new ConfigError(`${judge.name} has no score for the answer to held-out prompt ${gone}`);
   return Array.from(scores);
+}
+
+/** Where there is a judge, its score of the model's own answers: without it nobody sees whether either arm learned anything. */
+async function judgedStart(measuring: Measuring): Promise<Estimate | undefined> {
+  const { judge, prepared, ctx } = measuring;
+  if (!judge || ctx.heldOutPrompts.length === 0) return undefined;
+  const scores = await judged(await heldOutAnswers(prepared.base, ctx.heldOutPrompts, prepared.config, ctx), measuring);
+  return scores && tInterval(scores);
 }
 
 /** The benchmark's table on held-out solutions; item by item in `NAME/results.jsonl`, so that an interrupted one goes on. */

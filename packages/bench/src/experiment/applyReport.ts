@@ -1,45 +1,29 @@
 /** The report page of a method on a user's own model and data. */
+import type { Estimate } from '../metrics/index.js';
 import type { Cell, Column, ReportPage, Section } from '../report/index.js';
 import { formatNumber } from '../report/index.js';
-import type { ApplyResult } from './apply.js';
+import { type ApplyMeasure, type ApplyResult, applyMeasures } from './apply.js';
 
-const interval = ({ mean, low, high }: { mean: number; low: number; high: number }) =>
-  `${formatNumber(mean, { signed: true })} [${formatNumber(low, { signed: true })}, ${formatNumber(high, { signed: true })}]`;
-
-export function applyReport({
-  id,
-  arms,
-  prompts,
-  plan,
-  config,
-  judgedDifference,
-  heldOutDifference,
-  sections,
-  seconds,
-}: ApplyResult): ReportPage {
+export function applyReport({ id, arms, prompts, plan, config, differences, judge, sections, seconds }: ApplyResult): ReportPage {
   const names = Object.keys(arms);
   const [baseline, method] = names;
   const minutes = seconds < 90 ? `${Math.round(seconds)} seconds` : `${(seconds / 60).toFixed(1)} minutes`;
   const answered = names.filter((name) => arms[name].answers.length > 0);
+  const few = 1 / Math.sqrt(plan.rows.heldOut);
   return {
     title: `${id} on ${plan.model}`,
     subtitle: `${plan.rows.train} ${plan.unit} to learn from, ${plan.rows.heldOut} held out · ${plan.trained} of ${(plan.parameters / 1e6).toFixed(0)} million parameters · ${minutes}`,
     paragraphs: [
       `The baseline is ${baseline}${method ? `, the method ${method}` : ''}.`,
-      ...(heldOutDifference
-        ? [`On held-out pairs, ${method} minus ${baseline} in the share that comes out right: ${interval(heldOutDifference)}.`]
-        : []),
-      ...(judgedDifference
-        ? [`By the judge, ${method} minus ${baseline}: ${interval(judgedDifference)} over ${judgedDifference.n} prompts.`]
-        : []),
-      ...((heldOutDifference || plan.unit === 'solutions') && plan.rows.train + plan.rows.heldOut < 100
+      ...(Object.keys(differences).length > 0 && plan.rows.train + plan.rows.heldOut < 100
         ? [
-            `Warning: ${plan.rows.heldOut} held-out ${plan.unit} tell little; a difference of less than ${formatNumber(1 / Math.sqrt(plan.rows.heldOut))} is chance.`,
+            `Warning: ${plan.rows.heldOut} held-out ${plan.unit} tell little; a difference of less than ${formatNumber(few, { percent: true })} in the share that comes out right is chance.`,
           ]
         : []),
     ],
     sections: [
-      ...heldOutTable(arms),
+      ...differencesTable(differences, `${method} minus ${baseline}`),
+      ...heldOutTable(arms, judge),
       ...numbersTable(arms),
       ...sections,
       ...(prompts.length > 0 && answered.length > 0
@@ -75,10 +59,35 @@ export function applyReport({
   };
 }
 
-function heldOutTable(arms: ApplyResult['arms']): Section[] {
+function differencesTable(differences: ApplyResult['differences'], title: string): Section[] {
+  const rows = (Object.keys(applyMeasures) as ApplyMeasure[]).flatMap((name) => {
+    const estimate = differences[name];
+    return estimate ? [{ measure: sentence(applyMeasures[name]), difference: estimate, n: estimate.n, answer: spoken(estimate) }] : [];
+  });
+  if (rows.length === 0) return [];
+  return [
+    {
+      title: sentence(title),
+      kind: 'table',
+      columns: [
+        { key: 'measure', label: 'Measured' },
+        { key: 'difference', label: 'Difference', signed: true, digits: 3 },
+        { key: 'n', label: 'Pairs or prompts', digits: 0 },
+        { key: 'answer', label: 'The interval' },
+      ],
+      rows,
+      note: '95% intervals over what was held out, after one training run of each: another seed would train others.',
+    },
+  ];
+}
+
+const sentence = (text: string) => text[0].toUpperCase() + text.slice(1);
+const spoken = ({ low, high }: Estimate) => (low > 0 ? 'lies above 0' : high < 0 ? 'lies below 0' : 'contains 0');
+
+function heldOutTable(arms: ApplyResult['arms'], judge: ApplyResult['judge']): Section[] {
   const rows = Object.entries(arms).filter(([, { heldOutInterval }]) => heldOutInterval);
   if (rows.length === 0) return [];
-  const judged = rows.some(([, arm]) => arm.judged);
+  const changed = rows.some(([, arm]) => arm.changes);
   const columns: Column[] = [
     { key: 'arm', label: 'Arm' },
     {
@@ -88,18 +97,35 @@ function heldOutTable(arms: ApplyResult['arms']): Section[] {
       digits: 0,
       help: 'Held-out pairs whose chosen answer it prefers: a policy by the log-probability gained, a reward by its score',
     },
-    ...(judged ? [{ key: 'judged', label: 'Judged', help: 'Mean score of its answers' }] : []),
+    ...(changed
+      ? [
+          {
+            key: 'chosen',
+            label: 'Chosen',
+            unit: 'nats',
+            signed: true,
+            help: 'Log-probability that the chosen answers gained in training',
+          },
+          { key: 'rejected', label: 'Rejected', unit: 'nats', signed: true, help: 'The same of the rejected answers' },
+        ]
+      : []),
+    ...(judge ? [{ key: 'judged', label: `Judged by ${judge.name}`, help: 'Mean score of its answers to held-out prompts' }] : []),
   ];
   return [
     {
       title: 'Held-out pairs',
       kind: 'table',
       columns,
-      rows: rows.map(([arm, { heldOutInterval, judged: score }]) => ({
-        arm,
-        right: heldOutInterval!,
-        ...(judged && { judged: score ?? null }),
-      })),
+      rows: [
+        ...(judge ? [{ arm: 'start', right: null, chosen: null, rejected: null, judged: judge.start }] : []),
+        ...rows.map(([arm, { heldOutInterval, changes, judged }]) => ({
+          arm,
+          right: heldOutInterval!,
+          chosen: changes?.chosen ?? null,
+          rejected: changes?.rejected ?? null,
+          judged: judged ?? null,
+        })),
+      ],
     },
   ];
 }

@@ -1,4 +1,14 @@
-export { type ApplyOptions, type ApplyPlan, type ApplyResult, type ArmResult, applyExperiment, planApply, rightPairs } from './apply.js';
+export {
+  type ApplyMeasure,
+  type ApplyOptions,
+  type ApplyPlan,
+  type ApplyResult,
+  type ArmResult,
+  applyExperiment,
+  applyMeasures,
+  planApply,
+  rightPairs,
+} from './apply.js';
 export { applyReport } from './applyReport.js';
 export { bedMakers } from './beds.js';
 export { codeHash, experimentFile, loadExperimentFrom, packageVersions } from './bundle.js';

@@ -116,24 +116,37 @@ function section({ paper, result, fresh, scales = [] }: MatrixRow): string[] {
   ];
 }
 
-/** The same claims with larger models; of one training run or two no verdict follows, so none is shown. */
+/** The same claims with larger models, and what `plumb apply` measured of one; of one training run or two no verdict follows, so none is shown. */
 function scaleTable(result: ExperimentResult, scales: NonNullable<MatrixRow['scales']>): string[] {
   if (scales.length === 0) return [];
   const claims = result.claims.filter(({ difference }) => difference !== null);
   const size = (parameters: number | null) => (parameters === null ? '' : ` (${(parameters / 1e6).toFixed(parameters < 1e7 ? 1 : 0)}M)`);
   const own = scaleRow(basename(String(result.config.model ?? 'its own').replace(/^zoo:/, '')), result);
-  const rows = [{ ...own, fresh: true }, ...scales];
+  const isClaim = ({ id }: ScaleRow['effects'][number]) => claims.some((claim) => claim.id === id);
+  const called = ({ scale, parameters, fresh }: ScaleRow & { fresh: boolean }) =>
+    `${scale}${size(parameters)}${fresh ? '' : ', the code has changed since'}`;
+  const bed = [{ ...own, fresh: true }, ...scales.filter(({ effects }) => effects.some(isClaim))];
+  const applied = scales.filter(({ effects }) => !effects.some(isClaim));
   return [
     'Effects by scale:',
     '',
-    `| model | seeds | ${claims.map(({ id }) => id).join(' | ')} | measured otherwise |`,
-    `|---|---|${claims.map(() => '---|').join('')}---|`,
-    ...rows.map(({ scale, parameters, seeds, effects, fresh }) => {
-      const of = (id: string) => effects.find((one) => one.id === id);
-      const others = effects.filter(({ id }) => !claims.some((claim) => claim.id === id));
-      return `| ${scale}${size(parameters)}${fresh ? '' : ', the code has changed since'} | ${seeds.length} | ${claims.map(({ id }) => (of(id) ? effect(of(id)!) : '')).join(' | ')} | ${others.map((one) => `${cellText(one.claim)} ${effect(one)}`).join('; ')} |`;
+    `| model | seeds | ${claims.map(({ id }) => id).join(' | ')} |`,
+    `|---|---|${claims.map(() => '---|').join('')}`,
+    ...bed.map((row) => {
+      const of = (id: string) => row.effects.find((one) => one.id === id);
+      return `| ${called(row)} | ${row.seeds.length} | ${claims.map(({ id }) => (of(id) ? effect(of(id)!) : '')).join(' | ')} |`;
     }),
     '',
+    ...(applied.length > 0
+      ? [
+          '| on real answers | measured after one run of each arm | difference [95% interval] | n |',
+          '|---|---|---|---|',
+          ...applied.flatMap((row) =>
+            row.effects.map((one, i) => `| ${i === 0 ? called(row) : ''} | ${cellText(one.claim)} | ${effect(one)} | ${one.n} |`),
+          ),
+          '',
+        ]
+      : []),
     ...scales.map(
       ({ scale, command, seconds, seeds }) => `- ${scale}: \`${command}\`, ${(seconds / seeds.length / 60).toFixed(1)} minutes a seed`,
     ),

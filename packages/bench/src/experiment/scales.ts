@@ -2,7 +2,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FormatError, makeFolder, writeFileAtomic } from '@plumbline/core';
-import type { ApplyResult } from './apply.js';
+import type { Estimate } from '../metrics/index.js';
+import { formatNumber } from '../report/index.js';
+import { type ApplyMeasure, type ApplyResult, applyMeasures } from './apply.js';
 import { codeHash } from './bundle.js';
 import type { ClaimResult, Experiment, ExperimentResult } from './types.js';
 
@@ -56,28 +58,26 @@ export function scaleRow(scale: string, result: ExperimentResult): ScaleRow {
 /** What `plumb apply` measured of a larger model, as a row: method minus baseline on held-out pairs, and by the judge. */
 export async function storeApplied(
   experiment: Experiment,
-  { arms, plan, heldOutDifference, judgedDifference, seconds }: ApplyResult,
+  { arms, plan, differences, judge, seconds }: ApplyResult,
   { dir, command, experimentDir, seed, backend }: { dir: string; command: string; experimentDir?: string; seed: number; backend: string },
 ): Promise<void> {
   const [baseline, method] = Object.keys(arms);
-  const effects = [
-    { id: 'held-out', what: 'share of held-out pairs that comes out right', estimate: heldOutDifference, unit: 'units' as const },
-    { id: 'judged', what: "the judge's score of answers to held-out prompts", estimate: judgedDifference, unit: 'units' as const },
-  ].flatMap(({ id, what, estimate, unit }) =>
-    estimate
-      ? [
-          {
-            id,
-            claim: `${method} minus ${baseline}: ${what}`,
-            difference: estimate.mean,
-            ci95: [finite(estimate.low), finite(estimate.high)] as [number | null, number | null],
-            n: estimate.n,
-            unit,
-            verdict: 'undecided at this scale' as const, // one training run says nothing of others
-          },
-        ]
-      : [],
-  );
+  const effects = (Object.keys(applyMeasures) as ApplyMeasure[]).flatMap((id) => {
+    const estimate = differences[id];
+    if (!estimate) return [];
+    const what = id === 'judged' && judge ? `${applyMeasures[id]} (${judge.name}; ${judgedBeside(arms, judge.start)})` : applyMeasures[id];
+    return [
+      {
+        id,
+        claim: `${method} minus ${baseline}: ${what}`,
+        difference: estimate.mean,
+        ci95: [finite(estimate.low), finite(estimate.high)] as [number | null, number | null],
+        n: estimate.n,
+        unit: 'units' as const,
+        verdict: 'undecided at this scale' as const, // one training run says nothing of others
+      },
+    ];
+  });
   await storeScale(dir, {
     scale: plan.model,
     parameters: plan.parameters,
@@ -90,5 +90,11 @@ export async function storeApplied(
     seconds,
   });
 }
+
+/** The means that a difference lies between. */
+const judgedBeside = (arms: ApplyResult['arms'], start: Estimate) =>
+  [['start', start] as const, ...Object.entries(arms).map(([name, { judged }]) => [name, judged] as const)]
+    .flatMap(([name, estimate]) => (estimate ? [`${name} ${formatNumber(estimate.mean)}`] : []))
+    .join(', ');
 
 const finite = (x: number) => (Number.isFinite(x) ? x : null);
