@@ -59,7 +59,8 @@ const tools: Record<string, string> = {
     targetBatch targetBatches withPairLabels JudgeError modelFromFunction parseChecklist parseRanking parseRating parseVerdict parseYesNo checkRubric formatRubric parseRubric rubricFrom
     checklistTemplate pairLetterTemplate pairTemplate pointTemplate promptText rankingTemplate stepTemplate yesNoTemplate rewardLoss rewardLosses presentWeight
     ascendingThresholds rawThresholds symmetricThresholds rewardAccuracy scoreMoments scoreReferences RewardTrainConfig runCode runTests detectLanguage dominantScript languageShare
-    lengthOf rewardFromSpec verifierOf verifiers Abstain verifier`,
+    lengthOf rewardFromSpec verifierOf verifiers Abstain verifier objectKeypoints
+    parsePlan`,
 };
 const toolsOf = (pkg: string) => new Set(tools[pkg].split(/\s+/));
 

@@ -16,6 +16,9 @@ export {
 } from './adapters.js';
 export type { EnsembleRule } from './aggregate.js';
 export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js';
+// Labels that come later
+export type { Annotate, AnnotatorCounts, AnnotatorOptions, AsyncAnnotator, Labelled } from './annotator.js';
+export { asyncAnnotator, labelsByPairs, labelsByReward } from './annotator.js';
 // Comparison of reward functions: of answers to prompts, and of a finite process
 export { answerDistance, answerDistances, answerRegret } from './comparison/language.js';
 export { averageRegret, normalisedRegret, returnRange, worstCaseRegret } from './comparison/regret.js';
@@ -34,6 +37,12 @@ export { calibrationError, isotonic, presentPairs, temperatureScale } from './di
 export { hackingGap, lengthBalancedAccuracy, lengthBias } from './diagnostics/length.js';
 export { partitionByStrength, preferenceStrength } from './diagnostics/strength.js';
 export { crossEvaluation, diagonalGap, type MemberScores, memberRankCorrelation } from './diagnostics/underspecification.js';
+// Acting in a world: plans, objects that are moved, imagined futures
+export type { PlanScoring, PlanStep, StepSimilarity } from './embodied/plans.js';
+export { finishedReward, orderedMatching, parsePlan, planReward, scorePlan } from './embodied/plans.js';
+export { selectBySimulation, selectionRegret } from './embodied/selectBySimulation.js';
+export type { KeypointOptions, Pose, ReferenceCursor, Symmetry, TrackingOptions } from './embodied/tracking.js';
+export { keypointDistance, objectKeypoints, referenceCursor, trackingReward } from './embodied/tracking.js';
 // Ensembles of models
 export type { EnsembleMember } from './ensemble.js';
 export { averageWeights, trainEnsemble } from './ensemble.js';

@@ -1,6 +1,7 @@
 /** Statistics on plain arrays: neither tfjs nor native code behind this door. */
 
 export { cohenKappa, cohenKappaInterval, fleissKappa, krippendorffAlpha } from './agreement.js';
+export { maximumAssignment } from './assignment.js';
 export type { CalibrationBin } from './binary.js';
 export { auroc, averagePrecision, brierScore, calibration, logLoss } from './binary.js';
 export { bradleyTerryMle } from './bradleyTerry.js';
