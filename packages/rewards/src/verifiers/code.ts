@@ -1,6 +1,6 @@
 /** JavaScript in a sandbox: QuickJS in WebAssembly, without file system, network or timers, with limits of time and memory. */
 import { ConfigError } from '@plumbline/core/light';
-import type { QuickJSContext, QuickJSHandle, QuickJSWASMModule } from 'quickjs-emscripten';
+import type { QuickJSContext, QuickJSHandle, QuickJSRuntime, QuickJSWASMModule } from 'quickjs-emscripten';
 import { knownOf, lastFence, type Verifier, verifier } from './verifier.js';
 
 export type CodeLimits = {
@@ -11,13 +11,16 @@ export type CodeLimits = {
   maxOutput?: number;
 };
 export type CodeRun = {
-  /** The value of the last expression, as JSON holds it. */
+  /** The value of the last expression, as JSON holds it; of a promise, what it came to. */
   value?: unknown;
   /** What `print` and `console.log` wrote. */
   stdout: string;
   error?: { kind: 'error' | 'timeout' | 'memory' | 'stack'; message: string };
 };
-/** A call whose value is compared, or statements that throw where they fail (`assert(condition)` and `assertEqual(a, b)` are there). */
+/**
+ * A call whose value is compared, or statements that throw where they fail (`assert(condition)` and `assertEqual(a, b)` are there). Of a promise, what it comes to counts: statements
+ * that test one `return` it.
+ */
 export type CodeTest = string | { call: string; expected: unknown };
 
 /**
@@ -116,17 +119,11 @@ async function runInSandbox(code: string, tests: readonly CodeTest[], limits: Co
         result = context!.callFunction(f, context!.undefined, ...assertions);
         f.dispose();
       }
-      let run: CodeRun;
-      if (result.error) run = { stdout: output.text, error: errorOf(context!.dump(result.error), late) };
-      else run = { stdout: output.text, value: context!.dump(result.value) };
+      const run: CodeRun = result.error
+        ? { stdout: '', error: errorOf(read(context!, result.error), late) }
+        : { stdout: '', ...finish(runtime, context!, result.value, () => late) };
       result.dispose();
-      if (!run.error) {
-        const jobs = runtime.executePendingJobs();
-        if (jobs.error) {
-          run = { stdout: output.text, error: errorOf(context!.dump(jobs.error), late) };
-          jobs.error.dispose();
-        } else if (late) run = { stdout: output.text, error: { kind: 'timeout', message: `it ran for more than ${timeoutMs} ms` } };
-      }
+      if (!run.error && late) run.error = { kind: 'timeout', message: `it ran for more than ${timeoutMs} ms` };
       return { ...run, stdout: output.text };
     };
     runs.push(evaluate(code, 'completion.js'));
@@ -154,11 +151,40 @@ async function runInSandbox(code: string, tests: readonly CodeTest[], limits: Co
   return runs;
 }
 
+/** Runs the jobs that are left, and reads the value: of a promise, what it came to. */
+function finish(runtime: QuickJSRuntime, context: QuickJSContext, value: QuickJSHandle, late: () => boolean): Omit<CodeRun, 'stdout'> {
+  const jobs = runtime.executePendingJobs();
+  if (jobs.error) {
+    const error = errorOf(read(context, jobs.error), late());
+    jobs.error.dispose();
+    return { error };
+  }
+  const state = context.getPromiseState(value);
+  if (state.type === 'pending') return { error: { kind: 'error', message: 'its promise comes to no end' } };
+  if (state.type === 'rejected') {
+    const error = errorOf(read(context, state.error), late());
+    state.error.dispose();
+    return { error };
+  }
+  if (state.notAPromise) return { value: read(context, value) };
+  const settled = read(context, state.value);
+  state.value.dispose();
+  return { value: settled };
+}
+
+/** The value behind a handle that stays the caller's; a promise has none yet (`dump` would dispose its handle). */
+function read(context: QuickJSContext, handle: QuickJSHandle): unknown {
+  const state = context.getPromiseState(handle);
+  if (state.type === 'fulfilled' && state.notAPromise) return context.dump(handle) as unknown;
+  if (state.type !== 'pending') (state.type === 'fulfilled' ? state.value : state.error).dispose();
+  return {};
+}
+
 /** `print` and `console.log` for the code; `assert` and `assertEqual` for the tests alone, as handles that the caller disposes. */
 function prepare(context: QuickJSContext, output: { text: string }, maxOutput: number): QuickJSHandle[] {
   const show = (value: unknown) => (typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value)));
   const print = context.newFunction('print', (...args) => {
-    const line = `${args.map((arg) => show(context.dump(arg))).join(' ')}\n`;
+    const line = `${args.map((arg) => show(read(context, arg))).join(' ')}\n`;
     if (output.text.length < maxOutput) output.text = (output.text + line).slice(0, maxOutput);
   });
   const console = context.newObject();
@@ -169,11 +195,11 @@ function prepare(context: QuickJSContext, output: { text: string }, maxOutput: n
   print.dispose();
   return [
     context.newFunction('assert', (condition, message) => {
-      if (!condition || !context.dump(condition))
-        throw new Error(message ? `assertion failed: ${show(context.dump(message))}` : 'assertion failed');
+      if (!condition || !read(context, condition))
+        throw new Error(message ? `assertion failed: ${show(read(context, message))}` : 'assertion failed');
     }),
     context.newFunction('assertEqual', (a, b) => {
-      const [left, right] = [a && context.dump(a), b && context.dump(b)];
+      const [left, right] = [a && read(context, a), b && read(context, b)];
       if (!sameValue(left, right)) throw new Error(`assertion failed: ${show(left)} is not ${show(right)}`);
     }),
   ];

@@ -6,6 +6,7 @@ type Detector = {
   detect(text: string): { language: string; getScores(): Record<string, number>; isReliable(): boolean };
   setLanguageSubset(languages: string[]): Record<number, string>;
   newInstance(): Detector;
+  info(): { Languages: Record<number, string> };
 };
 export type Script = 'latin' | 'devanagari' | 'thai' | 'kana-han' | 'han' | 'cyrillic' | 'arabic' | 'hangul' | 'greek' | 'hebrew' | 'none';
 export type LanguageOptions = {
@@ -104,7 +105,9 @@ export async function languageShare(
 
 /**
  * Share of the sentences in the wanted language (`share: false`: 1 or 0 by the whole text), a code of ISO 639-1: one for all, or of each candidate under `column` of its
- * `meta`. Abstains where no language is known or none of the text can be told.
+ * `meta`. Abstains where no language is known, where it is one that cannot be told (`eld` has no Swahili), or where none of the text can be told.
+ *
+ * @throws ConfigError on first use where the one language cannot be told
  */
 export function languageIs({
   language,
@@ -120,6 +123,10 @@ export function languageIs({
   const wanted = (candidate: Candidate) => language ?? String(knownOf(candidate, column)).toLowerCase().slice(0, 2);
   return verifier(`language ${language ?? ''}`.trim(), share ? 'score' : 'binary', async (text, candidate) => {
     const code = wanted(candidate);
+    if (!Object.values((await detectorOf(undefined)).info().Languages).includes(code)) {
+      const why = `there is no telling whether a text is in "${code}": eld does not know that language`;
+      throw language === undefined ? new Abstain(why) : new ConfigError(`languageIs: ${why}`);
+    }
     if (!share) {
       const { language: found } = await detectLanguage(text);
       if (found === '') throw new Abstain('the language cannot be told');

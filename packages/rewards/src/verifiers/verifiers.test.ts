@@ -232,6 +232,11 @@ describe('language', () => {
     expect((await detectLanguage('short')).language).toBe('');
     expect(() => languageIs({ language: 'English' })).toThrow('it is a code such as en');
   });
+  it('does not mark down a language that nobody here can tell', async () => {
+    const swahili = 'Mimi ni mwanafunzi wa shule ya msingi na ninapenda kusoma vitabu.';
+    expect(await scoresOf(languageIs(), [candidate(swahili, { language: 'sw' })])).toEqual([null]);
+    await expect(languageIs({ language: 'sw' }).score([candidate(swahili)], ctx)).rejects.toThrow('eld does not know that language');
+  });
   it('tells scripts apart', () => {
     const texts = {
       latin: 'Straße 12',
@@ -288,6 +293,20 @@ describe('the sandbox', () => {
     expect((await runCode(`/^(a+)+$/.test('${'a'.repeat(40)}b')`, limits)).error?.kind).toBe('timeout');
     expect((await runCode('async function f() { while (true) await 0 } f(); 1', limits)).error?.kind).toBe('timeout');
     expect((await runCode('1 + 1')).value).toBe(2);
+  });
+  it('waits for promises, and tells one that never ends', async () => {
+    expect(await runCode('(async () => { await 0; return [5] })()')).toEqual({ value: [5], stdout: '' });
+    expect((await runCode('Promise.reject(new TypeError("late"))')).error).toEqual({ kind: 'error', message: 'TypeError: late' });
+    expect((await runCode('new Promise(() => {})')).error?.message).toBe('its promise comes to no end');
+    expect((await runCode('import("fs")')).error?.kind).toBe('error');
+    expect((await runCode('throw Promise.resolve(print(Promise.resolve(1)))')).stdout).toBe('{}\n');
+    const { passed } = await runTests('async function f(x) { return 2 * x }', [
+      { call: 'f(2)', expected: 4 },
+      'return f(2).then((y) => assert(y === 4))',
+      'return f(2).then((y) => assert(y === 5))',
+      'assertEqual(f(2), 4)',
+    ]);
+    expect(passed).toEqual([true, true, false, false]);
   });
   it('scores the share of tests that pass', async () => {
     const tests = [{ call: 'add(1, 2)', expected: 3 }, 'assertEqual(add([1], [2]), "12")', 'assert(add(2, 2) === 5)'];
@@ -362,7 +381,7 @@ describe.skipIf(!responses || !inputs)('on real responses to IFEval (skipped whe
       'keywords:existence': (k) => keywords({ include: k.keywords! }),
       'keywords:forbidden_words': (k) => keywords({ exclude: k.forbidden_words! }),
       'detectable_format:json_format': () => jsonSchema({ schema: {}, from: 'text' }),
-      'language:response_language': (k) => languageIs({ language: k.language!, share: false }),
+      'language:response_language': () => languageIs({ share: false }),
       'change_case:english_lowercase': () => regexMatch({ pattern: '\\p{Lu}', flags: 'u', absent: true }),
     };
     const agreement: Record<string, [right: number, asked: number]> = {};
@@ -372,7 +391,7 @@ describe.skipIf(!responses || !inputs)('on real responses to IFEval (skipped whe
       for (const [i, id] of (row.instruction_id_list as string[]).entries()) {
         const make = makers[id.replace(/^en:/, '')];
         if (!make) continue;
-        const [score] = await scoresOf(make(settings[i]), [candidate(row.response)]);
+        const [score] = await scoresOf(make(settings[i]), [candidate(row.response, { language: settings[i].language })]);
         if (score === null) continue;
         agreement[id] ??= [0, 0];
         const counted = agreement[id];
