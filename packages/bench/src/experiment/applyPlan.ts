@@ -45,6 +45,7 @@ export type ApplyConfig = {
   pairsPerMicroBatch: number;
   answers: number;
   answerTokens: number;
+  products: 'f32' | 'bf16';
 } & Record<string, unknown>;
 
 export type Prepared = {
@@ -71,7 +72,7 @@ export async function prepareApply(experiment: Experiment, { model, config: give
   const { apply, id } = experiment;
   if (!apply) throw new ConfigError(`"${id}" cannot be applied to a model and data of your own: it says nothing of what that would leave`);
   const config = parseConfig(id, apply.config, given) as ApplyConfig;
-  const { base, full } = await loadBase(model);
+  const { base, full } = await loadBase(model, config);
   try {
     const maxTokens = Math.min(config.maxTokens, base.contextLength);
     const rng = newRng(seed).fork('split');
@@ -191,11 +192,11 @@ function solutionRows(solutions: readonly StepItem[], { base, maxTokens, rng }: 
 }
 
 /** Up to 50 million parameters all weights are trained; above, adapters on a frozen base of bfloat16. */
-async function loadBase(model: string): Promise<{ base: LocalDecoder; full: boolean }> {
-  const base = await loadDecoder(model);
+async function loadBase(model: string, { products }: ApplyConfig): Promise<{ base: LocalDecoder; full: boolean }> {
+  const base = await loadDecoder(model, { products });
   if (parameterCount(base.parameters).total <= 50e6) return { base, full: true };
   base.dispose();
-  return { base: await loadDecoder(model, { storage: 'bf16' }), full: false };
+  return { base: await loadDecoder(model, { storage: 'bf16', products }), full: false };
 }
 
 /** Seconds of a token in a forward pass over 256 of them, the second of two. */

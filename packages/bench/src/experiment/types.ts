@@ -108,6 +108,10 @@ export const applySettings = {
   maxTokens: z.int().positive().default(512).describe('Longer pairs are left out, never cut'),
   answers: z.int().min(0).default(8).describe('Held-out prompts that the arms answer, and the judge scores'),
   answerTokens: z.int().positive().default(128).describe('Tokens of an answer'),
+  products: z
+    .enum(['f32', 'bf16'])
+    .default('f32')
+    .describe('What products are computed in; bf16 is faster where the processor has it, and sums stay float32'),
 };
 const { steps: _steps, ...withoutPolicies } = applySettings;
 /** The same where no policy is trained. */
