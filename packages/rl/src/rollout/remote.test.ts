@@ -8,17 +8,29 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type PolicyTraining, trainPolicy } from '../trainPolicy.js';
 import { remotePolicy } from './remote.js';
 
-type Body = { lora_name?: string; lora_path?: string; model?: string; prompt?: number[]; n?: number; max_tokens?: number; seed?: number };
+type Body = {
+  lora_name?: string;
+  lora_path?: string;
+  model?: string;
+  prompt?: number[];
+  n?: number;
+  max_tokens?: number;
+  seed?: number;
+  top_k?: number;
+};
 type Stub = { url: string; calls: string[]; loaded: Set<string>; close: () => Promise<void> };
 const open: Stub[] = [];
 afterEach(async () => {
   for (const stub of open.splice(0)) await stub.close();
 });
 
-/** vLLM's protocol as far as it is used: adapters by name, completions of token ids. `published` are the policies behind the paths. */
+/**
+ * vLLM's protocol as far as it is used: adapters by name, completions of token ids, errors as it words them. `published` are the policies behind the paths; where a request leaves `top_k` out,
+ * it is the one of this model's `generation_config.json`: 1.
+ */
 async function vllm(
   published: Map<string, LocalDecoder>,
-  over: { noAdapters?: boolean; answersAs?: (asked: string) => string; gap?: number; plainTokens?: boolean } = {},
+  over: { noAdapters?: boolean; withoutLora?: boolean; answersAs?: (asked: string) => string; gap?: number; plainTokens?: boolean } = {},
 ) {
   const calls: string[] = [];
   const loaded = new Map<string, LocalDecoder>();
@@ -30,11 +42,21 @@ async function vllm(
       response.writeHead(status, { 'content-type': content.startsWith('{') ? 'application/json' : 'text/plain' });
       response.end(content);
     };
+    const fail = (status: number, type: string, message: string) =>
+      answer(status, JSON.stringify({ error: { message, type, param: null, code: status } }));
     const path = request.url!;
     calls.push(`${path} ${body.lora_name ?? body.model}`);
     if (path === '/v1/load_lora_adapter' && !over.noAdapters) {
-      if (loaded.has(body.lora_name!)) return answer(400, `The lora adapter '${body.lora_name}' has already been loaded.`);
-      loaded.set(body.lora_name!, published.get(body.lora_path!)!);
+      if (over.withoutLora) return fail(500, 'InternalServerError', 'LoRA is not enabled.');
+      if (loaded.has(body.lora_name!))
+        return fail(
+          400,
+          'InvalidUserInput',
+          `The lora adapter '${body.lora_name}' has already been loaded. If you want to load the adapter in place, set 'load_inplace' to True.`,
+        );
+      const policy = published.get(body.lora_path!);
+      if (!policy) return fail(404, 'NotFoundError', `Loading lora ${body.lora_name} failed: No adapter found for ${body.lora_path}`);
+      loaded.set(body.lora_name!, policy);
       return answer(200, `Success: LoRA adapter '${body.lora_name}' added successfully.`);
     }
     if (path === '/v1/unload_lora_adapter' && !over.noAdapters) {
@@ -42,10 +64,12 @@ async function vllm(
       return answer(200, 'Success');
     }
     const policy = loaded.get(body.model!);
-    if (path !== '/v1/completions' || !policy) return answer(404, '{"error":{"message":"not found"}}');
+    if (path !== '/v1/completions') return answer(404, '{"detail":"Not Found"}');
+    if (!policy) return fail(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
     const [samples] = await generate(policy, [Int32Array.from(body.prompt!)], {
       n: body.n,
       maxTokens: body.max_tokens!,
+      topK: Math.max(0, body.top_k ?? 1),
       rng: rng(body.seed!),
     });
     const choices = samples.map(({ tokens, samplingLogps, finish }, index) => ({
@@ -137,6 +161,27 @@ describe('a server that samples', () => {
 
   it('that cannot load adapters is refused, saying what to start it with', async () => {
     await expect(train({ noAdapters: true })).rejects.toThrow(/cannot load adapters \(404\).*--enable-lora/);
+    await expect(train({ withoutLora: true })).rejects.toThrow(/cannot load adapters \(500\).*--enable-lora/);
+  });
+
+  it('that does not find the adapter where it was put says where it looked', async () => {
+    await expect(train({}, {}, { publish: async () => '/elsewhere' })).rejects.toThrow(
+      /refused \/elsewhere: 404 .*No adapter found for \/elsewhere/,
+    );
+  });
+
+  it('that still has the adapter of an earlier run is given the new one', async () => {
+    const published = new Map<string, LocalDecoder>();
+    const server = await vllm(published);
+    const publish = async (policy: LocalDecoder) => {
+      published.set('/adapter', policy.snapshot());
+      return '/adapter';
+    };
+    for (let run = 0; run < 2; run++) await remotePolicy({ url: server.url, publish }).afterUpdate(tinyDecoder(), 0);
+    expect(server.calls.map((call) => call.split(' ')[0])).toEqual([
+      '/v1/load_lora_adapter',
+      ...['/v1/load_lora_adapter', '/v1/unload_lora_adapter', '/v1/load_lora_adapter'],
+    ]);
   });
 
   it('that answers as another model, does not name its tokens or has no log-probabilities is an error', async () => {

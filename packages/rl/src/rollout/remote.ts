@@ -21,8 +21,8 @@ export interface RemotePolicy {
 /**
  * What `trainPolicy` needs to have its samples drawn by a server: `trainPolicy(config, { ...remotePolicy(options), policy, ... })`.
  *
- * The server is vLLM's, started with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`; adapters come and go by `/load_lora_adapter` and
- * `/unload_lora_adapter`. Each answer says which version wrote it, and samples are tagged with that; the trainer refuses those that are older than
+ * The server is vLLM's, started with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True` (and `--max-lora-rank`, for an adapter of a rank above its 16); adapters come and go by
+ * `/load_lora_adapter` and `/unload_lora_adapter`. Every sampling parameter is sent, since what a request leaves out vLLM takes from the model's `generation_config.json`. Each answer says which version wrote it, and samples are tagged with that; the trainer refuses those that are older than
  * `maxStaleness`. Prompts travel as token ids and come back as such. At a temperature other than 1 start the server with
  * `--logprobs-mode processed_logprobs`, or its log-probabilities are of another distribution than the trainer's.
  *
@@ -59,9 +59,9 @@ export function remotePolicy({ name = 'plumbline', publish, logps = true, ...req
       await tell('/unload_lora_adapter', { lora_name: load.lora_name }); // of a run before this one
       answer = await tell('/load_lora_adapter', load);
     }
-    if (answer.status === 404 || answer.status === 405 || answer.status === 501)
+    if (cannotLoad(answer))
       throw new ConfigError(
-        `${base} cannot load adapters (${answer.status}); a server that samples for a trainer must: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`,
+        `${base} cannot load adapters (${answer.status}); a server that samples for a trainer must: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and give the URL of its API, such as http://localhost:8000/v1`,
       );
     if (answer.status !== 200)
       throw new ServerError(
@@ -89,8 +89,11 @@ export function remotePolicy({ name = 'plumbline', publish, logps = true, ...req
             max_tokens: maxTokens,
             temperature,
             top_p: topP,
-            ...(topK > 0 && { top_k: topK }),
-            ...(minP > 0 && { min_p: minP }),
+            top_k: topK > 0 ? topK : -1,
+            min_p: minP,
+            repetition_penalty: 1,
+            presence_penalty: 0,
+            frequency_penalty: 0,
             ...(stop && stop.length > 0 && { stop }),
             ...(tokenizer.eosId !== undefined && { stop_token_ids: [tokenizer.eosId] }),
             seed: rng.fork(group).seed32 & 0x7fffffff,
@@ -123,6 +126,10 @@ export function remotePolicy({ name = 'plumbline', publish, logps = true, ...req
     },
   };
 }
+
+/** No such path, or vLLM without `--enable-lora`; a path where there is no adapter is a 404 as well, which says so. */
+const cannotLoad = ({ status, text }: { status: number; text: string }): boolean =>
+  (status === 404 && !/adapter/i.test(text)) || status === 405 || status === 501 || /LoRA is not enabled/i.test(text);
 
 type Choice = {
   index?: number;
