@@ -62,6 +62,11 @@ export {
 } from './losses/offline.js';
 export { effectiveSampleSize, perDecisionValue, type RecordedEpisode, returnsToGo, targetReturns } from './offPolicy.js';
 
+// Control by planning
+
+export { type CostTerm, costOf, type Norm, norm } from './mpc/costs.js';
+export { type MpcModel, type PredictiveSampler, type PredictiveSamplerOptions, predictiveSampler } from './mpc/predictiveSampler.js';
+
 // Search over steps
 
 export { beamSearch } from './search/beam.js';
