@@ -71,13 +71,17 @@ const Embeddings = z.object({
 });
 /** OpenRLHF's remote reward model: whole texts, with prompts and labels beside them where the caller has them. */
 const GetReward = z.object({ query: z.array(z.string()), prompts: z.array(z.string()).nullish(), labels: z.array(z.unknown()).nullish() });
+const texts = z.union([z.string(), z.array(z.string()).min(1)]);
 /** vLLM's. */
-const Classify = z.object({ model: z.string().optional(), input: z.union([z.string(), z.array(z.string()).min(1)]) });
-const Score = z.object({
-  model: z.string().optional(),
-  text_1: z.union([z.string(), z.array(z.string()).min(1)]),
-  text_2: z.union([z.string(), z.array(z.string()).min(1)]),
-});
+const Classify = z.object({ model: z.string().optional(), input: texts });
+/** Newer versions say `queries` and `documents`. */
+const Score = z.preprocess(
+  (body) => {
+    const { queries, documents, ...rest } = (body ?? {}) as Record<string, unknown>;
+    return { ...(queries !== undefined && { text_1: queries }), ...(documents !== undefined && { text_2: documents }), ...rest };
+  },
+  z.object({ model: z.string().optional(), text_1: texts, text_2: texts }),
+);
 
 export function createApp(service: Service, { token, mostSamples = 128 }: AppOptions = {}): Hono {
   const app = new Hono();
@@ -301,12 +305,14 @@ export function createApp(service: Service, { token, mostSamples = 128 }: AppOpt
     for (const [name, list] of Object.entries({ prompts, labels }))
       if (list && list.length > 0 && list.length !== query.length)
         throw new HTTPException(400, { message: `${name} has ${list.length} entries for ${query.length} queries` });
-    // A query is prompt and answer in one text; where the prompt is sent too, what follows it is the answer.
+    // A query is prompt and answer in one text; where the prompt is sent too, what follows it is the answer, in `httpReward`'s conversations after its speaker.
     const rewards = await service.score(
       query.map((text, i) => {
         const prompt = prompts?.[i] ?? '';
         const meta = labels?.[i] === undefined ? undefined : { answer: labels[i] };
-        return text.startsWith(prompt) ? { prompt, completion: text.slice(prompt.length), meta } : { prompt: '', completion: text, meta };
+        return text.startsWith(prompt)
+          ? { prompt, completion: text.slice(prompt.length).replace(/^\n\nassistant: /, ''), meta }
+          : { prompt: '', completion: text, meta };
       }),
     );
     return c.json({ rewards, scores: rewards, extra_logs: {} });

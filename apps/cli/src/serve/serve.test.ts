@@ -196,6 +196,23 @@ describe('plumb serve --reward', () => {
     expect([...scores].map((score) => score - longer)).toEqual([4, 9]);
   });
 
+  it('scores the answer of a conversation, not its speaker', async () => {
+    const chat = { prompt: [{ role: 'user' as const, content: 'Four?' }], completion: [{ role: 'assistant' as const, content: 'four' }] };
+    for (const format of ['openrlhf', 'vllm-score'] as const)
+      expect([...(await httpReward(running.url, { format }).score([chat], { rng: rng(1) })).scores]).toEqual([4]);
+  });
+
+  it("takes vLLM's newer names of the two texts", async () => {
+    const body = JSON.stringify({ queries: 'p', documents: ['four', 'seventeen'] });
+    const response = await fetch(`${running.url}/score`, { method: 'POST', body });
+    expect(await response.json()).toMatchObject({
+      data: [
+        { index: 0, score: 4 },
+        { index: 1, score: 9 },
+      ],
+    });
+  });
+
   it('names what is missing where only a model or only a reward is served', async () => {
     const rewardOnly = await listen(localService(undefined, namedReward('length')), { host: '127.0.0.1', port: 0 });
     const response = await fetch(`${rewardOnly.url}/v1/completions`, { method: 'POST', body: JSON.stringify({ prompt: 'a' }) });

@@ -1,7 +1,7 @@
 /** Models of the AI SDK as language models for judges: by their shape, without depending on the package. */
 import type { Generation, LanguageModel, Message } from '@plumbline/data/light';
 
-/** What is used of the AI SDK's `LanguageModelV2` and `V3` (and `V1`, which answers `text`). */
+/** What is used of the AI SDK's `LanguageModelV2` to `V4` (and of `V1`, which answers `text`). */
 export interface AiSdkModel {
   readonly modelId: string;
   readonly provider?: string;

@@ -64,7 +64,7 @@ async function vllm(
       return answer(200, 'Success');
     }
     const policy = loaded.get(body.model!);
-    if (path !== '/v1/completions') return answer(404, '{"detail":"Not Found"}');
+    if (path !== '/v1/completions') return answer(404, `{"detail":"there is no ${path} here"}`);
     if (!policy) return fail(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
     const [samples] = await generate(policy, [Int32Array.from(body.prompt!)], {
       n: body.n,

@@ -129,7 +129,7 @@ export function remotePolicy({ name = 'plumbline', publish, logps = true, ...req
 
 /** No such path, or vLLM without `--enable-lora`; a path where there is no adapter is a 404 as well, which says so. */
 const cannotLoad = ({ status, text }: { status: number; text: string }): boolean =>
-  (status === 404 && !/adapter/i.test(text)) || status === 405 || status === 501 || /LoRA is not enabled/i.test(text);
+  (status === 404 && !/no adapter found/i.test(text)) || status === 405 || status === 501 || /LoRA is not enabled/i.test(text);
 
 type Choice = {
   index?: number;
