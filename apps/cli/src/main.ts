@@ -659,7 +659,7 @@ weightOptions(
       .command('serve')
       .description("OpenAI's API over a local model, and the reward endpoints of OpenRLHF and vLLM over a reward")
       .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--reward <reward>', "a reward model's folder, or a reward by name")
+      .option('--reward <reward>', "a reward model's folder, a verifier by name or by specification (.yaml, .json), or a reward server's URL")
       .option('--host <host>', 'where to listen; beyond this machine a token is needed', '127.0.0.1')
       .option('--port <n>', '0 for any that is free', '8000')
       .option('--token <token>', 'what requests must carry as "Authorization: Bearer" ($PLUMB_TOKEN)')
