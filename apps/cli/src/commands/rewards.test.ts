@@ -237,6 +237,14 @@ describe('plumb train reward', () => {
         head: 'steps',
       },
     };
+    const written: Record<string, string[]> = {
+      bradley_terry: ['prompt', 'chosen', 'rejected', 'chosenScore', 'rejectedScore', 'margin'],
+      pairwise: ['prompt', 'completion', 'first', 'second', 'better'],
+      regression: ['prompt', 'completion', 'scores', 'targets'],
+      ordinal: ['prompt', 'completion', 'scores', 'targets'],
+      outcome: ['prompt', 'completion', 'score', 'label'],
+      step: ['solution', 'scores', 'labels'],
+    };
     for (const [loss, { rows, flags, head, rewards }] of Object.entries(cases))
       it(loss, async () => {
         const settings = RewardSettings.parse({ loss, steps: 16, learningRate: 5e-3, lora: { r: 4 }, heldOut: 0.2, ...flags });
@@ -249,6 +257,13 @@ describe('plumb train reward', () => {
           expect(after.attributes!.joy.spearman).toBeGreaterThan(0.7);
         } else expect(after.accuracy!.mean, JSON.stringify(summary.heldOut)).toBeGreaterThan(0.9);
         expect(Number.isFinite(change!.mean)).toBe(true);
+        const last = read(join(folder(`under-${loss}`), 'samples', `step-${String(settings.steps).padStart(6, '0')}.jsonl`));
+        expect(last).toHaveLength(loss === 'pairwise' ? 8 : 4); // both orders of a pair
+        for (const row of last) {
+          expect(Object.keys(row)).toEqual(['step', ...(written[loss] ?? written.bradley_terry)]);
+          if ('margin' in row && head === 'score') expect(row.margin).toBeGreaterThan(0);
+          if (loss === 'outcome') expect((row.score as number) > 0).toBe(row.label);
+        }
         const config = JSON.parse(readFileSync(join(summary.output.model, 'config.json'), 'utf8'));
         expect(config.plumbline.head ?? 'score').toBe(head);
         expect(existsSync(join(summary.output.model, 'loss.json'))).toBe(loss === 'ordinal' || loss === 'pairwise_ordinal');

@@ -3,8 +3,9 @@ import { join, resolve } from 'node:path';
 import { reportPage } from '@plumbline/bench';
 import { ConfigError, symptomsOf, writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
-import { findRun, flat, lastOf, metricNames, type RunFolder, runFolders } from '../inspect/folders.js';
+import { findRun, flat, lastOf, metricNames, type RunFolder, runFolders, samplesOf } from '../inspect/folders.js';
 import { runPage } from '../inspect/page.js';
+import { readSamples } from '../inspect/samples.js';
 import { table } from '../table.js';
 
 export function listRuns({ out, json }: { out: string; json?: boolean }): void {
@@ -39,7 +40,8 @@ export function listRuns({ out, json }: { out: string; json?: boolean }): void {
 export function showRun(which: string, { out, json }: { out: string; json?: boolean }): void {
   const run = findRun(which, out);
   if (json) {
-    console.log(JSON.stringify(run, null, 2));
+    const last = run.sampled.at(-1);
+    console.log(JSON.stringify({ ...run, ...(last !== undefined && { samples: samplesOf(run, last) }) }, null, 2));
     return;
   }
   console.log(
@@ -67,6 +69,15 @@ export function showRun(which: string, { out, json }: { out: string; json?: bool
     });
     console.log(`\n${table([[name === '' ? `${steps.length} steps` : `${name}, ${steps.length} steps`, 'first', 'last'], ...rows])}`);
     for (const { step, hint } of symptomsOf(steps)) console.log(pc.yellow(`hint: up to step ${step}, ${hint}`));
+  }
+  const sampled = run.sampled.at(-1);
+  if (sampled !== undefined) {
+    console.log(`\nSamples of step ${sampled}, of ${run.sampled.length} steps in ${join(run.dir, 'samples')}:`);
+    for (const { prompt, texts, note } of readSamples(run, sampled).slice(0, shownSamples)) {
+      console.log(`\n${pc.dim(shortened(prompt))}`);
+      for (const { label, text } of texts) console.log(`${pc.bold(label)}: ${shortened(text)}`);
+      if (note !== '') console.log(pc.dim(note));
+    }
   }
   if (run.failure) console.log(pc.red(`\nFailed at step ${String(run.failure.step)}: ${JSON.stringify(run.failure.values)}`));
   if (run.checkpoints.length > 0) console.log(`\nCheckpoints after ${run.checkpoints.join(', ')} steps.`);
@@ -107,5 +118,8 @@ export async function report(which: string, { out, to }: { out: string; to?: str
   await writeFileAtomic(page, reportPage(runPage(run)));
   console.log(pc.cyan(resolve(page)));
 }
+
+const shownSamples = 4;
+const shortened = (text: string): string => (text.length > 300 ? `${text.slice(0, 300)}…` : text).trim();
 
 const stepsOf = ({ histories }: Pick<RunFolder, 'histories'>): number => histories.reduce((sum, { steps }) => sum + steps.length, 0);

@@ -17,6 +17,8 @@ export type RunFolder = {
   /** Of each part that was trained: the folder itself (`''`) or those in it. A last line that was cut short is left out. */
   histories: { name: string; steps: LoggedStep[] }[];
   checkpoints: number[];
+  /** Steps of which samples lie there. */
+  sampled: number[];
 };
 
 /** Folders with a run in them, newest first. */
@@ -74,8 +76,16 @@ function readRun(dir: string): RunFolder {
       .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
       .map(Number)
       .sort((a, b) => a - b),
+    sampled: (existsSync(join(dir, 'samples')) ? readdirSync(join(dir, 'samples')) : [])
+      .flatMap((name) => /^step-(\d+)\.jsonl$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b),
   };
 }
+
+/** What a run wrote of one step. */
+export const samplesOf = ({ dir }: Pick<RunFolder, 'dir'>, step: number): Record<string, unknown>[] =>
+  readLines(join(dir, 'samples', `step-${String(step).padStart(6, '0')}.jsonl`));
 
 function readObject(path: string): Record<string, unknown> | undefined {
   try {
@@ -86,13 +96,16 @@ function readObject(path: string): Record<string, unknown> | undefined {
   }
 }
 
-export function readSteps(path: string): LoggedStep[] {
+export const readSteps = (path: string): LoggedStep[] => readLines(path).map(numbers);
+
+/** The records of a file, one a line; a line that was cut short is left out. */
+function readLines(path: string): Record<string, unknown>[] {
   if (!existsSync(path)) return [];
   return readFileSync(path, 'utf8')
     .split('\n')
-    .flatMap((line): LoggedStep[] => {
+    .flatMap((line) => {
       try {
-        return [numbers(JSON.parse(line) as Record<string, unknown>)];
+        return [JSON.parse(line) as Record<string, unknown>];
       } catch {
         return [];
       }

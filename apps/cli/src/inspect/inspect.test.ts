@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openRun } from '@plumbline/core';
@@ -19,6 +19,17 @@ beforeAll(async () => {
   }
   writeFileSync(join(out, 'dpo-a', 'summary.json'), '{"steps":25}');
   writeFileSync(join(out, 'dpo-a', 'metrics.jsonl'), `${readFileSync(join(out, 'dpo-a', 'metrics.jsonl'), 'utf8')}{"step":25,"lo`);
+  mkdirSync(join(out, 'dpo-b', 'samples'));
+  for (const [step, completion, score] of [
+    [0, ' who slept.', 0.25],
+    [25, ' who was happy.', 1 / 3],
+  ] as const) {
+    const rows = [{ step, prompt: 'Once there was a girl', completion, score, finish: 'stop', chosen: ' who sang.' }];
+    writeFileSync(
+      join(out, 'dpo-b', 'samples', `step-0000${String(step).padStart(2, '0')}.jsonl`),
+      rows.map((row) => JSON.stringify(row)).join('\n'),
+    );
+  }
   writeFileSync(join(out, 'notes.txt'), 'no run');
 });
 const printed = (f: () => void): string => {
@@ -34,6 +45,11 @@ describe('plumb runs', () => {
     expect(runFolders(out).map(({ name, state }) => `${name} ${state}`)).toEqual(['dpo-b unfinished', 'dpo-a finished']);
     expect(printed(() => listRuns({ out }))).toMatch(/dpo-a +finished +25 steps +loss 0.6931/);
     expect(printed(() => showRun('dpo-a', { out }))).toMatch(/hint: up to step 19, the loss is still ln 2 after 20 steps/);
+    expect(printed(() => showRun('dpo-a', { out }))).not.toMatch(/Samples/);
+    expect(printed(() => showRun('dpo-b', { out }))).toMatch(
+      /Samples of step 25, of 2 steps in .*\n\n.*Once there was a girl.*\n.*completion.*: who was happy\..*\n.*chosen.*: who sang\.\n.*score 0.3333, finish stop/,
+    );
+    expect(JSON.parse(printed(() => showRun('dpo-b', { out, json: true }))).samples).toMatchObject([{ completion: ' who was happy.' }]);
     const compared = printed(() => compareRuns(['dpo-a', 'dpo-b'], { out }));
     expect(compared).toMatch(/^beta +0.1 +0.3$/m);
     expect(compared).not.toMatch(/lora/);
@@ -49,6 +65,7 @@ describe('plumb report', () => {
   it('makes the page of a run, finished or not', async () => {
     await report('dpo-b', { out });
     const page = readFileSync(join(out, 'dpo-b', 'run.html'), 'utf8');
-    for (const part of ['rewards/margin', 'This run is not finished', 'lora.r', 'backend']) expect(page).toContain(part);
+    const ofSamples = ['Samples of step 25', 'who was happy', 'completion, step 0', 'who slept', '(step 0: score 0.25'];
+    for (const part of ['rewards/margin', 'This run is not finished', 'lora.r', 'backend', ...ofSamples]) expect(page).toContain(part);
   });
 });

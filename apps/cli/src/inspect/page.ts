@@ -2,6 +2,7 @@
 import type { ReportPage, Section } from '@plumbline/bench';
 import { type LoggedStep, metrics, symptomsOf } from '@plumbline/core';
 import { flat, lastOf, metricNames, type RunFolder } from './folders.js';
+import { samplesSection } from './samples.js';
 
 export function runPage(run: RunFolder): ReportPage {
   const { environment, histories } = run;
@@ -23,6 +24,7 @@ export function runPage(run: RunFolder): ReportPage {
     highlights: loss === undefined ? [] : [{ label: 'Last loss', value: loss.toPrecision(4) }],
     sections: [
       ...histories.flatMap(({ name, steps }) => charts(name, steps)),
+      ...samplesSection(run),
       ...(run.summary ? [entries('Result', run.summary)] : []),
       entries('Settings', run.config),
       entries('Environment', environment),

@@ -9,7 +9,8 @@ import { groupScores, type Judge, loadJudge } from './judge.js';
 import { largestDivisor, loadReference, pairReadings, updateOf } from './preference.js';
 import { type DpoSettings, pairLossOf } from './preferenceConfig.js';
 import { type Change, changeOf, heldOutCandidates, heldOutRewards, meanOf, readPrompts } from './prompts.js';
-import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, stepsOf, training, writeSamples } from './training.js';
+import { writeSamples } from './samples.js';
+import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, stepsOf, training } from './training.js';
 
 export type OnlineSummary = Spent & {
   seed: number;
@@ -29,14 +30,7 @@ export type OnlineSummary = Spent & {
 
 export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
   const { settings, dataset, seed, dir, signal } = job;
-  const {
-    newTokens: maxTokens = 64,
-    temperature = 1,
-    samplesPerPrompt = 4,
-    stepsPerRound = 10,
-    mixtureCoef = 0.5,
-    sharePrompts,
-  } = settings;
+  const { newTokens: maxTokens, temperature = 1, samplesPerPrompt = 4, stepsPerRound = 10, mixtureCoef = 0.5, sharePrompts } = settings;
   const started = Date.now();
   const loss = onlineLoss(settings);
   const rng = newRng(seed);

@@ -32,6 +32,7 @@ import { getBackend } from '@tensorflow/tfjs-core';
 import { withProgress } from '../progress.js';
 import { type DpoSettings, type KtoSettings, pairLossOf } from './preferenceConfig.js';
 import { meanOf } from './prompts.js';
+import { type Look, lookAtAnswers } from './samples.js';
 import {
   about,
   drawn,
@@ -159,6 +160,17 @@ export async function runDpo(job: Job<DpoSettings>): Promise<PreferenceSummary<D
     const right = margins.reduce((sum, margin) => sum + (margin > 0 ? 1 : 0), 0);
     return { loss: value, accuracy: interval(wilsonInterval(right, margins.length)), margin: interval(tInterval(Array.from(margins))) };
   };
+  const { tokenizer } = base;
+  const look = lookAtAnswers(
+    dir,
+    policy,
+    heldOut.pairs.map(({ prompt, chosen, rejected }) => ({
+      prompt,
+      record: { chosen: tokenizer.decode(chosen), rejected: tokenizer.decode(rejected) },
+    })),
+    settings,
+  );
+  await look(0);
   const moved = !needed || settings.reference !== undefined; // else every margin is 0 before training
   const before = counts.heldOut > 0 && moved ? await kept(join(dir, 'before.json'), evaluate) : undefined;
   const pairsPerStep = Math.min(settings.pairsPerStep, counts.train);
@@ -179,10 +191,11 @@ export async function runDpo(job: Job<DpoSettings>): Promise<PreferenceSummary<D
         loss,
         run,
         batches: gold === undefined ? batches : withGold(batches, third(train.pairs)),
-        ...(counts.heldOut > 0 && { evaluate: async () => logged(await evaluate()) }),
+        ...(counts.heldOut > 0 && { evaluate: looking(look, evaluate) }),
       },
     );
     ended();
+    await look(result.steps);
     const output = await saved(job, policy);
     return {
       seed,
@@ -261,6 +274,14 @@ export async function runKto(job: Job<KtoSettings>): Promise<PreferenceSummary<K
     const mean = both ? meanOf(of(1)) - meanOf(of(0)) : Number.NaN;
     return { loss: value, ...(both && { auroc: auroc(labels, rewards) }), margin: { mean, low: Number.NaN, high: Number.NaN } };
   };
+  const { tokenizer } = base;
+  const look = lookAtAnswers(
+    dir,
+    policy,
+    heldOut.rows.map(({ prompt, completion, desirable }) => ({ prompt, record: { rated: tokenizer.decode(completion), desirable } })),
+    settings,
+  );
+  await look(0);
   return training(job, { steps, label: 'Aligning', readings: pairReadings, said: unbalanced, started }, async ({ run, ended, spent }) => {
     const result = await trainUnpaired(
       { ...updateOf(settings, steps), steps, rowsPerStep, rowsPerMicroBatch, lossOptions },
@@ -271,10 +292,11 @@ export async function runKto(job: Job<KtoSettings>): Promise<PreferenceSummary<K
         loss,
         run,
         batches: unpairedBatches(rows, { rowsPerStep, steps, rng: rng.fork('batches') }),
-        ...(counts.heldOut > 1 && { evaluate: async () => logged(await evaluate()) }),
+        ...(counts.heldOut > 1 && { evaluate: looking(look, evaluate) }),
       },
     );
     ended();
+    await look(result.steps);
     const output = await saved(job, policy);
     return {
       seed,
@@ -339,6 +361,12 @@ export const pairReadings = (metrics: { loss?: number; 'rewards/margin'?: number
   metrics['eval/loss'] !== undefined && `held out ${metrics['eval/loss'].toFixed(3)}`,
 ];
 
+/** What is logged of an evaluation, and samples of it. */
+const looking = (look: Look, evaluate: () => Promise<PreferenceMeasures>) => async (_policy: unknown, step: number) => {
+  await look(step);
+  return logged(await evaluate());
+};
+
 function logged({ loss, accuracy, margin }: PreferenceMeasures): Partial<Record<MetricName, number>> {
   return {
     'eval/loss': loss,
@@ -349,7 +377,7 @@ function logged({ loss, accuracy, margin }: PreferenceMeasures): Partial<Record<
 
 /** @throws ConfigError for settings of runs whose pairs the policy writes */
 function refuseOnlineSettings(settings: DpoSettings): void {
-  const given = (['judge', 'judgeModel', 'newTokens', 'temperature', 'samplesPerPrompt', 'stepsPerRound', 'mixtureCoef'] as const).filter(
+  const given = (['judge', 'judgeModel', 'temperature', 'samplesPerPrompt', 'stepsPerRound', 'mixtureCoef'] as const).filter(
     (name) => settings[name] !== undefined,
   );
   if (given.length > 0) throw new ConfigError(`setting ${given.join(', ')}: of runs whose pairs the policy writes; say how with --online`);

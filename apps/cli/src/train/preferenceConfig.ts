@@ -11,7 +11,7 @@ import {
   withPolicyWeighting,
 } from '@plumbline/dpo';
 import { z } from 'zod';
-import { amount, checkpoints, updates, weights } from './sharedConfig.js';
+import { amount, checkpoints, newTokens, samples, updates, weights } from './sharedConfig.js';
 
 const data = {
   ...amount({ each: 'record', of: 'prompts', heldOut: 0.1 }),
@@ -75,7 +75,7 @@ export const DpoSettings = z.strictObject({
       "Who orders them: a verifier's name or specification, a reward model's folder, the URL of a reward server, or with judgeModel of a language model's",
     ),
   judgeModel: z.string().optional().describe('The language model on that server which says which answer is better, asked in both orders'),
-  newTokens: z.int().positive().optional().describe('Tokens of an answer that is sampled; 64 unless given'),
+  newTokens,
   temperature: z.number().positive().optional().describe('Of sampling; 1 unless given'),
   samplesPerPrompt: z
     .int()
@@ -84,11 +84,7 @@ export const DpoSettings = z.strictObject({
     .describe('With rounds: of so many samples the best and the worst make a pair; 4 unless given'),
   stepsPerRound: z.int().positive().optional().describe('With rounds: updates on the pairs of one round; 10 unless given'),
   mixtureCoef: z.number().min(0).max(1).optional().describe("With nash_md: the reference's share of the mixture; 0.5 unless given"),
-  writtenSamples: z
-    .int()
-    .min(0)
-    .default(8)
-    .describe('Pairs of each step that are written to the run folder, of those that the policy writes'),
+  writtenSamples: samples('Held-out prompts with the likeliest answer (online: pairs of each step)'),
   goldColumn: z.string().default('reference').describe('The column with the third, gold answer that the loss tpo learns'),
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
   pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
@@ -111,6 +107,8 @@ export const KtoSettings = z.strictObject({
     ),
   rowsPerStep: z.int().min(2).default(16).describe('Answers of one update; KTO estimates its reference point from them'),
   rowsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
+  writtenSamples: samples('Held-out prompts with the likeliest answer'),
+  newTokens,
   ...data,
   ...training,
 });

@@ -18,6 +18,7 @@ import { type RewardTraining, trainReward } from '@plumbline/rewards';
 import * as tf from '@tensorflow/tfjs-core';
 import type { RewardSettings } from './rewardConfig.js';
 import { type HeadKind, type RewardMeasures, rewardTask, type Trained } from './rewardTasks.js';
+import { lookAt } from './samples.js';
 import { about, type Interval, interval, type Job, kept, loadBase, type Spent, stepsOf, training, within } from './training.js';
 
 export type RewardSummary = Spent & {
@@ -58,6 +59,8 @@ export async function runReward(job: RewardJob): Promise<RewardSummary> {
   const built = await headOn(decoder, task.head, settings, rng);
 
   const before = task.heldOut === 0 ? undefined : await kept(join(dir, 'before.json'), () => task.measure(built));
+  const look = lookAt(dir, () => task.scored(built, settings.writtenSamples));
+  await look(0);
   const { schedule, evaluateEvery, earlyStopping } = settings;
   const readings = (metrics: { loss?: number; accuracy?: number; 'eval/accuracy'?: number; 'eval/loss'?: number }) => {
     const [accuracy, loss] = [metrics['eval/accuracy'], metrics['eval/loss']];
@@ -86,7 +89,8 @@ export async function runReward(job: RewardJob): Promise<RewardSummary> {
         scorer: built.model,
         run,
         ...(task.heldOut > 0 && {
-          evaluate: async () => {
+          evaluate: async (_model: unknown, step: number) => {
+            await look(step);
             const { accuracy, loss } = await task.measure(built);
             return { ...(accuracy && { 'eval/accuracy': accuracy.mean }), ...(loss !== undefined && { 'eval/loss': loss }) };
           },
@@ -94,6 +98,7 @@ export async function runReward(job: RewardJob): Promise<RewardSummary> {
       } as RewardTraining,
     );
     ended();
+    await look(result.steps);
     const after = before && (await task.measure(built));
     const output = await built.save(dir, model);
     const own = Object.entries(result.lossParameters).map(([name, values]) => [name, Array.from(values)] as const);

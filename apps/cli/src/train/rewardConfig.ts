@@ -1,6 +1,6 @@
 /** The settings of `plumb train reward`. */
 import { z } from 'zod';
-import { amount, checkpoints, updates, weights } from './sharedConfig.js';
+import { amount, checkpoints, samples, updates, weights } from './sharedConfig.js';
 
 export const RewardSettings = z.strictObject({
   loss: z
@@ -51,6 +51,7 @@ export const RewardSettings = z.strictObject({
     looksAt: 'accuracy',
     stopsBy: 'the held-out loss (or, without one, accuracy) is no longer better',
   }),
+  writtenSamples: samples('Held-out records with their scores'),
   ...weights,
   ...checkpoints(20),
 });

@@ -7,6 +7,7 @@ import {
   convertRecord,
   encodePairs,
   isMessages,
+  joinSequence,
   type MultiScoreRecord,
   openRecords,
   type PreferenceRecord,
@@ -33,6 +34,7 @@ import {
   type RewardTraining,
   rewardAccuracy,
   rewardLoss,
+  type StepItem,
   stepBatches,
   type TargetItem,
   type TargetRecord,
@@ -72,6 +74,8 @@ export type RewardTask = {
   training(steps: number): Pick<RewardTraining, 'batches' | 'loss'>;
   /** `right` of each held-out record, higher is better, for the change: 1 or 0, or minus the squared error. */
   measure(trained: Trained): Promise<RewardMeasures & { right: number[] }>;
+  /** The first held-out records with what the model says of them, for the run folder. */
+  scored(trained: Trained, most: number): Promise<object[]>;
 };
 type Setting = { settings: RewardSettings; decoder: LocalDecoder; rng: Rng; signal: AbortSignal };
 
@@ -260,6 +264,17 @@ function pairTask(read: Read<PreferenceRecord>, o: Setting): RewardTask {
         right,
       };
     },
+    async scored({ scorer }, most) {
+      const shown = heldOut.pairs.slice(0, most);
+      const sides = shown.flatMap(({ prompt, chosen, rejected }) => [joinSequence(prompt, chosen), joinSequence(prompt, rejected)]);
+      const scores = (await outputsOf(scorer!, sides, signal)).map(([score]) => score);
+      const text = (ids: Int32Array) => decoder.tokenizer.decode(ids);
+      return shown.map(({ prompt, chosen, rejected }, i) => {
+        const [chosenScore, rejectedScore] = [scores[2 * i], scores[2 * i + 1]];
+        const texts = { prompt: text(prompt), chosen: text(chosen), rejected: text(rejected) };
+        return { ...texts, chosenScore, rejectedScore, margin: chosenScore - rejectedScore };
+      });
+    },
   };
 }
 
@@ -310,6 +325,12 @@ function classifierTask(read: Read<PreferenceRecord>, o: Setting): RewardTask {
       const right = margins.map((margin) => (margin > 0 ? 1 : 0));
       return { accuracy: share(right), loss: meanOf(logits.map((z, i) => surprise(i % 2 === 0 ? z : -z))), margin: meanOf(margins), right };
     },
+    scored: ({ model }, most) =>
+      scoredItems(model, heldOut.slice(0, 2 * most), o, ([first, second], [better]) => ({
+        first,
+        second,
+        better: better === 0 ? 'A' : 'B',
+      })),
   };
 }
 
@@ -378,6 +399,11 @@ function attributeTask(read: Read<MultiScoreRecord>, o: Setting): RewardTask {
         right: errors.map((x) => -x),
       };
     },
+    scored: ({ model }, most) =>
+      scoredItems(model, heldOut.items.slice(0, most), o, (outputs, targets) => ({
+        scores: Object.fromEntries(attributes.map((name, k) => [name, outputs[k]])),
+        targets: Object.fromEntries(attributes.map((name, k) => [name, targets[k] + (loss === 'ordinal' ? lowestGrade : 0)])), // NaN becomes null
+      })),
   };
 }
 
@@ -407,6 +433,7 @@ function outcomeTask(read: Read<UnpairedRecord>, o: Setting): RewardTask {
         labels,
       );
     },
+    scored: ({ model }, most) => scoredItems(model, heldOut.items.slice(0, most), o, ([score], [label]) => ({ score, label: label === 1 })),
   };
 }
 
@@ -443,19 +470,31 @@ function stepTask(read: Read<StepwiseRecord>, o: Setting): RewardTask {
     }),
     async measure({ model }) {
       const scores: number[] = [];
-      for (const { tokens, ends } of heldOut.items) {
-        signal.throwIfAborted();
-        const outputs = model.stepOutputs!(packSequences([{ tokens, completionStart: Math.min(1, tokens.length), row: 0 }]), ends);
-        scores.push(...(await readCopy(outputs)));
-        outputs.dispose();
-      }
+      for (const item of heldOut.items) scores.push(...(await stepScores(model, item, signal)));
       const usable = labels.flatMap((label, i) => (Number.isNaN(label) ? [] : [i]));
       return binary(
         usable.map((i) => scores[i]),
         usable.map((i) => (labels[i] >= 0.5 ? 1 : 0)),
       );
     },
+    scored: ({ model }, most) =>
+      Promise.all(
+        heldOut.items.slice(0, most).map(async (item) => ({
+          solution: decoder.tokenizer.decode(item.tokens),
+          scores: await stepScores(model, item, signal),
+          labels: Array.from(item.labels), // NaN becomes null
+        })),
+      ),
   };
+}
+
+/** One score a step. */
+async function stepScores(model: RewardModel, { tokens, ends }: StepItem, signal: AbortSignal): Promise<number[]> {
+  signal.throwIfAborted();
+  const outputs = model.stepOutputs!(packSequences([{ tokens, completionStart: Math.min(1, tokens.length), row: 0 }]), ends);
+  const scores = Array.from(await readCopy(outputs));
+  outputs.dispose();
+  return scores;
 }
 
 /** What tasks of completions with targets have in common. */
@@ -483,8 +522,14 @@ function targetTask(
   };
 }
 
+type Outputs = Pick<RewardModel, 'outputs' | 'scores'>;
+
 /** [items][heads] */
-async function outputsOf(model: RewardModel, items: readonly TargetItem[], signal: AbortSignal): Promise<Float32Array[]> {
+async function outputsOf(
+  model: Outputs,
+  items: readonly Pick<TargetItem, 'tokens' | 'completionStart'>[],
+  signal: AbortSignal,
+): Promise<Float32Array[]> {
   const out: Float32Array[] = [];
   for (let from = 0; from < items.length; ) {
     signal.throwIfAborted();
@@ -499,6 +544,21 @@ async function outputsOf(model: RewardModel, items: readonly TargetItem[], signa
     from = to;
   }
   return out;
+}
+
+/** @param say what the outputs come to, beside the targets */
+async function scoredItems(
+  model: Outputs,
+  items: readonly TargetItem[],
+  { decoder: { tokenizer }, signal }: Setting,
+  say: (outputs: Float32Array, targets: Float32Array) => object,
+): Promise<object[]> {
+  const outputs = await outputsOf(model, items, signal);
+  return items.map(({ tokens, completionStart, targets }, i) => ({
+    prompt: tokenizer.decode(tokens.subarray(0, completionStart)),
+    completion: tokenizer.decode(tokens.subarray(completionStart)),
+    ...say(outputs[i], targets),
+  }));
 }
 
 function binary(scores: readonly number[], labels: readonly number[]): RewardMeasures & { right: number[] } {

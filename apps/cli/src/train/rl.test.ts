@@ -5,6 +5,7 @@ import { type RewardFunction, textOf } from '@plumbline/data';
 import { loadAdapter, loadDecoder } from '@plumbline/models';
 import { afterAll, describe, expect, it } from 'vitest';
 import { parseFlags, readSettings, settingsHelp } from '../settings.js';
+import { DpoSettings } from './preferenceConfig.js';
 import { runRl } from './rl.js';
 import { algorithms, policyConfig, RlSettings } from './rlConfig.js';
 
@@ -27,6 +28,25 @@ describe('the settings of plumb train rl', () => {
     });
     expect(config('--algorithm', 'gspo').lossOptions).toEqual({ level: 'sequence', epsilon: 3e-4, epsilonHigh: 4e-4 });
     for (const algorithm of Object.keys(algorithms)) expect(config('--algorithm', algorithm).steps).toBe(100);
+  });
+  it("change parts of the algorithm's advantage and loss, and leave the rest as it was", () => {
+    expect(config('--advantage.scale', 'none').advantage).toMatchObject({ kind: 'group', scale: 'none', ddof: 1 });
+    expect(config('--algorithm', 'rloo', '--advantage.normalize').advantage).toEqual({ kind: 'rloo', normalize: true });
+    expect(config('--algorithm', 'dr_grpo', '--advantage.eps', '1e-6').advantage).toMatchObject({ scale: 'none', eps: 1e-6 });
+    expect(config('--algorithm', 'gspo', '--lossOptions.epsilon', '0.1').lossOptions).toMatchObject({ level: 'sequence', epsilon: 0.1 });
+    expect(config('--algorithm', 'gspo', '--loss', 'cispo').lossOptions).toEqual({});
+    expect(() => config('--advantage.scales', 'none')).toThrow('setting advantage: Unrecognized key: "scales"');
+    expect(() => config('--advantage', 'remix')).toThrow('setting advantage.kind: Invalid discriminator value');
+  });
+  it('take a group of settings by its name alone', () => {
+    expect(config('--adaptiveEntropy', '--dynamicSampling')).toMatchObject({
+      adaptiveEntropy: { target: 0.2 },
+      dynamicSampling: { maxRounds: 4 },
+    });
+    expect(readSettings(DpoSettings, { flags: parseFlags(['--divergence', 'js_divergence', '--referenceSync']) })).toMatchObject({
+      divergence: { type: 'js_divergence' },
+      referenceSync: { every: 512, mixup: 0.6 },
+    });
   });
   it('name what is wrong', () => {
     expect(() => config('--algorithm', 'gpro')).toThrow(/setting algorithm holds "gpro"/);

@@ -7,7 +7,8 @@ import { isAdapted, type LocalDecoder, saveAdapter } from '@plumbline/models';
 import { createCritic, remotePolicy, trainPolicy } from '@plumbline/rl';
 import { type Change, changeOf, heldOutRewards, meanOf, readPrompts } from './prompts.js';
 import { policyConfig, type RlSettings } from './rlConfig.js';
-import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, training, writeSamples } from './training.js';
+import { writeSamples } from './samples.js';
+import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, training } from './training.js';
 
 export type RlSummary = Spent & {
   seed: number;

@@ -22,6 +22,12 @@ export const algorithms = {
 } as const satisfies Record<string, Preset>;
 export type Algorithm = keyof typeof algorithms;
 
+/** One without a kind changes settings of the algorithm's. */
+const Advantage = z.preprocess(
+  (given) => (typeof given === 'string' ? { kind: given } : given),
+  z.union([AdvantageConfig, z.record(z.string(), z.unknown())]),
+);
+
 const { shape } = PolicyTrainConfig;
 const own = ' (that of the algorithm)';
 
@@ -35,7 +41,7 @@ export const RlSettings = z.strictObject({
   promptsPerStep: z.int().positive().default(4).describe('Prompts of a batch'),
   learningRate: z.number().positive().optional().describe('Peak rate, after warm-up; 5e-5 for an adapter, 1e-6 for all weights'),
   samplesPerPrompt: z.int().positive().optional().describe(`Completions of each prompt; 8, and 1 with remax${own}`),
-  advantage: AdvantageConfig.optional().describe(`How rewards become advantages${own}`),
+  advantage: Advantage.optional().describe(`How rewards become advantages${own}`),
   loss: shape.loss.removeDefault().optional().describe(`Policy loss${own}`),
   lossOptions: z.record(z.string(), z.unknown()).optional().describe(`The loss's own options, such as epsilon${own}`),
   klCoef: z.number().min(0).optional().describe(`Weight of the KL to the reference, the model as it was${own}`),
@@ -58,8 +64,15 @@ export type RlSettings = z.infer<typeof RlSettings>;
 export function policyConfig(settings: RlSettings): PolicyTrainConfig {
   const known = new Set(Object.keys(shape));
   const given = Object.entries(settings).filter(([key, value]) => known.has(key) && value !== undefined);
-  const { full, algorithm } = settings;
-  const parsed = PolicyTrainConfig.safeParse({ learningRate: full ? 1e-6 : 5e-5, ...algorithms[algorithm], ...Object.fromEntries(given) });
+  const { full, algorithm, advantage, loss, lossOptions } = settings;
+  const preset: Preset = algorithms[algorithm];
+  const parsed = PolicyTrainConfig.safeParse({
+    learningRate: full ? 1e-6 : 5e-5,
+    ...preset,
+    ...Object.fromEntries(given),
+    lossOptions: { ...((loss ?? preset.loss) === preset.loss && preset.lossOptions), ...lossOptions },
+    ...(advantage && !('kind' in advantage) && { advantage: { ...AdvantageConfig.parse(preset.advantage ?? 'group'), ...advantage } }),
+  });
   if (!parsed.success)
     throw new ConfigError(parsed.error.issues.map(({ path, message }) => `setting ${path.join('.')}: ${message}`).join('; '));
   return parsed.data;

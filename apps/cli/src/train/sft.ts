@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { ConfigError, makeFolder, rng as newRng } from '@plumbline/core';
 import { type LocalDecoder, sftBatches, sftLoss, trainSft } from '@plumbline/models';
 import { encodeChats, readChats, type TrainingSequence } from './chats.js';
+import { type Asked, lookAtAnswers } from './samples.js';
 import type { SftSettings } from './sftConfig.js';
 import { about, drawn, type Job, kept, loadPolicy, type Spent, saved, stepsOf, training, within } from './training.js';
 
@@ -40,6 +41,13 @@ export async function runSft(job: SftJob): Promise<SftSummary> {
 
   const evaluate = async (decoder: LocalDecoder = policy) => sftLoss(decoder, heldOut, { signal });
   const before = heldOut.length === 0 ? undefined : await kept(join(dir, 'before.json'), () => evaluate(base));
+  const look = lookAtAnswers(
+    dir,
+    policy,
+    heldOut.map((sequence) => lastTurn(policy, sequence)),
+    settings,
+  );
+  await look(0);
   const { evaluateEvery, earlyStopping, schedule, weightDecay, maxGradNorm } = settings;
   const readings = (metrics: { loss?: number; 'eval/loss'?: number }) => [
     `loss ${metrics.loss?.toFixed(3)}`,
@@ -67,10 +75,16 @@ export async function runSft(job: SftJob): Promise<SftSummary> {
           rng: rng.fork('batches'),
         }),
         run,
-        ...(heldOut.length > 0 && { evaluate: async () => ({ 'eval/loss': await evaluate() }) }),
+        ...(heldOut.length > 0 && {
+          evaluate: async (_policy: unknown, step: number) => {
+            await look(step);
+            return { 'eval/loss': await evaluate() };
+          },
+        }),
       },
     );
     ended();
+    await look(result.steps);
     const output = await saved(job, policy);
     return {
       seed,
@@ -98,4 +112,12 @@ export async function runSft(job: SftJob): Promise<SftSummary> {
 function split(sequences: readonly TrainingSequence[], share: number): [TrainingSequence[], TrainingSequence[]] {
   const held = share === 0 ? 0 : Math.min(sequences.length - 1, Math.max(1, Math.round(share * sequences.length)));
   return [sequences.slice(0, held), sequences.slice(held)];
+}
+
+/** A conversation up to its last answer; of plain text the first half. */
+function lastTurn({ tokenizer }: LocalDecoder, { tokens, completionStart, completionMask }: TrainingSequence): Asked {
+  const end = (completionMask?.lastIndexOf(1) ?? tokens.length - 1) + 1;
+  const start = completionMask ? completionMask.lastIndexOf(0, end - 1) + 1 : completionStart;
+  const from = start > 0 ? start : Math.ceil(tokens.length / 2);
+  return { prompt: tokens.slice(0, from), record: { answer: tokenizer.decode(tokens.subarray(from, end)) } };
 }

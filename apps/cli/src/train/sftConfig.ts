@@ -1,7 +1,7 @@
 /** The settings of `plumb train sft`. */
 import { SftConfig } from '@plumbline/models';
 import { z } from 'zod';
-import { amount, checkpoints, updates, weights } from './sharedConfig.js';
+import { amount, checkpoints, newTokens, samples, updates, weights } from './sharedConfig.js';
 
 export const SftSettings = z.strictObject({
   loss: SftConfig.shape.loss,
@@ -16,6 +16,8 @@ export const SftSettings = z.strictObject({
     looksAt: 'loss',
     stopsBy: 'the held-out loss no longer falls',
   }),
+  writtenSamples: samples('Held-out prompts with the likeliest answer'),
+  newTokens,
   ...weights,
   ...checkpoints(20),
 });

@@ -20,6 +20,15 @@ export const checkpoints = (saveEvery: number) => ({
   keepCheckpoints: z.int().positive().default(2).describe('Checkpoints that stay; older ones are removed'),
 });
 
+/** What is left to be read of the held-out records (samples.ts). */
+export const samples = (of: string) =>
+  z
+    .int()
+    .min(0)
+    .default(4)
+    .describe(`${of} that are written to the run folder before training, at each evaluation and at the end; 0 writes none`);
+export const newTokens = z.int().positive().default(64).describe('Tokens of an answer that is sampled');
+
 /** How much of the data set is read, and how often. */
 export const amount = ({ each, of, heldOut }: { each: string; of: string; heldOut: number }) => ({
   epochs: z.number().positive().default(1).describe(`How often each ${each} is seen`),

@@ -1,7 +1,7 @@
 /** What every run of `plumb train` does around its trainer: the model with its adapter, the run folder with a bar, and what is left in the end. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, openRun, parameterCount, type Rng, type Run, type ScheduleConfig, writeFileAtomic } from '@plumbline/core';
+import { openRun, parameterCount, type Rng, type Run, type ScheduleConfig, writeFileAtomic } from '@plumbline/core';
 import {
   addLora,
   isAdapted,
@@ -143,14 +143,6 @@ export async function saved({ settings, model, dir }: Job<Pick<Weights, 'full'>>
   if (isAdapted(policy)) await saveAdapter(output, policy, { base: model });
   else await saveDecoder(output, policy);
   return output;
-}
-
-/** Samples of one step, a file of its own: a resumed run writes the same again. */
-export async function writeSamples(dir: string, step: number, rows: readonly object[]): Promise<void> {
-  if (rows.length === 0) return;
-  await makeFolder(join(dir, 'samples'));
-  const name = `step-${String(step).padStart(6, '0')}.jsonl`;
-  await writeFileAtomic(join(dir, 'samples', name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 }
 
 /** What a resumed run reads instead of computing it again. */
