@@ -16,6 +16,7 @@ export function readSettings<S extends z.ZodObject>(
   if (config) merge(settings, readYaml(config));
   merge(settings, parseSettings(set));
   merge(settings, flags);
+  spellOut(settings, schema);
   const result = schema.safeParse(settings);
   if (result.success) return result.data;
   throw new ConfigError(result.error.issues.map((issue) => describe(issue, settings, schema)).join('; '));
@@ -96,6 +97,15 @@ function merge(into: Record<string, unknown>, from: Record<string, unknown>): vo
     const old = into[key];
     if (isRecord(old) && isRecord(value)) merge(old, value);
     else into[key] = value;
+  }
+}
+
+/** `true` for a group of settings is its defaults, and a word for one of several kinds is that kind: `--referenceSync`, `--divergence js_divergence`. */
+function spellOut(settings: Record<string, unknown>, schema: z.ZodObject): void {
+  for (const [key, value] of Object.entries(settings)) {
+    const { def, shape } = (unwrap(schema.shape[key]) ?? {}) as { def?: { discriminator?: string }; shape?: object };
+    if (value === true && shape) settings[key] = {};
+    if (typeof value === 'string' && def?.discriminator) settings[key] = { [def.discriminator]: value };
   }
 }
 
