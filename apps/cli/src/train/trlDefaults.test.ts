@@ -47,11 +47,18 @@ function ours(schema: AnySchema, values: unknown, path: string): { value: unknow
 const sides: Record<string, { schema: AnySchema; values: unknown; losses: Record<string, { options: z.ZodType }> }> = {
   SFTConfig: { schema: SftSettings as never, values: SftSettings.parse({}), losses: {} },
   RewardConfig: { schema: RewardSettings as never, values: RewardSettings.parse({}), losses: {} },
-  DPOConfig: { schema: DpoSettings as never, values: DpoSettings.parse({}), losses: pairLosses },
+  DPOConfig: pairs('sigmoid'),
+  CPOConfig: pairs('cpo'),
+  ORPOConfig: pairs('orpo'),
+  TPOConfig: pairs('tpo'),
+  OnlineDPOConfig: pairs('sigmoid'),
   KTOConfig: { schema: KtoSettings as never, values: KtoSettings.parse({}), losses: unpairedLosses },
   GRPOConfig: rl({}),
   RLOOConfig: rl({ algorithm: 'rloo' }),
 };
+function pairs(loss: string) {
+  return { schema: DpoSettings as never, values: DpoSettings.parse({ loss }), losses: pairLosses };
+}
 function rl(given: object) {
   const settings = RlSettings.parse(given);
   const resolved = { ...settings, ...policyConfig(settings), learningRate: settings.learningRate };
