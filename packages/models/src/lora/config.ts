@@ -17,7 +17,10 @@ export const LoraConfig = z.strictObject({
   rankPattern: z.record(z.string(), z.int().positive()).default({}).describe('Other ranks, by the end of a name or a regular expression'),
   alphaPattern: z.record(z.string(), z.number().positive()).default({}).describe('Other alphas, in the same way'),
   dora: z.boolean().default(false).describe('Learns the length of each output row apart from its direction'),
-  modulesToSave: z.array(z.string()).default([]).describe('Modules that are trained whole, such as lm_head or score'),
+  modulesToSave: z
+    .array(z.string())
+    .default([])
+    .describe('Modules that are trained whole, such as lm_head; of a reward model its head, score, unless others are named'),
 });
 export type LoraConfig = z.input<typeof LoraConfig>;
 export type ResolvedLora = z.output<typeof LoraConfig>;

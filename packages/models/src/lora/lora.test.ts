@@ -11,7 +11,7 @@ import { createScorer } from '../scorer/scorer.js';
 import { sftBatches } from '../sft/batches.js';
 import { trainSft } from '../sft/trainSft.js';
 import { tinyDecoder } from '../testing/tinyDecoder.js';
-import type { LoraConfig } from './config.js';
+import { LoraConfig } from './config.js';
 import { type AdaptedDecoder, addLora } from './lora.js';
 import { mergeAdapter } from './merge.js';
 import { loraFromPeft } from './peft.js';
@@ -241,6 +241,14 @@ describe('adapter files', () => {
     await loadAdapter(other, at, { onWarning: (line) => warnings.push(line) });
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(/trained on another base, tiny; on llama its logits on 16 fixed tokens differ by up to \d/);
+  });
+
+  it('train the head of a scorer under a configuration whose defaults are filled in', async () => {
+    const scorer = createScorer(tinyDecoder(), { pooling: 'mean', rng: rng(1) });
+    const adapted = await addLora(scorer, LoraConfig.parse({ r: 2 }), { rng: rng(2) });
+    expect(adapted.parameters.trainable().map(({ name }) => name)).toContain('score.weight');
+    const alone = await addLora(scorer, { r: 2 }, { rng: rng(2) });
+    expect(alone.parameters.names).toEqual(adapted.parameters.names);
   });
 
   it('go on a scorer with its head', async () => {

@@ -16,7 +16,7 @@ import type { Adaptation, BackboneAdapter } from '../decoder/backbone.js';
 import { type DecoderWeights, decoderOf, type LocalDecoder } from '../decoder/decoder.js';
 import { parameterShapes } from '../decoder/layout.js';
 import { asHead, isFrozen, type Matrix, multiply } from '../decoder/matrix.js';
-import { adaptedScorer, type LocalScorer } from '../scorer/scorer.js';
+import { adaptedScorer, headName, type LocalScorer } from '../scorer/scorer.js';
 import { endsWith, type LoraConfig, moduleOf, type ResolvedLora, resolveLora, type Target, targetsOf } from './config.js';
 
 export type Adapter = {
@@ -52,7 +52,7 @@ export type LoraSource = { rng: Rng; weights?: DecoderWeights };
  * `W + s B A` by `m / |W + s B A|`, where the norm is a constant to the gradient.
  *
  * A is uniform within 1 / sqrt(in) and B is 0, as PEFT begins, so that the adapter first gives the base's numbers. On a scorer, `score` is among the
- * modules to save unless the configuration says which. Dropout acts where gradients are recorded, and nowhere else; its masks follow from `rng`
+ * modules to save unless the configuration names others. Dropout acts where gradients are recorded, and nowhere else; its masks follow from `rng`
  * and the number of passes so far, which a checkpoint keeps.
  *
  * @param source.weights in place of new ones, under the names of `Adapter.parameters`
@@ -67,7 +67,8 @@ export async function addLora(
 ): Promise<AdaptedDecoder | AdaptedScorer> {
   if (isAdapted(base)) throw new ConfigError(`${base.name} has an adapter already; put another one on its base, or merge it first`);
   const scorer = 'backbone' in base;
-  const resolved = resolveLora({ ...(scorer && { modulesToSave: ['score'] }), ...config });
+  const ownHead = scorer && !config.modulesToSave?.length && (!source.weights || headName in source.weights);
+  const resolved = resolveLora({ ...config, ...(ownHead && { modulesToSave: ['score'] }) });
   const decoder = scorer ? base.backbone : base;
   const targets = targetsOf(resolved, decoder.spec);
   const entries = { ...(await newEntries(targets, resolved, decoder, source.rng)), ...(await savedModules(resolved, base)) };
