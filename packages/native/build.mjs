@@ -41,7 +41,7 @@ const isas =
 const wanted = (process.env.PLUMB_ISAS ?? '').split(',').filter(Boolean);
 if (wanted.length > 0) for (const isa of Object.keys(isas).slice(0, -1)) if (!wanted.includes(isa)) delete isas[isa];
 
-/** Products of bfloat16 numbers, where a compiler knows the instructions: the unit `gemm` once more. */
+/** Products of bfloat16 numbers, where a compiler knows the instructions: the units `gemm` and `rows` once more. */
 const pairs = isas.avx512
   ? { avx512bf16: [...isas.avx512, '-mavx512bf16'] }
   : process.arch === 'arm64'

@@ -42,7 +42,9 @@ try {
     kind === 'address'
       ? { ASAN_OPTIONS: 'detect_leaks=0:halt_on_error=1:abort_on_error=0:exitcode=66:allocator_may_return_null=1' }
       : { TSAN_OPTIONS: `halt_on_error=0:exitcode=66:ignore_noninstrumented_modules=1:suppressions=${join(dir, 'suppressions')}` };
-  const tests = ['kernels', 'raw'].map((name) => `src/${name}.test.ts`);
+  const tests = ['convolution', 'elementwise', 'memory', 'moves', 'products', 'raw', 'reductions', 'wholes'].map(
+    (name) => `src/${name}.test.ts`,
+  );
   const vitest = join(here, 'node_modules', 'vitest', 'vitest.mjs');
   // A fixed layout of addresses: the thread sanitizer's shadow memory does not fit every random one.
   const command = kind === 'thread' ? ['setarch', ['-R', process.execPath]] : [process.execPath, []];

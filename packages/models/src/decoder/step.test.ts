@@ -76,6 +76,7 @@ describe('a step of a decoder in one call', () => {
   // Few rows have kernels of their own, which tile them; widths that fill neither panels nor vectors, and one that is cut into blocks.
   it.for([
     ['f32', 'f32'],
+    ['f32', 'bf16'],
     ['bf16', 'bf16'],
     ['bf16', 'f32'],
     ['int8', 'bf16'],

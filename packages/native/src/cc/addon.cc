@@ -502,16 +502,16 @@ const char* choose() {
   const Machine machine;
 #ifdef PLUMB_HAS_AVX512
   if (allowed("avx512") && machine.avx512) {
-    fillGemm_avx512(K), fillOps_avx512(K), fillReduce_avx512(K), fillFused_avx512(K), fillDecode_avx512(K), fillRows_avx512(K);
+    fillGemm_avx512(K), fillOps_avx512(K), fillReduce_avx512(K), fillFused_avx512(K), fillDecode_avx512(K), fillRows_avx512();
 #ifdef PLUMB_HAS_AVX512BF16
     if (machine.bf16) bf16Products = bf16Gemm_avx512bf16, unit = "avx512bf16";
-    if (machine.bf16 && machine.vbmi) K.fewRows[1] = bf16Rows_avx512bf16();
+    if (machine.bf16 && machine.vbmi) fillBf16Rows_avx512bf16();
 #endif
 #ifdef PLUMB_HAS_AMX
     const char* asked = getenv("PLUMB_AMX");
     if (machine.amx && !(asked && !strcmp(asked, "0")) && tilesGranted()) {
       bf16Products = bf16Gemm_amx, unit = "amx";
-      K.fewRows[1] = FewRows{};  // whose sums have another order
+      fewRows[1] = FewRows{};  // whose sums have another order
     }
 #endif
     return "avx512";
@@ -519,20 +519,20 @@ const char* choose() {
 #endif
 #ifdef PLUMB_HAS_AVX2
   if ((allowed("avx2") || allowed("avx512")) && machine.avx2) {
-    fillGemm_avx2(K), fillOps_avx2(K), fillReduce_avx2(K), fillFused_avx2(K), fillDecode_avx2(K);
+    fillGemm_avx2(K), fillOps_avx2(K), fillReduce_avx2(K), fillFused_avx2(K), fillDecode_avx2(K), fillRows_avx2();
     return "avx2";
   }
 #endif
-  fillGemm_sse(K), fillOps_sse(K), fillReduce_sse(K), fillFused_sse(K), fillDecode_sse(K);
+  fillGemm_sse(K), fillOps_sse(K), fillReduce_sse(K), fillFused_sse(K), fillDecode_sse(K), fillRows_sse();
   return "sse";
 #elif defined(__aarch64__)
-  fillGemm_neon(K), fillOps_neon(K), fillReduce_neon(K), fillFused_neon(K), fillDecode_neon(K);
+  fillGemm_neon(K), fillOps_neon(K), fillReduce_neon(K), fillFused_neon(K), fillDecode_neon(K), fillRows_neon();
 #ifdef PLUMB_HAS_NEONBF16
-  if (neonBf16()) bf16Products = bf16Gemm_neonbf16, unit = "neonbf16";
+  if (neonBf16()) bf16Products = bf16Gemm_neonbf16, fillBf16Rows_neonbf16(), unit = "neonbf16";
 #endif
   return "neon";
 #else
-  fillGemm_portable(K), fillOps_portable(K), fillReduce_portable(K), fillFused_portable(K), fillDecode_portable(K);
+  fillGemm_portable(K), fillOps_portable(K), fillReduce_portable(K), fillFused_portable(K), fillDecode_portable(K), fillRows_portable();
   return "portable";
 #endif
 }

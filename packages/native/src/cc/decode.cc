@@ -259,10 +259,10 @@ constexpr int64_t kFewRows = 64;
 template <class F>
 void products(const Kernels& K, const Product* list, int count, const F& after) {
   const Gemm& g0 = list[0].g;
-  const FewRows& few = K.fewRows[g0.bf16 ? 1 : 0];
+  const FewRows& few = fewRows[g0.bf16 ? 1 : 0];
   double work = 0;
   int64_t ranks = 0;
-  bool sliced = true, fits = few.product != nullptr && g0.M <= kFewRows && g0.K % 2 == 0;
+  bool sliced = true, fits = few.product != nullptr && g0.M <= kFewRows;
   for (int i = 0; i < count; i++) {
     const Gemm& g = list[i].g;
     work += (double)g.M * g.N * g.K;

@@ -1,4 +1,4 @@
-// Frozen matrices: into panels and back; products are in gemm.cc. And the copy that bandwidth is measured against.
+// Frozen matrices: into panels and back; products are in gemm.cc and rows.cc. And the copy that bandwidth is measured against.
 #include <string.h>
 
 #include "kernels.h"
@@ -6,6 +6,7 @@
 
 namespace plumb {
 void (*bf16Products)(const Gemm& g) = nullptr;
+FewRows fewRows[2];
 
 namespace {
 // Entry i of row k of a panel is entry (i, k) of the matrix, `step` entries of which (those of one pair) stay together.

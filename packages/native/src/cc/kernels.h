@@ -41,12 +41,16 @@ struct Gemm {
 /** Products with bfloat16 operands by the processor's own instruction; null where there is none. Set before any product. */
 extern void (*bf16Products)(const Gemm& g);
 
-/** Products of a few rows with frozen matrices (op(B) = transpose, K even, nothing but a bias): rows are packed once for all that multiply them, then
- *  panels [first, end) of a matrix are computed. `packed` has room for rows · (K + 32) floats. Null where a processor has no such kernels. */
+/** Products of a few rows with frozen matrices (op(B) = transpose): rows are packed once for all that multiply them, then panels [first, end) of a
+ *  matrix are computed. `packed` has room for rows · (K + 32) floats; one row of floats is packed as it lies. Any rows, but up to `most` read the
+ *  matrix once. */
 struct FewRows {
+  int most;
   void (*pack)(const float* a, int64_t lda, int64_t rows, int64_t K, float* packed);
   void (*product)(const Gemm& g, const float* packed, int64_t first, int64_t end);
 };
+/** With float32 operands, and with bfloat16 ones (null where a processor has no such kernels). Set before any product. */
+extern FewRows fewRows[2];
 
 /** `values` [out, in] as they are stored (floats, bfloat16 bits or int8), to the matrix's panels. */
 void packFrozen(const Frozen& f, const void* values, char* data);
@@ -176,7 +180,6 @@ double truncateWeights(float* weights, int64_t n, double total, int64_t topK, do
 struct Kernels {
   const char* name;
   void (*gemm)(const Gemm& g);
-  FewRows fewRows[2];  // with float32 operands, and with bfloat16 ones
   /** `batch` products; strides in elements. */
   void (*gemmBatch)(const Gemm& g, int64_t batch, const int64_t* offsetA, const int64_t* offsetB, int64_t strideC);
   void (*unary)(int op, const float* x, float* y, int64_t n, float p0, float p1);
@@ -277,6 +280,7 @@ void plainCopy(const float* x, float* y, int64_t n);
   void fillReduce_##isa(Kernels& k);  \
   void fillFused_##isa(Kernels& k);   \
   void fillDecode_##isa(Kernels& k);  \
+  void fillRows_##isa();              \
   void gemm_##isa(const Gemm& g);
 PLUMB_DECLARE(avx512)
 PLUMB_DECLARE(avx2)
@@ -284,11 +288,11 @@ PLUMB_DECLARE(sse)
 PLUMB_DECLARE(neon)
 PLUMB_DECLARE(portable)
 #undef PLUMB_DECLARE
-void fillRows_avx512(Kernels& k);
-FewRows bf16Rows_avx512bf16();
 void bf16Gemm_avx512bf16(const Gemm& g);
 void bf16Gemm_amx(const Gemm& g);
 void bf16Gemm_neonbf16(const Gemm& g);
+void fillBf16Rows_avx512bf16();
+void fillBf16Rows_neonbf16();
 }  // namespace plumb
 
 #define PLUMB_CAT2(a, b) a##b
