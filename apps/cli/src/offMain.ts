@@ -12,6 +12,7 @@ const computing = new Set([
   'apply',
   'reproduce',
   'matrix',
+  'sweep',
   'eval',
   'check',
   'zoo',

@@ -20,9 +20,10 @@ export async function newPaper(name: string, { out }: { out?: string }): Promise
   const paper = { id: name, title: listed?.title ?? name, arxiv: listed?.arxiv ?? '0000.00000' };
   await makeFolder(dir);
   await writeFileAtomic(join(dir, 'experiment.ts'), experimentSource(paper));
-  await writeFileAtomic(join(dir, 'README.md'), readmeSource(paper));
-  const command = dirname(dir) === checkout ? name : `./${relative(process.cwd(), dir)}`;
-  console.log(`Written: ${relative(process.cwd(), join(dir, 'experiment.ts'))} and README.md. It runs as it stands:\n`);
+  const path = relative(process.cwd(), dir);
+  const command = dirname(dir) === checkout ? name : path.startsWith('..') ? path : `./${path}`;
+  await writeFileAtomic(join(dir, 'README.md'), readmeSource(paper, command));
+  console.log(`Written: ${join(path, 'experiment.ts')} and README.md. It runs as it stands:\n`);
   console.log(`  plumb check experiment ${command}\n  plumb reproduce ${command} --seeds 1`);
 }
 

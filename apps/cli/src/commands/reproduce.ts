@@ -2,13 +2,21 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Experiment, type ExperimentResult, loadExperimentFrom, reproductionsMarkdown, runExperiment } from '@plumbline/bench';
+import {
+  type ArmSummary,
+  type Experiment,
+  type ExperimentResult,
+  loadExperimentFrom,
+  reproductionsMarkdown,
+  runExperiment,
+} from '@plumbline/bench';
 import { ConfigError, InterruptedError, onInterrupt, PlumblineError, writeFileAtomic } from '@plumbline/core';
 import { experimentDir, experimentIds, loadExperiment, matrix } from '@plumbline/experiments';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { duration } from '../progress.js';
 import { parseSettings, wholeNumber } from '../settings.js';
+import { table } from '../table.js';
 import { reproduceJobs } from './reproduceJobs.js';
 
 type ReproduceOptions = BackendFlags & {
@@ -26,10 +34,10 @@ type ReproduceOptions = BackendFlags & {
 };
 
 /** An experiment by its id, or by the path of its folder or file. */
-export async function findExperiment(which: string): Promise<{ experiment: Experiment; dir: string }> {
+export async function findExperiment(which: string): Promise<{ which: string; experiment: Experiment; dir: string }> {
   const path = /[\\/.]/.test(which) || (existsSync(which) && existsSync(join(which, 'experiment.ts')));
-  if (path) return { experiment: await loadExperimentFrom(which), dir: resolve(which) };
-  return { experiment: await loadExperiment(which), dir: experimentDir(which) };
+  if (path) return { which, experiment: await loadExperimentFrom(which), dir: resolve(which) };
+  return { which, experiment: await loadExperiment(which), dir: experimentDir(which) };
 }
 
 export async function reproduce(named: readonly string[], options: ReproduceOptions): Promise<void> {
@@ -49,7 +57,7 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
   }
   await startBackend(options);
   const results: ExperimentResult[] = [];
-  const run = async ({ experiment, dir }: (typeof found)[number]) => {
+  const run = async ({ which, experiment, dir }: (typeof found)[number]) => {
     const started = Date.now();
     const say = (line: string) => console.error(pc.dim(`  ${duration((Date.now() - started) / 1000).padStart(12)}  ${line}`));
     console.error(`${pc.bold(experiment.id)}: ${experiment.arms.join(', ')}`);
@@ -63,7 +71,7 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
       outDir: join(options.out, experiment.id),
       experimentDir: dir,
       ...(options.store && { storeDir: join(docsFolder(), 'reproductions', experiment.id) }),
-      command: commandOf(experiment.id, options),
+      command: commandOf(which, options),
       signal,
       onProgress(progress) {
         if (progress.kind === 'message') say(`seed ${progress.seed}: ${progress.text}`);
@@ -134,25 +142,28 @@ async function atOnce(
   }
 }
 
-function commandOf(id: string, { seeds, pilot, scale, set = [] }: ReproduceOptions): string {
+function commandOf(which: string, { seeds, pilot, scale, quick, set = [] }: ReproduceOptions): string {
   const flags = Object.entries({ seeds, pilot, scale }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name} ${value}`]));
-  return ['plumb reproduce', id, ...flags, ...set.map((one) => `--set ${one}`)].join(' ');
+  return ['plumb reproduce', which, ...flags, ...(quick ? ['--quick'] : []), ...set.map((one) => `--set ${one}`)].join(' ');
 }
 
 function print(result: ExperimentResult, reportPath: string): void {
   console.log(`\n${pc.bold(result.title)} (${result.paper}${result.source ? `; our card rests on the ${result.source}` : ''})\n`);
-  for (const [arm, metrics] of Object.entries(result.arms)) {
-    const shown = Object.entries(metrics).map(
-      ([name, { mean, ci95 }]) =>
-        `${name} ${mean.toFixed(3)}${ci95[0] === null || ci95[1] === null ? '' : ` [${ci95[0].toFixed(3)}, ${ci95[1].toFixed(3)}]`}`,
-    );
-    console.log(`  ${arm.padEnd(18)} ${shown.join('   ')}`);
-  }
-  console.log();
+  console.log(`${armsTable(result)}\n`);
   for (const { claim, verdict, why } of result.claims) console.log(`  ${pc.bold(verdict)}: ${claim}\n    ${why}`);
+  if (result.quick) console.log(pc.yellow('\nTwo steps, to see that it runs: its numbers say nothing about the paper.'));
   console.log(
     `\n${result.seeds.length} seed${result.seeds.length === 1 ? '' : 's'}, ${duration(result.seconds)} on ${result.backend}. Report: ${pc.cyan(resolve(reportPath))}`,
   );
+}
+
+/** A row a metric, a column an arm: there are more metrics than a line holds. */
+function armsTable({ arms }: ExperimentResult): string {
+  const names = Object.keys(arms);
+  const shown = ({ mean, ci95: [low, high] }: ArmSummary) =>
+    `${mean.toFixed(3)}${low === null || high === null ? '' : ` [${low.toFixed(3)}, ${high.toFixed(3)}]`}`;
+  const rows = Object.keys(arms[names[0]]).map((metric) => [metric, ...names.map((arm) => shown(arms[arm][metric]))]);
+  return table([['', ...names], ...rows]).replaceAll(/^/gm, '  ');
 }
 
 /** The page of all papers, from what is stored. */

@@ -30,11 +30,12 @@ export async function sweep(command: readonly string[], options: SweepOptions): 
   const say = (line: string) => console.error(pc.dim(`  ${line}`));
   if (options.cell !== undefined || options.rank) {
     const planned = readSweep(dir);
-    const mine = options.rank ? rankAndSize() : { rank: wholeNumber('--cell', options.cell!), size: planned.cells.length };
+    const mine = options.rank ? rankAndSize() : { rank: wholeNumber('--cell', options.cell!), size: planned.cells.length, here: 1 };
     if (mine.rank >= Math.max(mine.size, planned.cells.length))
       throw new ConfigError(`--cell ${options.cell}: the sweep in ${dir} has ${planned.cells.length} cells`);
     const cells = planned.cells.filter((_, i) => i % mine.size === mine.rank);
-    if ((await runCells(dir, planned, cells, { jobs: 1, signal, say })) > 0) process.exitCode = 1;
+    const failed = await runCells(dir, planned, cells, { jobs: 1, beside: mine.here, signal, say });
+    if (failed > 0 && !options.rank) process.exitCode = 1; // mpirun would end all ranks for one that failed
     return;
   }
   const planned = makeSweep(
@@ -46,7 +47,7 @@ export async function sweep(command: readonly string[], options: SweepOptions): 
     console.log(await submitToSlurm(dir, planned.cells.length, jobs));
     return;
   }
-  if (options.launch === 'mpirun') await runUnderMpi(dir, jobs);
+  if (options.launch === 'mpirun') await runUnderMpi(dir, jobs, signal);
   else await runCells(dir, planned, planned.cells, { jobs, signal, say });
 
   const rows = collect(dir, planned);

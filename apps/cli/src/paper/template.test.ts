@@ -12,7 +12,7 @@ it('begins a paper in under 150 lines that holds what every experiment must, whe
   const paper = { id: 'my-paper', title: 'A paper of mine', arxiv: '2401.00001' };
   const dir = join(root, paper.id);
   mkdirSync(dir);
-  const [source, readme] = [experimentSource(paper), readmeSource(paper)];
+  const [source, readme] = [experimentSource(paper), readmeSource(paper, `./${paper.id}`)];
   expect(source.split('\n').length + readme.split('\n').length).toBeLessThan(150);
   writeFileSync(join(dir, 'experiment.ts'), source);
   writeFileSync(join(dir, 'README.md'), readme);

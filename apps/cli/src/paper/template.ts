@@ -64,17 +64,19 @@ export default defineExperiment({
 });
 `;
 
-export const readmeSource = ({ id, title, arxiv }: Paper): string => `# ${id}
+/** @param command how the experiment is named to `plumb reproduce` */
+export const readmeSource = ({ id, title, arxiv }: Paper, command: string): string => `# ${id}
 
 ${title}, [arXiv:${arxiv}](https://arxiv.org/abs/${arxiv}). Say here what the paper proposes, in two or three sentences.
 
-    plumb reproduce ${id}
+    plumb reproduce ${command}
 
 Arms: \`baseline\` and \`method\`, and the one thing in which they differ.
 
 ## Measured
 
-Nothing yet. Fix the smallest effect of interest and the settings first (on seed 0, which does not count), then run seeds 1 to 5.
+Nothing yet. Fix the smallest effect of interest and the settings first (on seed 0, which does not count: \`--seeds 0\`), then run it as above: a pilot on other seeds
+says how many count.
 
 ## What differs from the paper, and why
 

@@ -27,6 +27,9 @@ export const collect = (dir: string, sweep: Sweep): SweepRow[] =>
     };
   });
 
+/** Keys of a result that hold no measurement; its seconds would stand beside those of the cell. */
+const notMeasured = new Set(['config', 'versions', 'format', 'seconds']);
+
 function measured(folder: string): Record<string, number> {
   const file = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((name) => /(^|[\\/])(result|summary)\.json$/.test(name))
@@ -38,16 +41,20 @@ function measured(folder: string): Record<string, number> {
   return values;
 }
 
-/** Numbers by their path; of an estimate only its mean, and no lists. */
+/** Numbers by their path: of an estimate its mean, of a list of claims each one's difference, and nothing of other lists. */
 function addNumbers(into: Record<string, number>, path: string, value: unknown): void {
   if (typeof value === 'number') into[path] = value;
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return;
+  if (Array.isArray(value)) {
+    for (const { id, difference } of value.filter((entry) => typeof entry?.id === 'string' && typeof entry.difference === 'number'))
+      into[`${path}.${id}`] = difference;
+    return;
+  }
+  if (value === null || typeof value !== 'object') return;
   if ('mean' in value && typeof value.mean === 'number') {
     into[path] = value.mean;
     return;
   }
-  for (const [key, inner] of Object.entries(value))
-    if (key !== 'config' && key !== 'versions') addNumbers(into, path ? `${path}.${key}` : key, inner);
+  for (const [key, inner] of Object.entries(value)) if (!notMeasured.has(key)) addNumbers(into, path ? `${path}.${key}` : key, inner);
 }
 
 /** Columns that the user asks for, or those that tell the cells apart, at most `most`. */
@@ -55,7 +62,7 @@ export function chosenColumns(rows: readonly SweepRow[], asked: readonly string[
   const all = [...new Set(rows.flatMap(({ values }) => Object.keys(values)))];
   if (asked.length > 0) return all.filter((name) => asked.some((part) => name.includes(part)));
   const done = rows.filter(({ values }) => Object.keys(values).length > 0);
-  return all.filter((name) => name !== 'seconds' && new Set(done.map(({ values }) => values[name])).size > 1).slice(0, most);
+  return all.filter((name) => new Set(done.map(({ values }) => values[name])).size > 1).slice(0, most);
 }
 
 export async function writeSweepCsv(dir: string, rows: readonly SweepRow[]): Promise<string> {

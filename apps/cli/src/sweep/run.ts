@@ -1,6 +1,7 @@
 /** Runs the cells of a sweep here, some at a time; a cell that is done is kept. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigError, InterruptedError, makeFolder, writeFileAtomic } from '@plumbline/core';
 import { type Cell, cellCommand, describe, type Sweep } from './cells.js';
@@ -32,6 +33,7 @@ export function cellState(dir: string, cell: Cell): CellState | undefined {
  * Runs those of `cells` that are not done. What they print goes to `log.txt` in the cell's folder.
  *
  * @param jobs    cells at a time
+ * @param beside  cells at a time on this machine, with those of other processes; its threads are divided among them, unless `PLUMB_THREADS` is set
  * @returns how many failed
  * @throws InterruptedError after `signal`: the running cells are asked to stop, and what they saved is used by the next start
  */
@@ -39,15 +41,16 @@ export async function runCells(
   dir: string,
   sweep: Sweep,
   cells: readonly Cell[],
-  { jobs, signal, say }: { jobs: number; signal: AbortSignal; say: (line: string) => void },
+  { jobs, beside = jobs, signal, say }: { jobs: number; beside?: number; signal: AbortSignal; say: (line: string) => void },
 ): Promise<number> {
   const waiting = cells.filter((cell) => cellState(dir, cell)?.status !== 'done');
   if (waiting.length < cells.length) say(`${cells.length - waiting.length} of ${cells.length} cells are done already`);
+  const threads = process.env.PLUMB_THREADS ?? String(Math.max(1, Math.floor(availableParallelism() / beside)));
   let failed = 0;
   const worker = async () => {
     for (let cell = waiting.shift(); cell && !signal.aborted; cell = waiting.shift()) {
       say(`${cell.id}  ${describe(cell.settings)}: started`);
-      const state = await runCell(dir, sweep, cell, signal);
+      const state = await runCell(dir, sweep, cell, { signal, threads });
       if (signal.aborted) return;
       if (state.status === 'failed') failed++;
       say(
@@ -60,14 +63,19 @@ export async function runCells(
   return failed;
 }
 
-async function runCell(dir: string, sweep: Sweep, cell: Cell, signal: AbortSignal): Promise<CellState> {
+async function runCell(
+  dir: string,
+  sweep: Sweep,
+  cell: Cell,
+  { signal, threads }: { signal: AbortSignal; threads: string },
+): Promise<CellState> {
   const folder = resolve(cellFolder(dir, cell));
   await makeFolder(folder);
   const command = cellCommand(sweep, cell, folder);
   const [program, ...words] = command[0] === 'plumb' ? [process.execPath, process.argv[1], ...command.slice(1)] : command;
   const log = createWriteStream(join(folder, 'log.txt'), { flags: 'a' });
   const started = Date.now();
-  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PLUMB_THREADS: threads } });
   child.stdout.pipe(log, { end: false });
   child.stderr.pipe(log, { end: false });
   const stop = () => child.kill('SIGINT');

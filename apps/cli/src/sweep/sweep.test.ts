@@ -1,7 +1,8 @@
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { sweep as sweepCommand } from '../commands/sweep.js';
 import { cellCommand, cellSettings, makeSweep } from './cells.js';
 import { chosenColumns, collect, writeSweepCsv } from './collect.js';
 import { rankAndSize, submitToSlurm } from './launch.js';
@@ -9,6 +10,7 @@ import { cellFolder, readSweep, runCells, writeSweep } from './run.js';
 
 const root = mkdtempSync(join(tmpdir(), 'plumbline-sweep-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterEach(() => vi.unstubAllEnvs());
 const never = new AbortController().signal;
 
 describe('the cells of a sweep', () => {
@@ -54,7 +56,8 @@ describe('running a sweep', () => {
      const [x, out, tally] = process.argv.slice(2);
      appendFileSync(tally, x);
      if (x === '3') { console.error('three is not allowed'); process.exit(1); }
-     writeFileSync(out + '/summary.json', JSON.stringify({ square: x * x, same: 1, inner: { gold: { mean: -x, ci95: [0, 1] } } }));`,
+     const claims = [{ id: 'better', difference: 2 * x }, { id: 'scale', difference: null }];
+     writeFileSync(out + '/summary.json', JSON.stringify({ square: x * x, same: 1, inner: { gold: { mean: -x, ci95: [0, 1] } }, claims, seconds: 9 }));`,
   );
   const sweepOf = (values: string, tally: string) =>
     makeSweep([process.execPath, script, '{x}', '{out}', tally], cellSettings([`x=${values}`]));
@@ -73,12 +76,30 @@ describe('running a sweep', () => {
     expect(await runCells(dir, wider, wider.cells, options)).toBe(0);
     expect([...readFileSync(tally, 'utf8')].sort().join('')).toBe('1234');
     const rows = collect(dir, wider);
-    expect(rows.map(({ values }) => values)).toEqual([1, 2, 4].map((x) => ({ square: x * x, same: 1, 'inner.gold': -x })));
-    expect(chosenColumns(rows)).toEqual(['square', 'inner.gold']);
+    expect(rows.map(({ values }) => values)).toEqual(
+      [1, 2, 4].map((x) => ({ square: x * x, same: 1, 'inner.gold': -x, 'claims.better': 2 * x })),
+    );
+    expect(chosenColumns(rows)).toEqual(['square', 'inner.gold', 'claims.better']);
     expect(chosenColumns(rows, ['same'])).toEqual(['same']);
     const csv = readFileSync(await writeSweepCsv(dir, rows), 'utf8').split('\n');
-    expect(csv[0]).toBe('cell,status,seconds,x,square,same,inner.gold');
-    expect(csv[3]).toMatch(/,done,[\d.]+,4,16,1,-4$/);
+    expect(csv[0]).toBe('cell,status,seconds,x,square,same,inner.gold,claims.better');
+    expect(csv[3]).toMatch(/,done,[\d.]+,4,16,1,-4,8$/);
+  });
+  it('divides the threads of the machine among the cells that run at once', async () => {
+    const dir = join(root, 'threads');
+    const sweep = makeSweep([process.execPath, '-p', 'process.env.PLUMB_THREADS + "{x}"'], cellSettings(['x=!']));
+    vi.stubEnv('PLUMB_THREADS', undefined);
+    await runCells(dir, sweep, sweep.cells, { jobs: 1, beside: 1000, signal: never, say: () => {} });
+    expect(readFileSync(join(cellFolder(dir, sweep.cells[0]), 'log.txt'), 'utf8')).toBe('1!\n');
+  });
+  it('does not end the other ranks of mpirun where a cell of one fails', async () => {
+    const dir = join(root, 'rank');
+    await writeSweep(dir, makeSweep([process.execPath, '-e', 'process.exit({x})'], cellSettings(['x=0,1,2'])));
+    vi.stubEnv('PMI_RANK', '1');
+    vi.stubEnv('PMI_SIZE', '2');
+    await sweepCommand([], { rank: true, out: dir, jobs: '1', launch: 'local' });
+    expect(process.exitCode).toBeUndefined();
+    expect(collect(dir, readSweep(dir)).map(({ status }) => status)).toEqual(['waiting', 'failed', 'waiting']);
   });
   it('stops its cells when it is interrupted, and does not count them as done', async () => {
     const dir = join(root, 'two');
@@ -107,7 +128,7 @@ describe('launching elsewhere', () => {
     const path = process.env.PATH;
     process.env.PATH = `${bin}${delimiter}${path}`;
     try {
-      expect(await submitToSlurm(bin, 4, 2)).toBe('Submitted batch job 7: 1');
+      expect(await submitToSlurm(bin, 4, 2)).toMatch(/^Submitted batch job 7: 1\n.*the same command without --launch/);
     } finally {
       process.env.PATH = path;
     }
@@ -115,8 +136,8 @@ describe('launching elsewhere', () => {
     expect(readFileSync(join(bin, 'sweep.sbatch'), 'utf8')).toContain('--cell "$SLURM_ARRAY_TASK_ID"');
   });
   it('reads its rank from what mpirun or srun set, and says so where nobody did', () => {
-    expect(rankAndSize({ OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '3' })).toEqual({ rank: 1, size: 3 });
-    expect(rankAndSize({ PMI_RANK: '0', PMI_SIZE: '2' })).toEqual({ rank: 0, size: 2 });
+    expect(rankAndSize({ OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '3' })).toEqual({ rank: 1, size: 3, here: 1 });
+    expect(rankAndSize({ PMI_RANK: '0', PMI_SIZE: '4', MPI_LOCALNRANKS: '2' })).toEqual({ rank: 0, size: 4, here: 2 });
     expect(() => rankAndSize({})).toThrow('none of their variables is set');
   });
 });

@@ -52,6 +52,14 @@ describe('an experiment in a folder of its own', () => {
     const dir = folder('own', { 'experiment.ts': "const id: string = 'mine';\nexport default { id, run: async () => ({ arms: {} }) };" });
     expect((await loadExperimentFrom(dir)).id).toBe('mine');
   });
+  it('is named with its line by an error in it', async () => {
+    const body = "\n// a line of prose\nexport default { id: 'mine', run: (): never => {\n  throw new Error('no luck');\n} };";
+    const experiment = await loadExperimentFrom(folder('fails', { 'experiment.ts': `type A = 1;${body}` }));
+    const thrown = await Promise.resolve()
+      .then(() => experiment.run({} as never))
+      .catch((error: Error) => error.stack);
+    expect(thrown).toMatch(/fails[\\/]experiment\.ts:4:\d+/);
+  });
   it('is named where it is missing, does not compile, or exports something else', async () => {
     expect(() => experimentFile(join(root, 'nowhere'))).toThrow(/nowhere: there is no such file or folder/);
     expect(() => experimentFile(folder('empty', {}))).toThrow(/holds an experiment\.ts/);

@@ -35,6 +35,7 @@ export function experimentFile(path: string): string {
 export async function loadExperimentFrom(path: string): Promise<Experiment> {
   const file = experimentFile(path);
   const code = await bundled({ entry: file, plugin: outside(file) });
+  process.setSourceMapsEnabled(true); // an error in it names the line that its author wrote
   const dir = mkdtempSync(join(tmpdir(), 'plumbline-experiment-'));
   try {
     const module = join(dir, 'experiment.mjs');
@@ -77,7 +78,7 @@ async function bundled({ entry, stdin, plugin }: { entry?: string; stdin?: strin
       platform: 'node',
       target: 'node20',
       treeShaking: true,
-      minifyWhitespace: true,
+      ...(entry ? { sourcemap: 'inline' as const, sourcesContent: false } : { minifyWhitespace: true }),
       legalComments: 'none',
       conditions: ['plumbline-source'],
       logLevel: 'silent',
@@ -134,13 +135,20 @@ function ownFace(face = ''): { path: string; sideEffects: boolean } {
   return { path: existsSync(`${base}.ts`) ? `${base}.ts` : `${base}.js`, sideEffects: false };
 }
 
-/** Versions of what a result stands on. */
+/** Versions of what a result stands on. @throws ConfigError naming a package that is not Plumbline's */
 export function packageVersions(packages: readonly string[]): Record<string, string> {
   const version = (file: string) => (require(file) as { version: string }).version;
-  const ours = [...new Set(['bench', 'core', 'data', ...packages])].sort().map((name) => {
-    const file = name === 'bench' ? join(benchDir(), 'package.json') : require.resolve(`@plumbline/${name}/package.json`);
-    return [`@plumbline/${name}`, version(file)];
-  });
+  const manifest = (name: string) => {
+    if (name === 'bench') return join(benchDir(), 'package.json');
+    try {
+      return require.resolve(`@plumbline/${name}/package.json`);
+    } catch {
+      throw new ConfigError(
+        `packages names "${name}", and there is no @plumbline/${name}; it lists those whose code the result depends on`,
+      );
+    }
+  };
+  const ours = [...new Set(['bench', 'core', 'data', ...packages])].sort().map((name) => [`@plumbline/${name}`, version(manifest(name))]);
   return {
     node: process.versions.node,
     '@tensorflow/tfjs-core': version(require.resolve('@tensorflow/tfjs-core/package.json')),

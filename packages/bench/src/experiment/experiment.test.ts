@@ -141,6 +141,18 @@ describe('runExperiment', () => {
     expect(await pilotOf({ seeds: 5, pilot: 2 })).toBe(2);
     expect(await pilotOf({ quick: true })).toBe(0);
   });
+  it('lets no seed count twice, nor one that the pilot has seen', async () => {
+    await expect(runExperiment(arithmetic(), { seeds: [2, 3, 2], outDir: outDir() })).rejects.toThrow('seed 2 is there twice');
+    await expect(runExperiment(arithmetic(), { seeds: [1, 1001], pilot: 2, outDir: outDir() })).rejects.toThrow(
+      /1001 belongs to the pilot/,
+    );
+  });
+  it('names a package that there is not before it runs', async () => {
+    const runs: number[] = [];
+    const experiment = { ...arithmetic(runs), packages: ['core', 'models2'] };
+    await expect(runExperiment(experiment, { outDir: outDir() })).rejects.toThrow('packages names "models2"');
+    expect(runs).toEqual([]);
+  });
   it('says of one seed that its interval covers the units of one run', async () => {
     const { result } = await runExperiment(arithmetic(), { outDir: outDir(), seeds: 1 });
     expect(result.claims[0]).toMatchObject({

@@ -2,7 +2,17 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { backendInfo, CheckpointError, FileError, InterruptedError, openRun, parameterCount, rng, writeFileAtomic } from '@plumbline/core';
+import {
+  backendInfo,
+  CheckpointError,
+  ConfigError,
+  FileError,
+  InterruptedError,
+  openRun,
+  parameterCount,
+  rng,
+  writeFileAtomic,
+} from '@plumbline/core';
 import { papers } from '../papers.js';
 import { reportPage } from '../report/index.js';
 import { bedMakers } from './beds.js';
@@ -44,7 +54,7 @@ const firstPilotSeed = 1000;
  * Runs what is not there yet and judges all. A seed that finished under the same config, code and backend is kept; one that was interrupted goes on from its arms'
  * checkpoints. @returns the result, and where its report lies
  *
- * @throws ConfigError for a config that does not fit; InterruptedError where `signal` stopped it, after saving
+ * @throws ConfigError for a config that does not fit, or a seed that would count twice; InterruptedError where `signal` stopped it, after saving
  */
 export async function runExperiment(
   experiment: Experiment,
@@ -71,6 +81,7 @@ export async function runExperiment(
   const dir = join(outDir, configHash);
   makeFolder(dir);
   await writeFileAtomic(join(dir, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  const versions = packageVersions(experiment.packages);
   const hash = await codeHash(experiment.packages, experimentDir);
   const running = {
     experiment,
@@ -83,11 +94,11 @@ export async function runExperiment(
   };
 
   const pilotSeeds = Array.from({ length: pilot }, (_, i) => firstPilotSeed + i);
+  checkSeeds(seeds, pilotSeeds);
   const pilotOutcomes = await runSeeds(running, pilotSeeds, true);
   const planned = pilot > 0 ? seedsForClaims(experiment, pilotOutcomes) : undefined;
   const fixed = pilot > 0 ? Math.min(maximumSeeds, planned ?? maximumSeeds) : minimumSeeds;
   const counted = typeof seeds === 'number' ? range(seeds) : (seeds ?? range(fixed));
-  if (counted.length === 0) throw new RangeError('runExperiment: needs at least one seed');
   if (pilot > 0) await writePlan(join(dir, 'plan.json'), experiment, { pilotOutcomes, planned, counted, onProgress });
   const outcomes = await runSeeds(running, counted, false);
 
@@ -108,7 +119,7 @@ export async function runExperiment(
     arms: Object.fromEntries(experiment.arms.map((arm: string) => [arm, summarise(outcomes, (s) => s.arms[arm])])),
     statistics: summarise(outcomes, (s) => s.statistics),
     config,
-    versions: packageVersions(experiment.packages),
+    versions,
     backend: [...new Set(outcomes.map((s) => s.backend))].join(', '),
     parameters: outcomes[0].parameters ?? null,
     packages: [...experiment.packages],
@@ -129,6 +140,16 @@ export async function runExperiment(
     await writeFileAtomic(join(storeDir, 'result.json'), json);
   }
   return { result, dir, reportPath, resultPath };
+}
+
+/** A seed that is there twice, or that the pilot has seen, would make the interval narrower than it is. */
+function checkSeeds(seeds: RunOptions['seeds'], pilotSeeds: readonly number[]): void {
+  const counted = typeof seeds === 'number' ? range(seeds) : (seeds ?? [0]);
+  if (counted.length === 0) throw new ConfigError('runExperiment: needs at least one seed');
+  const twice = counted.find((seed, i) => counted.indexOf(seed) !== i);
+  if (twice !== undefined) throw new ConfigError(`seed ${twice} is there twice; each counts once`);
+  const seen = counted.find((seed) => pilotSeeds.includes(seed));
+  if (seen !== undefined) throw new ConfigError(`seed ${seen} belongs to the pilot, whose seeds never count; count others`);
 }
 
 /** The experiment's own, or 3; 1 where each seed draws the units that are resampled, and nothing else is decided by the seeds. */
