@@ -10,6 +10,7 @@ export type LogpCache = {
   add(entries: readonly { prompt: Int32Array; completion: Int32Array; logp: number }[]): void | Promise<void>;
 };
 
+/** A cache that lives as long as the process; `size` counts its sequences. */
 export function memoryLogpCache(): LogpCache & { readonly size: number } {
   const known = new Map<string, number>();
   const key = (prompt: Int32Array, completion: Int32Array) => `${prompt.join()}|${completion.join()}`;

@@ -32,6 +32,7 @@ import {
 import { checkSynchronisable, synchroniseReference } from './syncReference.js';
 import { tokensPerMicroBatch, updateSettings } from './updateSettings.js';
 
+/** Settings of `trainPairs`. */
 export const PairTrainConfig = z
   .strictObject({
     steps: z.int().positive().describe('Optimizer updates'),

@@ -19,6 +19,7 @@ import { runningShift } from './unpaired/bco.js';
 import type { UnpairedInputs, UnpairedLossSpec } from './unpaired/types.js';
 import { tokensPerMicroBatch, updateSettings } from './updateSettings.js';
 
+/** Settings of `trainUnpaired`. */
 export const UnpairedTrainConfig = z
   .strictObject({
     steps: z.int().positive().describe('Optimizer updates'),

@@ -123,6 +123,7 @@ export type GatePairs = {
   rejected: readonly ArrayLike<number>[];
 };
 
+/** Settings of `trainGate`. */
 export const GateTrainConfig = z.strictObject({
   steps: z.int().positive().default(2000).describe('Optimizer updates'),
   pairsPerStep: z.int().positive().default(1024).describe('Pairs of an update; all of them where there are fewer'),

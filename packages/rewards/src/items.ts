@@ -75,6 +75,7 @@ export function encodeTargets(
   return { items, dropped };
 }
 
+/** Batches of scored answers for `trainReward`: `itemsPerStep` at a time, in an order drawn anew each epoch from `rng`. */
 export function targetBatches(
   items: readonly TargetItem[],
   { itemsPerStep, ...order }: { itemsPerStep: number; rng: Rng } & Duration,
@@ -137,6 +138,7 @@ export function encodeSteps(
   return { items, dropped };
 }
 
+/** Batches of solutions for `trainReward`: `itemsPerStep` at a time, in an order drawn anew each epoch from `rng`. */
 export function stepBatches(
   items: readonly StepItem[],
   { itemsPerStep, ...order }: { itemsPerStep: number; rng: Rng } & Duration,
@@ -158,8 +160,9 @@ export function stepBatch(items: readonly StepItem[]): StepBatch {
   };
 }
 
-/** Pairs that carry a label, such as a grade or whether it is a tie: the label of a group (of one pair) by its id. */
+/** Pairs that carry a label, such as a grade or whether it is a tie. */
 export type LabelledRewardBatch = RewardBatch & { labels?: Int32Array };
+/** Labels beside the pairs of `batches`, each by the id of its group of one pair. @throws ConfigError for a group of several pairs */
 export function withPairLabels(batches: Batches<RewardBatch>, labelOf: (id: string) => number): Batches<LabelledRewardBatch> {
   const labelled = (batch: RewardBatch): LabelledRewardBatch => {
     if (batch.pairs !== batch.groups)

@@ -25,7 +25,9 @@ export function sigmoidPreference({ k = 1, ...options }: { k?: number } & Refere
 
 /** `mean_m (reward - reference_m)`: affine, the baseline of the others. */
 export const centered = (options: ReferenceOptions = {}): Shaper => overReferences('centered', options, (gap) => gap);
+/** `mean_m tanh(reward - reference_m)`, in [-1, 1]. */
 export const centeredTanh = (options: ReferenceOptions = {}): Shaper => overReferences('centeredTanh', options, Math.tanh);
+/** `mean_m atan(reward - reference_m)`, in [-π/2, π/2]. */
 export const centeredAtan = (options: ReferenceOptions = {}): Shaper => overReferences('centeredAtan', options, Math.atan);
 
 /** The negative control: `mean_m σ(slope · (reward - shift - reference_m))` grows slowly first and fast later. */
@@ -97,6 +99,7 @@ export function logSigmoidCentered({
 
 // Functions of the reward alone
 
+/** The reward as it is. */
 export const identity = (): Shaper => stateless('identity', ({ rewards }) => rewards.slice());
 
 /** `σ(k · reward)`, uncentred. */

@@ -23,6 +23,7 @@ import { bradleyTerry } from './losses/bradleyTerry.js';
 import type { PairRewardLoss, StepRewardLoss, TargetRewardLoss } from './losses/types.js';
 import { type AnyBatch, batchSlopes, microLoss, type Objective, pairObjective, stepObjective, targetObjective } from './objectives.js';
 
+/** Settings of `trainReward`. */
 export const RewardTrainConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
   groupsPerMicroBatch: z.int().positive().optional().describe('Groups (or pairs) in memory at once at most'),

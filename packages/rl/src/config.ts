@@ -103,6 +103,7 @@ const lossNames = [
   'a2po',
 ] as const;
 
+/** Settings of `trainPolicy`. */
 export const PolicyTrainConfig = z
   .strictObject({
     steps: z.int().positive().describe('Batches of prompts: each is sampled, scored and learned from'),

@@ -17,6 +17,7 @@ import { z } from 'zod';
 import { generalizedJsd } from './losses/distillation.js';
 import { countOf, microBatches, rollout as ownRollout, packSamples, type Rollout, type RolloutSample } from './rollout/generate.js';
 
+/** Settings of `trainDistillation`. */
 export const DistillationConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
   promptsPerStep: z.int().positive().default(16).describe('Prompts of an update'),

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { logRatios } from './inputs.js';
 import type { PairLossSpec } from './types.js';
 
+/** An f-divergence by TRL's name, as `withDivergence` takes it. */
 export const Divergence = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('reverse_kl') }),
   z.strictObject({ type: z.literal('forward_kl') }),

@@ -62,6 +62,7 @@ export function contrastBatches(
   };
 }
 
+/** Settings of `trainEncoder`. */
 export const EncoderTrainConfig = z.strictObject({
   steps: z.int().positive().describe('Optimizer updates'),
   temperature: z.number().positive().default(0.07).describe('Similarities are divided by it'),

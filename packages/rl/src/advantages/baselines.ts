@@ -109,7 +109,10 @@ export function passKAdvantages(rewards: ArrayLike<number>, groups: ArrayLike<nu
   return advantages;
 }
 
-/** Group policy gradient: `(r − mean)·α / fNorm`, α = batch size / samples of groups that have any signal. Chu et al. 2025, arXiv:2504.02546. */
+/**
+ * Group policy gradient: `(r − mean)·α / fNorm`, α = samples of the batch / samples whose advantage is not 0, or `alpha`. Chu et al. 2025, arXiv:2504.02546. (verl counts the samples whose
+ * reward is not 0.)
+ */
 export function gpgAdvantages(
   rewards: ArrayLike<number>,
   groups: ArrayLike<number>,
