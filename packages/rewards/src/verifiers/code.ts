@@ -120,8 +120,8 @@ async function runInSandbox(code: string, tests: readonly CodeTest[], limits: Co
         f.dispose();
       }
       const run: CodeRun = result.error
-        ? { stdout: '', error: errorOf(read(context!, result.error), late) }
-        : { stdout: '', ...finish(runtime, context!, result.value, () => late) };
+        ? { stdout: '', error: errorOf(sandboxValue(context!, result.error), late) }
+        : { stdout: '', ...sandboxResult(runtime, context!, result.value, () => late) };
       result.dispose();
       if (!run.error && late) run.error = { kind: 'timeout', message: `it ran for more than ${timeoutMs} ms` };
       return { ...run, stdout: output.text };
@@ -152,28 +152,33 @@ async function runInSandbox(code: string, tests: readonly CodeTest[], limits: Co
 }
 
 /** Runs the jobs that are left, and reads the value: of a promise, what it came to. */
-function finish(runtime: QuickJSRuntime, context: QuickJSContext, value: QuickJSHandle, late: () => boolean): Omit<CodeRun, 'stdout'> {
+function sandboxResult(
+  runtime: QuickJSRuntime,
+  context: QuickJSContext,
+  value: QuickJSHandle,
+  late: () => boolean,
+): Omit<CodeRun, 'stdout'> {
   const jobs = runtime.executePendingJobs();
   if (jobs.error) {
-    const error = errorOf(read(context, jobs.error), late());
+    const error = errorOf(sandboxValue(context, jobs.error), late());
     jobs.error.dispose();
     return { error };
   }
   const state = context.getPromiseState(value);
   if (state.type === 'pending') return { error: { kind: 'error', message: 'its promise comes to no end' } };
   if (state.type === 'rejected') {
-    const error = errorOf(read(context, state.error), late());
+    const error = errorOf(sandboxValue(context, state.error), late());
     state.error.dispose();
     return { error };
   }
-  if (state.notAPromise) return { value: read(context, value) };
-  const settled = read(context, state.value);
+  if (state.notAPromise) return { value: sandboxValue(context, value) };
+  const settled = sandboxValue(context, state.value);
   state.value.dispose();
   return { value: settled };
 }
 
 /** The value behind a handle that stays the caller's; a promise has none yet (`dump` would dispose its handle). */
-function read(context: QuickJSContext, handle: QuickJSHandle): unknown {
+function sandboxValue(context: QuickJSContext, handle: QuickJSHandle): unknown {
   const state = context.getPromiseState(handle);
   if (state.type === 'fulfilled' && state.notAPromise) return context.dump(handle) as unknown;
   if (state.type !== 'pending') (state.type === 'fulfilled' ? state.value : state.error).dispose();
@@ -184,7 +189,7 @@ function read(context: QuickJSContext, handle: QuickJSHandle): unknown {
 function prepare(context: QuickJSContext, output: { text: string }, maxOutput: number): QuickJSHandle[] {
   const show = (value: unknown) => (typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value)));
   const print = context.newFunction('print', (...args) => {
-    const line = `${args.map((arg) => show(read(context, arg))).join(' ')}\n`;
+    const line = `${args.map((arg) => show(sandboxValue(context, arg))).join(' ')}\n`;
     if (output.text.length < maxOutput) output.text = (output.text + line).slice(0, maxOutput);
   });
   const console = context.newObject();
@@ -195,11 +200,11 @@ function prepare(context: QuickJSContext, output: { text: string }, maxOutput: n
   print.dispose();
   return [
     context.newFunction('assert', (condition, message) => {
-      if (!condition || !read(context, condition))
-        throw new Error(message ? `assertion failed: ${show(read(context, message))}` : 'assertion failed');
+      if (!condition || !sandboxValue(context, condition))
+        throw new Error(message ? `assertion failed: ${show(sandboxValue(context, message))}` : 'assertion failed');
     }),
     context.newFunction('assertEqual', (a, b) => {
-      const [left, right] = [a && read(context, a), b && read(context, b)];
+      const [left, right] = [a && sandboxValue(context, a), b && sandboxValue(context, b)];
       if (!sameValue(left, right)) throw new Error(`assertion failed: ${show(left)} is not ${show(right)}`);
     }),
   ];
