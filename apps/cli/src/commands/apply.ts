@@ -20,11 +20,11 @@ import { readPreferences } from '@plumbline/data';
 import { resolveModel } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
+import { wholeModel } from '../models.js';
 import { duration } from '../progress.js';
 import { runFolder } from '../runs.js';
 import { loadReward } from '../serve/load.js';
 import { parseSettings, wholeNumber } from '../settings.js';
-import { ggufIn } from './align.js';
 import { docsFolder, findExperiment, writeReproductions } from './reproduce.js';
 
 type ApplyFlags = BackendFlags & {
@@ -46,9 +46,9 @@ export async function apply(id: string, options: ApplyFlags): Promise<void> {
   const { experiment, dir: folder } = await findExperiment(id);
   if (!experiment.apply)
     throw new ConfigError(
-      `"${experiment.id}" has no form for a model and data of your own; \`plumb reproduce ${experiment.id}\` runs it on its test bed`,
+      `"${experiment.id}" has no form for a model and data of your own; \`plumb reproduce ${id}\` runs it on its test bed`,
     );
-  const model = await resolveModel(ggufIn(options.model));
+  const model = await resolveModel(wholeModel(options.model));
   const { benchmark, read = (path: string) => readPreferences(path, { badRows: 'skip' }) } = experiment.apply;
   const { records, skipped } = benchmark ? { records: [], skipped: [] } : await read(options.dataset);
   const solutions = benchmark ? ((await readItems(benchmark, benchmarkRows([options.dataset]))) as StepItem[]) : [];
