@@ -14,13 +14,14 @@ const countdown = (kind: 'box' | 'discrete'): Env => {
       left = 3;
       return Float64Array.of(left);
     },
-    step: ([by]) => {
+    step: (action) => {
+      const by = action[0];
       left -= by;
       return { observation: Float64Array.of(left), reward: by, terminated: left <= 0, truncated: false };
     },
     getState: () => Float64Array.of(left),
-    setState: ([to]) => {
-      left = to;
+    setState: (state) => {
+      left = state[0];
       return Float64Array.of(left);
     },
   };

@@ -7,6 +7,9 @@ export type { Duration, Layout, MicroBatchSize, PairBatch, PromptBatch, RewardBa
 export { affordableTokens, microBatches, pairBatch, pairBatches, promptBatches, rewardBatch, rewardBatches } from './batches.js';
 export type { BudgetOptions } from './budget.js';
 export { budgetBatches } from './budget.js';
+// Acting with numbers
+export type { ControlPolicy, Env, EnvStep, Space, Trajectory, Transitions } from './control.js';
+export { checkTrajectories, normalisedScore, recordEpisode, transitionsOf } from './control.js';
 // Conversions and checks
 export type { ConvertOptions } from './convert.js';
 export {

@@ -23,6 +23,7 @@ export {
   specFromConfig,
 } from './decoder/spec.js';
 // Encoders
+export { type DecoderTrunk, decoderTrunk } from './decoder/trunk.js';
 export {
   asEmbeddingModel,
   createEncoder,

@@ -20,6 +20,7 @@ export {
   type Llama3Rope,
   specFromConfig,
 } from './decoder/spec.js';
+export { type DecoderTrunk, decoderTrunk } from './decoder/trunk.js';
 export {
   asEmbeddingModel,
   createEncoder,

@@ -18,7 +18,8 @@ export function pointMass({ maxEpisodeSteps = 60 } = {}): Env {
       [x, v, steps] = [2 * a - 1, b - 0.5, 0];
       return observation();
     },
-    step([force]) {
+    step(action) {
+      const force = action[0];
       if (!Number.isFinite(force)) throw new RangeError(`point-mass: the force is ${force}`);
       v += Math.min(1, Math.max(-1, force)) * seconds;
       x += v * seconds;
@@ -26,8 +27,8 @@ export function pointMass({ maxEpisodeSteps = 60 } = {}): Env {
       return { observation: observation(), reward: -x * x - 0.1 * v * v, terminated: false, truncated: steps >= maxEpisodeSteps };
     },
     getState: () => Float64Array.of(x, v, steps),
-    setState([toX, toV, at = 0]) {
-      [x, v, steps] = [toX, toV, at];
+    setState(state) {
+      [x, v, steps] = [state[0], state[1], state[2] ?? 0];
       return observation();
     },
   };
