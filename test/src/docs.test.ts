@@ -8,7 +8,7 @@ import { root } from './install.js';
 function metricsPage(): string {
   const rows = Object.entries(metrics).map(
     ([name, { unit, formula, healthy, ...more }]) =>
-      `| \`${name}\` | ${unit} | ${formula} | ${healthy} | ${'trl' in more ? `\`${more.trl}\`` : ''} |`,
+      `| \`${name}\` | ${unit} | ${formula.replaceAll('|', '\\|')} | ${healthy} | ${'trl' in more ? `\`${more.trl}\`` : ''} |`,
   );
   return [
     '# Metrics',
