@@ -35,7 +35,7 @@ const mistakes: { what: string; args: string[]; says: RegExp[]; env?: Record<str
     says: [/not-a-folder/, /not a folder/],
   },
   { what: 'an experiment that does not exist', args: ['reproduce', 'parr'], says: [/parr/, /par/] },
-  { what: 'a flag that does not exist', args: ['start', '--sed', '1'], says: [/--sed/, /--seed/] },
+  { what: 'a flag that does not exist', args: ['start', '--sed', '1'], says: [/"sed" is not a setting \(did you mean --seed\?\)/] },
   {
     what: 'a setting of a training that does not exist, by flag',
     args: ['train', 'dpo', '--model', 'zoo:words-1m', '--dataset', 'x.jsonl', '--lerningRate', '1'],
@@ -50,6 +50,81 @@ const mistakes: { what: string; args: string[]; says: RegExp[]; env?: Record<str
     what: 'an online run without a judge',
     args: ['train', 'dpo', '--model', 'zoo:words-1m', '--dataset', file('one.jsonl', '{"prompt":"a"}\n'), '--online', 'pairs'],
     says: [/--online pairs needs a judge/],
+  },
+  {
+    what: 'a flag that does not exist, of a command that takes settings as flags',
+    args: ['train', 'sft', '--modle', 'zoo:words-1m', '--dataset', 'x.jsonl'],
+    says: [/"modle" is not a setting \(did you mean --model\?\)/],
+  },
+  {
+    what: 'a settings file that is not YAML',
+    args: ['align', '--model', 'zoo:words-1m', '--dataset', 'x.jsonl', '--config', file('torn.yaml', 'steps: [1\n')],
+    says: [/torn\.yaml is not YAML: .* at line 2, column 1$/m],
+  },
+  {
+    what: 'a rubric that is not YAML',
+    args: [
+      'judge',
+      file('two.jsonl', '{"prompt":"a","a":"b","b":"c"}\n'),
+      '--model',
+      'zoo:words-1m',
+      '--rubric',
+      file('torn-rubric.yaml', '- [1\n'),
+    ],
+    says: [/torn-rubric\.yaml is not YAML/],
+  },
+  {
+    what: 'a value that is no list, in a flag',
+    args: ['train', 'sft', '--model', 'zoo:words-1m', '--dataset', 'x.jsonl', '--lora.targetModules', '[q_proj'],
+    says: [/--lora\.targetModules \[q_proj is not YAML/],
+  },
+  {
+    what: 'a value for a group of settings',
+    args: ['train', 'sft', '--model', 'zoo:words-1m', '--dataset', 'x.jsonl', '--lora', '8'],
+    says: [/setting lora holds 8, but is set by its parts: lora\.r, lora\.alpha/],
+  },
+  {
+    what: 'pairs that are all too long',
+    args: [
+      'align',
+      '--model',
+      'zoo:words-1m',
+      '--dataset',
+      file('short.jsonl', '{"prompt":"a","chosen":"b","rejected":"c"}\n'.repeat(12)),
+      '--maxTokens',
+      '1',
+    ],
+    says: [/of 12 preference pairs 0 fit into 1 tokens; at least 10 are needed .*: raise maxTokens, up to 128/],
+  },
+  {
+    what: 'rows that cannot be read',
+    args: ['align', '--model', 'zoo:words-1m', '--dataset', file('odd.jsonl', '{"prompt":"a","chosen":true,"rejected":"c"}\n')],
+    says: [/1 rows? could not be read \(`plumb data convert SOURCE OUT --skip-bad` writes the others\)/],
+  },
+  {
+    what: 'a port that is none, before the model is loaded',
+    args: ['serve', '--model', 'zoo:words-1m', '--port', 'abc'],
+    says: [/--port must be a whole number, 0 or more, got "abc"/],
+  },
+  {
+    what: 'a port beyond the last',
+    args: ['serve', '--model', 'zoo:words-1m', '--port', '99999'],
+    says: [/--port must be at most 65535, got "99999"/],
+  },
+  {
+    what: 'a result over its source',
+    args: ['data', 'dedup', file('same.jsonl', '{"prompt":"a"}\n'), join(folder, 'same.jsonl')],
+    says: [/same\.jsonl is the source itself/],
+  },
+  {
+    what: 'shares that do not add up',
+    args: ['data', 'split', file('split.jsonl', '{"prompt":"a"}\n'), join(folder, 'sides'), '--shares', 'train=0.9,test=0.2'],
+    says: [/--shares train=0\.9,test=0\.2: .* add up to 1\.1/],
+  },
+  {
+    what: 'a judge that never answers',
+    args: ['judge', file('pair.jsonl', '{"prompt":"a","a":"b","b":"c"}\n'), '--model', 'm', '--url', 'http://127.0.0.1:1/v1'],
+    says: [/1 without a verdict/],
   },
   { what: 'a command that does not exist', args: ['strat'], says: [/strat/, /start/] },
   {
@@ -83,4 +158,10 @@ describe('a mistake gets one clear line and a failing exit code:', () => {
       for (const pattern of says) expect(outcome.stderr).toMatch(pattern);
       expect(outcome.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m); // no stack
     });
+
+  it('says where the right flags are listed', async () => {
+    const { code, stderr } = await plumb(['doctor', '--bakend', 'wasm'], { cwd: folder });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/Did you mean --backend\?.*plumb doctor --help lists the options/s);
+  });
 });

@@ -1,5 +1,5 @@
 /** What the user sees when a command cannot go on: one line for a mistake or a stop, the stack only for what is our own fault. */
-import { InterruptedError, PlumblineError } from '@plumbline/core';
+import { ConfigError, InterruptedError, PlumblineError } from '@plumbline/core';
 import pc from 'picocolors';
 import { ZodError, z } from 'zod';
 
@@ -13,19 +13,19 @@ const systemErrors: Record<string, string> = {
   EISDIR: 'it is a folder, not a file',
 };
 
-/** Prints `error` and returns the exit code: 130 after an interruption, else 1. */
+/** Prints `error` and returns the exit code: 130 after an interruption, 2 for what was asked wrongly (as with an unknown flag), else 1. */
 export function reportFailure(error: unknown): number {
   if (error instanceof InterruptedError) {
     console.error(pc.yellow(error.message));
     return 130;
   }
   console.error(pc.red(`plumb: ${messageOf(error)}`));
-  return 1;
+  return error instanceof ConfigError ? 2 : 1;
 }
 
 function messageOf(error: unknown): string {
   if (error instanceof ZodError) return z.prettifyError(error).replaceAll('\n', ' ');
-  if (error instanceof PlumblineError || error instanceof RangeError) return error.message;
+  if (error instanceof PlumblineError || error instanceof RangeError) return inCommands(error.message);
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
     const known = code && systemErrors[code];
@@ -34,3 +34,7 @@ function messageOf(error: unknown): string {
   }
   return String(error);
 }
+
+/** The way on as the command line has it, where a package names an option of its functions. */
+const inCommands = (message: string): string =>
+  message.replace("badRows: 'skip' leaves such rows out", '`plumb data convert SOURCE OUT --skip-bad` writes the others');

@@ -1,15 +1,17 @@
 /** `plumb`: one program, one file a command. Commands load their packages when they run, so that help is instant. */
 import { readFileSync } from 'node:fs';
 import { Argument, Command, CommanderError, Option } from 'commander';
+import type { AlignOptions } from './commands/align.js';
+import type { StartOptions } from './commands/start.js';
 import { reportFailure } from './failure.js';
 import { adoptProcess, computesOffMain, runOffMain } from './offMain.js';
+import type { TrainOptions } from './train/start.js';
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
 const plumb = new Command('plumb')
   .description('Reward models, direct alignment and online RL for language models')
   .version(version)
-  .showHelpAfterError('(plumb --help lists the commands)')
   .showSuggestionAfterError()
   .exitOverride();
 
@@ -21,38 +23,68 @@ const backendOptions = (command: Command): Command =>
 const configOptions = (command: Command): Command =>
   command
     .option('--config <file>', 'settings from a YAML file')
-    .option('--set <key=value...>', 'one setting, for instance --set grpo.steps=40');
+    .option('--set <key=value...>', 'settings in place of those of the file; as --key value too');
 
-configOptions(
-  backendOptions(
-    plumb
-      .command('start')
-      .description('learn a reward from preferences, align a small language model to it, and report what happened')
-      .option('--seed <n>', 'seed of everything random', '0')
-      .option('--out <folder>', 'where run folders go', 'runs')
-      .option('--fresh', 'begin anew even if an interrupted run could be continued'),
-  ),
-)
-  .addHelpText('after', '\nExamples:\n  plumb start\n  plumb start --seed 1 --set dpo.steps=150\n  PLUMB_BACKEND=wasm plumb start')
-  .action(async (options) => (await import('./commands/start.js')).start(options));
+/** Settings as flags: commander passes over what it does not know, `read` is given it, and `--help` lists what there is. */
+function settingFlags<O extends { help?: boolean }>(
+  command: Command,
+  usage: string,
+  { read, settings }: { read(options: O, rest: string[]): Promise<void>; settings(): Promise<string> },
+): Command {
+  return command
+    .helpOption(false)
+    .option('-h, --help', 'this, and every setting')
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .usage(usage)
+    .action(async (options: O) => {
+      if (!options.help) return read(options, command.args);
+      command.outputHelp();
+      console.log(await settings());
+    });
+}
+const ofPairs = '--model M --dataset D [--SETTING value ...]';
+const modelForms = 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME';
 
-configOptions(
-  backendOptions(
-    plumb
-      .command('align')
-      .description('the same job on your model and your preference pairs: reward model, DPO, report')
-      .requiredOption(
-        '--model <folder>',
-        'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME',
-      )
-      .requiredOption('--dataset <file>', 'preference pairs: JSON lines with prompt, chosen, rejected (plain or messages), .gz too')
-      .option('--seed <n>', 'seed of everything random', '0')
-      .option('--out <folder>', 'where run folders go', 'runs')
-      .option('--fresh', 'begin anew even if an interrupted run could be continued'),
+settingFlags(
+  configOptions(
+    backendOptions(
+      plumb
+        .command('start')
+        .description('learn a reward from preferences, align a small language model to it, and report what happened')
+        .option('--seed <n>', 'seed of everything random', '0')
+        .option('--out <folder>', 'where run folders go', 'runs')
+        .option('--fresh', 'begin anew even if an interrupted run could be continued'),
+    ),
   ),
-)
-  .addHelpText('after', '\nExample:\n  plumb align --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --set pairs=300')
-  .action(async (options) => (await import('./commands/align.js')).align(options));
+  '[--SETTING value ...]',
+  {
+    read: async (options: StartOptions, rest) => (await import('./commands/start.js')).start(options, rest),
+    settings: async () => (await import('./commands/start.js')).startHelp(),
+  },
+).addHelpText('after', '\nExamples:\n  plumb start\n  plumb start --seed 1 --dpo.steps 150\n  PLUMB_BACKEND=wasm plumb start');
+
+settingFlags(
+  configOptions(
+    backendOptions(
+      plumb
+        .command('align')
+        .description('the same job on your model and your preference pairs: reward model, DPO, report')
+        .option('--model <folder>', modelForms)
+        .option('--dataset <file>', 'preference pairs of any format: a file, a folder or a hub id')
+        .option('--skip-bad', 'leave out rows that cannot be read')
+        .option('--seed <n>', 'seed of everything random', '0')
+        .option('--out <folder>', 'where run folders go', 'runs')
+        .option('--fresh', 'begin anew even if an interrupted run could be continued')
+        .option('--json', 'print the summary as JSON'),
+    ),
+  ),
+  ofPairs,
+  {
+    read: async (options: AlignOptions, rest) => (await import('./commands/align.js')).align(options, rest),
+    settings: async () => (await import('./commands/align.js')).alignHelp(),
+  },
+).addHelpText('after', '\nExample:\n  plumb align --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --pairs 300 --dpo.beta 0.05');
 
 backendOptions(
   plumb
@@ -150,7 +182,7 @@ backendOptions(
     .option('--concurrency <n>', 'requests at once, to each server', '8')
     .option('--max-tokens <n>', 'tokens of an answer or verdict')
     .option('--threshold <x>', 'a step counts as sound above it', '0.5')
-    .option('--command <command>', "what runs the programs of HumanEval's Python tasks, for instance 'python3 {file}'")
+    .option('--command <command>', "what runs HumanEval's Python tasks, for instance 'python3 {file}'; for Verilog iverilog or yosys")
     .option('--split <name>', 'of a folder or repository with several')
     .option('--seed <n>', 'seed of everything random', '0')
     .option('--out <folder>', 'where results go; what is there already is kept', 'runs/eval')
@@ -272,8 +304,9 @@ const zoo = plumb.command('zoo').description('the small models that ship with Pl
 zoo
   .command('list')
   .description('what is there')
+  .option('--json', 'as JSON')
   .addHelpText('after', '\nExample:\n  plumb zoo list')
-  .action(async () => (await import('./commands/zoo.js')).list());
+  .action(async (options) => (await import('./commands/zoo.js')).list(options));
 zoo
   .command('card')
   .description('the card of a model: its data, recipe, measurements and licence')
@@ -292,146 +325,97 @@ backendOptions(
   .action(async (name, options) => (await import('./commands/zoo.js')).train(name, options));
 
 const train = plumb.command('train').description('train a model of yours');
-const sft = configOptions(
-  backendOptions(
-    train
-      .command('sft')
-      .description('supervised finetuning on conversations, by an adapter (LoRA) or of all weights')
-      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--dataset <file>', 'conversations, prompts with completions, preference pairs or text: a file, a folder or a hub id')
-      .option('--seed <n>', 'seed of everything random (0)')
-      .option('--out <folder>', 'where run folders go', 'runs')
-      .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
-      .option('--fresh', 'begin anew even if an interrupted run could be continued')
-      .option('--json', 'print the result as JSON'),
-  ),
-)
-  .helpOption(false)
-  .option('-h, --help', 'this, and every setting')
-  .allowUnknownOption()
-  .allowExcessArguments()
-  .usage('--model M --dataset D [--SETTING value ...]')
-  .addHelpText('after', '\nExample:\n  plumb train sft --model ./SmolLM2-135M-Instruct --dataset chats.jsonl --lora.r 16 --epochs 2')
-  .action(async (options, command) => {
-    const { trainSft, sftHelp } = await import('./commands/trainSft.js');
-    if (options.help) {
-      sft.outputHelp();
-      console.log(sftHelp());
-    } else await trainSft(options, command.args);
-  });
-
-const online = configOptions(
-  backendOptions(
-    train
-      .command('rl')
-      .description(
-        'online reinforcement learning on prompts (GRPO, RLOO, ReMax, PPO, REINFORCE++ and more), by an adapter (LoRA) or of all weights',
-      )
-      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--dataset <file>', 'prompts, or records of any kind that has some: a file, a folder or a hub id')
-      .option(
-        '--reward <reward...>',
-        "one or several: a verifier's name (numeric, exact, code, ...), its specification (.yaml, .json), a reward model's folder, a server's URL",
-      )
-      .option('--seed <n>', 'seed of everything random (0)')
-      .option('--out <folder>', 'where run folders go', 'runs')
-      .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
-      .option('--fresh', 'begin anew even if an interrupted run could be continued')
-      .option('--json', 'print the result as JSON'),
-  ),
-)
-  .helpOption(false)
-  .option('-h, --help', 'this, and every setting')
-  .allowUnknownOption()
-  .allowExcessArguments()
-  .usage('--model M --dataset D --reward R [--SETTING value ...]')
-  .addHelpText(
-    'after',
-    '\nExample:\n  plumb train rl --model ./SmolLM2-135M-Instruct --dataset gsm8k.jsonl --reward numeric --algorithm grpo --steps 50 --maxTokens 128',
-  )
-  .action(async (options, command) => {
-    const { rlHelp, trainRl } = await import('./commands/trainRl.js');
-    if (options.help) {
-      online.outputHelp();
-      console.log(rlHelp());
-    } else await trainRl(options, command.args);
-  });
-
-const rewardModel = configOptions(
-  backendOptions(
-    train
-      .command('reward')
-      .description(
-        'a reward model from preferences, labels, scores or labelled steps, by an adapter (LoRA) or of all weights; transformers loads it',
-      )
-      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--dataset <file>', 'records of the kind that --loss takes, preference pairs by default: a file, a folder or a hub id')
-      .option('--seed <n>', 'seed of everything random (0)')
-      .option('--out <folder>', 'where run folders go', 'runs')
-      .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
-      .option('--fresh', 'begin anew even if an interrupted run could be continued')
-      .option('--json', 'print the result as JSON'),
-  ),
-)
-  .helpOption(false)
-  .option('-h, --help', 'this, and every setting')
-  .allowUnknownOption()
-  .allowExcessArguments()
-  .usage('--model M --dataset D [--SETTING value ...]')
-  .addHelpText(
-    'after',
-    '\nExamples:\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --lora.r 16 --centerCoefficient 0.01\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset helpsteer.jsonl --loss regression --attributes helpfulness verbosity\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset prm800k.jsonl --loss step',
-  )
-  .action(async (options, command) => {
-    const { rewardHelp, trainRewardModel } = await import('./commands/trainReward.js');
-    if (options.help) {
-      rewardModel.outputHelp();
-      console.log(rewardHelp());
-    } else await trainRewardModel(options, command.args);
-  });
-
-for (const [kind, about, dataset, example] of [
-  [
-    'dpo',
-    'align to preference pairs, given or written by the policy itself (--online), by an adapter (LoRA) or all weights, under any of the pair losses (sigmoid, ipo, simpo, orpo, ...)',
-    'preference pairs, or with --online prompts: a file, a folder or a hub id',
-    'plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --beta 0.1\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --loss sigmoid sft --lossWeights 1 0.2\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset prompts.jsonl --online rounds --judge ./reward-model\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset prompts.jsonl --online pairs --judge http://localhost:8000/v1 --judgeModel qwen3-8b',
-  ],
-  [
-    'kto',
-    'align to single answers with a thumb up or down (KTO, APO-zero, BCO)',
-    'answers with a label, or preference pairs, which are taken apart: a file, a folder or a hub id',
-    'plumb train kto --model ./SmolLM2-135M-Instruct --dataset thumbs.jsonl --undesirableWeight 1.5',
-  ],
-] as const) {
-  const command = configOptions(
+/** What all trainings are given beside their settings; each names model and data, and `more` adds what it needs. */
+const training = (kind: string, about: string, dataset: string, more = (command: Command) => command): Command =>
+  configOptions(
     backendOptions(
-      train
-        .command(kind)
-        .description(about)
-        .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-        .option('--dataset <file>', dataset)
+      more(train.command(kind).description(about).option('--model <folder>', modelForms).option('--dataset <file>', dataset))
         .option('--seed <n>', 'seed of everything random (0)')
         .option('--out <folder>', 'where run folders go', 'runs')
         .option('--resume [folder]', 'go on with this interrupted run, or with the newest, to the numbers that it would have given')
         .option('--fresh', 'begin anew even if an interrupted run could be continued')
         .option('--json', 'print the result as JSON'),
     ),
-  )
-    .helpOption(false)
-    .option('-h, --help', 'this, and every setting')
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .usage('--model M --dataset D [--SETTING value ...]')
-    .addHelpText('after', `\nExamples:\n  ${example}`)
-    .action(async (options, { args }) => {
-      const { preferenceHelp, trainDpo, trainKto } = await import('./commands/trainPreferences.js');
-      if (options.help) {
-        command.outputHelp();
-        console.log(preferenceHelp(kind));
-      } else await (kind === 'dpo' ? trainDpo : trainKto)(options, args);
-    });
-}
+  );
+
+settingFlags(
+  training(
+    'sft',
+    'supervised finetuning on conversations, by an adapter (LoRA) or of all weights',
+    'conversations, prompts with completions, preference pairs or text: a file, a folder or a hub id',
+  ),
+  ofPairs,
+  {
+    read: async (options: TrainOptions, rest) => (await import('./commands/trainSft.js')).trainSft(options, rest),
+    settings: async () => (await import('./commands/trainSft.js')).sftHelp(),
+  },
+).addHelpText('after', '\nExample:\n  plumb train sft --model ./SmolLM2-135M-Instruct --dataset chats.jsonl --lora.r 16 --epochs 2');
+
+settingFlags(
+  training(
+    'rl',
+    'online reinforcement learning on prompts (GRPO, RLOO, ReMax, PPO, REINFORCE++ and more), by an adapter (LoRA) or of all weights',
+    'prompts, or records of any kind that has some: a file, a folder or a hub id',
+    (command) =>
+      command.option(
+        '--reward <reward...>',
+        "one or several: a verifier's name (numeric, exact, code, ...), its specification (.yaml, .json), a reward model's folder, a server's URL",
+      ),
+  ),
+  '--model M --dataset D --reward R [--SETTING value ...]',
+  {
+    read: async (options: TrainOptions & { reward?: string[] }, rest) => (await import('./commands/trainRl.js')).trainRl(options, rest),
+    settings: async () => (await import('./commands/trainRl.js')).rlHelp(),
+  },
+).addHelpText(
+  'after',
+  '\nExample:\n  plumb train rl --model ./SmolLM2-135M-Instruct --dataset gsm8k.jsonl --reward numeric --algorithm grpo --steps 50 --maxTokens 128',
+);
+
+settingFlags(
+  training(
+    'reward',
+    'a reward model from preferences, labels, scores or labelled steps, by an adapter (LoRA) or of all weights; transformers loads it',
+    'records of the kind that --loss takes, preference pairs by default: a file, a folder or a hub id',
+  ),
+  ofPairs,
+  {
+    read: async (options: TrainOptions, rest) => (await import('./commands/trainReward.js')).trainRewardModel(options, rest),
+    settings: async () => (await import('./commands/trainReward.js')).rewardHelp(),
+  },
+).addHelpText(
+  'after',
+  '\nExamples:\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --lora.r 16 --centerCoefficient 0.01\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset helpsteer.jsonl --loss regression --attributes helpfulness verbosity\n  plumb train reward --model ./SmolLM2-135M-Instruct --dataset prm800k.jsonl --loss step',
+);
+
+settingFlags(
+  training(
+    'dpo',
+    'align to preference pairs, given or written by the policy itself (--online), by an adapter (LoRA) or all weights, under any of the pair losses (sigmoid, ipo, simpo, orpo, ...)',
+    'preference pairs, or with --online prompts: a file, a folder or a hub id',
+  ),
+  ofPairs,
+  {
+    read: async (options: TrainOptions, rest) => (await import('./commands/trainPreferences.js')).trainDpo(options, rest),
+    settings: async () => (await import('./commands/trainPreferences.js')).preferenceHelp('dpo'),
+  },
+).addHelpText(
+  'after',
+  '\nExamples:\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --beta 0.1\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset pairs.jsonl --loss sigmoid sft --lossWeights 1 0.2\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset prompts.jsonl --online rounds --judge ./reward-model\n  plumb train dpo --model ./SmolLM2-135M-Instruct --dataset prompts.jsonl --online pairs --judge http://localhost:8000/v1 --judgeModel qwen3-8b',
+);
+
+settingFlags(
+  training(
+    'kto',
+    'align to single answers with a thumb up or down (KTO, APO-zero, BCO)',
+    'answers with a label, or preference pairs, which are taken apart: a file, a folder or a hub id',
+  ),
+  ofPairs,
+  {
+    read: async (options: TrainOptions, rest) => (await import('./commands/trainPreferences.js')).trainKto(options, rest),
+    settings: async () => (await import('./commands/trainPreferences.js')).preferenceHelp('kto'),
+  },
+).addHelpText('after', '\nExample:\n  plumb train kto --model ./SmolLM2-135M-Instruct --dataset thumbs.jsonl --undesirableWeight 1.5');
 
 const runs = plumb.command('runs').description('run folders: which there are, what is in one, how several differ');
 const inspect = (command: Command): Command =>
@@ -498,7 +482,7 @@ backendOptions(
     .argument('<file>', 'completions, preference pairs, conversations or groups: a file, a folder or a hub id')
     .requiredOption(
       '--reward <reward>',
-      'the folder of a reward model, a verifier specification (.yaml, .json), or the URL of a reward server',
+      'a reward model (its folder or run folder), a reward by name, a verifier specification (.yaml, .json), or the URL of a reward server',
     )
     .requiredOption('--out <file>', 'the same rows with their scores: .jsonl, .json, .csv or .parquet')
     .addOption(new Option('--format <format>', "a server's protocol").choices(['openrlhf', 'vllm-classify', 'vllm-score']))
@@ -516,10 +500,13 @@ backendOptions(
 plumb
   .command('export')
   .description('write a model for other tools: GGUF for llama.cpp, safetensors for transformers, an adapter for PEFT')
-  .argument('<model>', 'a model folder, a .gguf file, zoo:NAME, an adapter, or the run folder of plumb train sft')
+  .argument('<model>', 'a model folder, a .gguf file, zoo:NAME, an adapter, or the run folder of a training')
   .addOption(new Option('--to <form>', 'what to write').choices(['gguf', 'peft', 'safetensors']).makeOptionMandatory())
   .requiredOption('--out <folder>', 'where it goes')
-  .option('--adapter <folder>', "an adapter in PEFT's format: merged into the weights, or written by itself with --to peft")
+  .option(
+    '--adapter <folder>',
+    "an adapter in PEFT's format, or the run folder that holds it: merged into the weights, or written by itself with --to peft",
+  )
   .option('--type <type>', 'how numbers are stored: F32, F16 or BF16, with GGUF also Q8_0 (default: F16 for GGUF, else F32)')
   .addHelpText(
     'after',
@@ -618,10 +605,7 @@ weightOptions(
     plumb
       .command('generate')
       .description('continue a prompt, or a file of them, with a local model')
-      .requiredOption(
-        '--model <folder>',
-        'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME',
-      )
+      .requiredOption('--model <folder>', `${modelForms}; or what a training left: its run folder or its adapter`)
       .option('--prompt <text>', 'the prompt')
       .option('--chat', "put the prompt into the model's chat template, as the user's message")
       .option('--system <text>', 'the system message before it')
@@ -658,8 +642,11 @@ weightOptions(
     plumb
       .command('serve')
       .description("OpenAI's API over a local model, and the reward endpoints of OpenRLHF and vLLM over a reward")
-      .option('--model <folder>', 'a folder with config.json, safetensors and tokenizer.json, a .gguf file or its folder, or zoo:NAME')
-      .option('--reward <reward>', "a reward model's folder, a verifier by name or by specification (.yaml, .json), or a reward server's URL")
+      .option('--model <folder>', `${modelForms}; or what a training left: its run folder or its adapter`)
+      .option(
+        '--reward <reward>',
+        "a reward model's folder, a verifier by name or by specification (.yaml, .json), or a reward server's URL",
+      )
       .option('--host <host>', 'where to listen; beyond this machine a token is needed', '127.0.0.1')
       .option('--port <n>', '0 for any that is free', '8000')
       .option('--token <token>', 'what requests must carry as "Authorization: Bearer" ($PLUMB_TOKEN)')
@@ -673,6 +660,13 @@ weightOptions(
     '\nExamples:\n  plumb serve --model ./SmolLM2-135M-Instruct --storage int8\n  plumb serve --reward ./my-reward-model --port 8100\n  plumb serve --model zoo:words-1m --host 0.0.0.0 --token secret',
   )
   .action(async (options) => (await import('./commands/serve.js')).serveModel(options));
+
+/** After a wrong flag, where the right ones are listed. */
+function sayWhereHelpIs(command: Command, path: string): void {
+  command.showHelpAfterError(`(${path} --help lists ${command.commands.length > 0 ? 'the commands' : 'the options'})`);
+  for (const inner of command.commands) sayWhereHelpIs(inner, `${path} ${inner.name()}`);
+}
+sayWhereHelpIs(plumb, 'plumb');
 
 if (computesOffMain(process.argv.slice(2))) process.exitCode = await runOffMain(new URL(import.meta.url), process.argv.slice(2));
 else {

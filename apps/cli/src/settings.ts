@@ -1,8 +1,7 @@
 /** Settings from a schema's defaults, a YAML file, `--set key=value` and `--key value`, later ones winning; a wrong key or value names itself. */
-import { readFileSync } from 'node:fs';
 import { ConfigError } from '@plumbline/core';
-import { parse as parseYaml } from 'yaml';
-import type { z } from 'zod';
+import { z } from 'zod';
+import { readYaml, yamlOf } from './yaml.js';
 
 export type SettingSources = { config?: string; set?: readonly string[]; flags?: Record<string, unknown> };
 
@@ -13,7 +12,7 @@ export function readSettings<S extends z.ZodObject>(
   preset: Record<string, unknown> = {},
 ): z.infer<S> {
   const settings: Record<string, unknown> = structuredClone(preset);
-  if (config) merge(settings, readYaml(config));
+  if (config) merge(settings, settingsIn(config));
   merge(settings, parseSettings(set));
   merge(settings, flags);
   spellOut(settings, schema);
@@ -28,7 +27,7 @@ export function parseSettings(set: readonly string[]): Record<string, unknown> {
   for (const one of set) {
     const [, path, text] = /^([^=]+)=(.*)$/s.exec(one) ?? [];
     if (path === undefined || text === undefined) throw new ConfigError(`--set ${one}: expected key=value, for instance grpo.steps=40`);
-    merge(settings, nested(path, parseYaml(text)));
+    merge(settings, nested(path, yamlOf(text, `--set ${one}`)));
   }
   return settings;
 }
@@ -44,14 +43,18 @@ export function parseFlags(args: readonly string[]): Record<string, unknown> {
     if (name === undefined) throw new ConfigError(`unexpected "${args[i]}"; settings are given as --key value, for instance --steps 40`);
     const values = inline === undefined ? [] : [inline];
     for (i++; inline === undefined && i < args.length && !/^--[A-Za-z]/.test(args[i]); i++) values.push(args[i]);
-    const read = values.map((value) => parseYaml(value) as unknown);
+    const read = values.map((value) => yamlOf(value, `--${name} ${value}`));
     const key = name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
     merge(settings, nested(key, read.length === 0 ? true : read.length === 1 ? read[0] : read));
   }
   return settings;
 }
 
-/** A line for each setting of a schema: its flag, its default and what it does. */
+/** What `--help` says of the settings, where they are flags. */
+export const settingsSection = (schema: z.ZodObject): string =>
+  `\nSettings, as flags or in the YAML file of --config:\n${settingsHelp(schema)}\n`;
+
+/** A line for each setting of a schema: its flag, what it does, what it may hold and its default. */
 export function settingsHelp(schema: z.ZodObject, prefix = '--'): string {
   const lines = (object: z.ZodObject, at: string): [string, string][] =>
     Object.entries(object.shape).flatMap(([key, field]): [string, string][] => {
@@ -59,13 +62,27 @@ export function settingsHelp(schema: z.ZodObject, prefix = '--'): string {
       if (inner.shape) return lines(inner as unknown as z.ZodObject, `${at}${key}.`);
       const preset = defaultOf(field);
       const about = (field as z.ZodType).description ?? (inner as unknown as z.ZodType).description ?? '';
-      return [
-        [`${at}${key}`, `${about}${preset === undefined ? '' : ` (${typeof preset === 'string' ? preset : JSON.stringify(preset)})`}`],
-      ];
+      const shown = preset !== undefined && (/^\S+$/.test(String(preset)) && typeof preset === 'string' ? preset : JSON.stringify(preset));
+      return [[`${at}${key}`, [about, choicesOf(inner), shown !== false && `(${shown})`].filter(Boolean).join(' ')]];
     });
   const all = lines(schema, prefix);
   const width = Math.max(...all.map(([flag]) => flag.length));
-  return all.map(([flag, about]) => `  ${flag.padEnd(width)}  ${about}`).join('\n');
+  const room = Math.max(40, (process.stdout.isTTY ? process.stdout.columns : 120) - width - 4);
+  const indented = (about: string) =>
+    about.replace(new RegExp(`(?![^\\n]{1,${room}}$)([^\\n]{1,${room}})\\s`, 'g'), `$1\n${' '.repeat(width + 4)}`);
+  return all.map(([flag, about]) => `  ${flag.padEnd(width)}  ${indented(about)}`.trimEnd()).join('\n');
+}
+
+/** The words that a setting may hold, or the kinds of which it is one: `[kind: constant, linear]`. */
+function choicesOf(schema: unknown): string {
+  const { def, options = [] } = (schema ?? {}) as { def?: { discriminator?: string }; options?: readonly unknown[] };
+  const kind = def?.discriminator;
+  const words = options.flatMap((option) => {
+    if (typeof option === 'string') return [option];
+    const values = kind && (option as z.ZodObject).shape?.[kind];
+    return values instanceof z.ZodLiteral ? [...values.values].map(String) : [];
+  });
+  return words.length > 0 ? `[${kind ? `${kind}: ` : ''}${words.join(', ')}]` : '';
 }
 
 function defaultOf(schema: unknown): unknown {
@@ -85,8 +102,8 @@ export function wholeNumber(flag: string, text: string, least = 0): number {
   return value;
 }
 
-function readYaml(path: string): Record<string, unknown> {
-  const value: unknown = parseYaml(readFileSync(path, 'utf8'));
+function settingsIn(path: string): Record<string, unknown> {
+  const value = readYaml(path);
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new ConfigError(`${path}: expected settings by name, found ${JSON.stringify(value)}`);
   return value as Record<string, unknown>;
@@ -100,12 +117,17 @@ function merge(into: Record<string, unknown>, from: Record<string, unknown>): vo
   }
 }
 
-/** `true` for a group of settings is its defaults, and a word for one of several kinds is that kind: `--referenceSync`, `--divergence js_divergence`. */
+/**
+ * `true` for a group of settings is its defaults, and a word for one of several kinds is that kind: `--referenceSync`, `--divergence js_divergence`.
+ * What one of several kinds is without its kind is a change of the default: `--schedule.warmupSteps 10`.
+ */
 function spellOut(settings: Record<string, unknown>, schema: z.ZodObject): void {
   for (const [key, value] of Object.entries(settings)) {
     const { def, shape } = (unwrap(schema.shape[key]) ?? {}) as { def?: { discriminator?: string }; shape?: object };
     if (value === true && shape) settings[key] = {};
-    if (typeof value === 'string' && def?.discriminator) settings[key] = { [def.discriminator]: value };
+    if (!def?.discriminator) continue;
+    if (typeof value === 'string') settings[key] = { [def.discriminator]: value };
+    else if (isRecord(value) && !(def.discriminator in value)) settings[key] = { ...(defaultOf(schema.shape[key]) as object), ...value };
   }
 }
 
@@ -115,13 +137,21 @@ function describe(issue: z.core.$ZodIssue, settings: unknown, schema: z.ZodObjec
   const at = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
     const known = Object.keys(shapeAt(schema, issue.path));
-    const meant = [...new Set(issue.keys.flatMap((key) => nearest(key, known) ?? []))];
-    const guess = meant.length > 0 ? ` (did you mean ${meant.map((name) => `${at ? `${at}.` : ''}${name}`).join(', ')}?)` : '';
+    const meant = [...new Set(issue.keys.flatMap((key) => nearest(key, at ? known : [...known, ...commandFlags]) ?? []))];
+    const named = (name: string) => (!at && !known.includes(name) ? `--${name}` : `${at ? `${at}.` : ''}${name}`);
+    const guess = meant.length > 0 ? ` (did you mean ${meant.map(named).join(', ')}?)` : '';
     return `${issue.keys.map((key) => `"${at ? `${at}.` : ''}${key}"`).join(', ')} is not a setting${at ? ` of ${at}` : ''}${guess}; there are ${known.join(', ')}`;
   }
   const held = issue.path.reduce<unknown>((value, key) => (isRecord(value) ? value[String(key)] : undefined), settings);
+  if (issue.code === 'invalid_type' && issue.expected === 'object' && issue.path.length > 0) {
+    const parts = Object.keys(shapeAt(schema, issue.path) ?? {}).map((name) => `${at}.${name}`);
+    if (parts.length > 0) return `setting ${at} holds ${JSON.stringify(held)}, but is set by its parts: ${parts.join(', ')}`;
+  }
   return `setting ${at} holds ${JSON.stringify(held)}: ${issue.message}`;
 }
+
+/** What a misspelt flag may have meant where it is none of the settings: the options of the commands that take settings as flags. */
+const commandFlags = ['model', 'dataset', 'reward', 'seed', 'out', 'resume', 'fresh', 'json', 'backend', 'threads', 'config', 'set'];
 
 /** The name that takes the fewest changes to, where they are few for its length. */
 export function nearest(word: string, names: readonly string[]): string | undefined {
@@ -131,13 +161,17 @@ export function nearest(word: string, names: readonly string[]): string | undefi
   return best && best.changes <= Math.max(1, Math.floor(word.length / 3)) ? best.name : undefined;
 }
 
-/** Letters to insert, to leave out or to exchange (Levenshtein). */
+/** Letters to insert, to leave out, to exchange or to turn round (optimal string alignment). */
 function changesBetween(a: string, b: string): number {
+  let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
-    for (let j = 1; j <= b.length; j++) next.push(Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) next[j] = Math.min(next[j], before[j - 2] + 1);
+    }
+    [before, row] = [row, next];
   }
   return row[b.length];
 }

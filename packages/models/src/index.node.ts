@@ -45,12 +45,14 @@ export {
 } from './encoder/spec.js';
 export { createVit, type LocalVit, type VitSource, type VitSpec, vitConfig, vitShapes, vitSpec, vitSpecFromConfig } from './encoder/vit.js';
 export {
+  adapterBase,
   adapterConfig,
   type BaseRecord,
   hashOf,
   isAdapterFolder,
   type LoadAdapterOptions,
   loadAdapter,
+  loadScorerAdapter,
   saveAdapter,
 } from './files/adapter.node.js';
 // Files

@@ -1,5 +1,5 @@
 /** The main job on a user's model and preference pairs: a reward model, DPO, and what both changed on pairs that were held out. */
-import { rng as newRng, parameterCount } from '@plumbline/core';
+import { ConfigError, rng as newRng, parameterCount } from '@plumbline/core';
 import {
   type EncodedPair,
   encodePairs,
@@ -64,6 +64,10 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
   const maxTokens = Math.min(config.maxTokens, base.contextLength);
   const shuffled = Array.from(rng.fork('records').permutation(records.length), (i) => records[i]);
   const { pairs: fitting, dropped } = encodePairs(tokenizer, shuffled, { maxTokens });
+  if (fitting.length < leastPairs)
+    throw new ConfigError(
+      `of ${records.length} preference pairs ${fitting.length} fit into ${maxTokens} tokens; at least ${leastPairs} are needed to train on some and measure on others${dropped.length > 0 ? `: raise maxTokens, up to ${base.contextLength}` : ''}`,
+    );
   const chosen = new Set(fitting.slice(0, config.pairs).map(({ id }) => id));
   const used = shuffled.filter((record, i) => chosen.has(record.id ?? String(i)));
   const [heldOutRecords, trainRecords] = splitRecords(used, config.heldOut, rng.fork('split'));
@@ -190,6 +194,8 @@ export async function runAlign({ config, model, records, skipped, seed, dir, sig
 const shown = (prompt: Prompt): string =>
   typeof prompt === 'string' ? prompt : prompt.map(({ role, content }) => `${role}: ${content}`).join('\n');
 
+/** Fewer are not to be divided into some to train on and some to measure on. */
+const leastPairs = 10;
 /** Pairs read between two looks at the progress and the signal. */
 const pairsAtOnce = 16;
 const warmUp = (steps: number) => ({ kind: 'cosine', warmupSteps: Math.min(4, steps - 1) }) as const;

@@ -1,5 +1,6 @@
 /** `plumb data`: looks at a data set, and makes another of it, record by record in bounded memory. */
-import { basename, extname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, extname, join, resolve } from 'node:path';
 import { ConfigError, FormatError } from '@plumbline/core';
 import {
   conversionPath,
@@ -111,6 +112,7 @@ export async function convert(
   to: string,
   options: SourceFlags & { to?: string; weights?: string[]; threshold?: string; minGap?: string; group?: boolean; skipBad?: boolean },
 ): Promise<void> {
+  refuseItself(from, to);
   const [wanted, format] = target(options.to);
   const settings = {
     ...(options.weights && {
@@ -147,6 +149,11 @@ export async function split(
   options: SourceFlags & { shares: string; seed: string; skipBad?: boolean },
 ): Promise<void> {
   const shares = Object.fromEntries(pairs('--shares', options.shares.split(',')).map(([name, text]) => [name, real('--shares', text)]));
+  const sum = Object.values(shares).reduce((a, b) => a + b, 0);
+  if (Object.values(shares).some((one) => one < 0) || Math.abs(sum - 1) > 1e-6)
+    throw new ConfigError(
+      `--shares ${options.shares}: shares are 0 or more and add up to 1; these add up to ${Number(sum.toPrecision(6))}`,
+    );
   const sideOf = hashSplit(shares, { seed: wholeNumber('--seed', options.seed) });
   const extension = /\.(jsonl|ndjson|json|parquet)(\.gz)?$/i.exec(out)?.[0] ?? '.jsonl';
   const stem = out.endsWith(extension) ? out.slice(0, -extension.length) : join(out, basename(file, extname(file)));
@@ -167,8 +174,11 @@ export async function dedup(
   out: string,
   options: SourceFlags & { near?: string | boolean; ngram: string; skipBad?: boolean },
 ): Promise<void> {
+  refuseItself(file, out);
   const near =
     options.near === undefined || options.near === false ? undefined : options.near === true ? 0.8 : real('--near', options.near);
+  if (near !== undefined && !(near > 0 && near <= 1))
+    throw new ConfigError(`--near ${options.near}: a share of runs of words, above 0 and at most 1`);
   const seen =
     near === undefined
       ? exactDeduplicator<object>()
@@ -181,6 +191,11 @@ export async function dedup(
   console.log(
     `${out}: ${number(written)} of ${number(told.records)} records; ${number(told.records - written)} were there before${told.text()}`,
   );
+}
+
+/** A source is read while the result is written. */
+function refuseItself(from: string, to: string): void {
+  if (existsSync(from) && resolve(from) === resolve(to)) throw new ConfigError(`${to} is the source itself; write to another file`);
 }
 
 // Reading.

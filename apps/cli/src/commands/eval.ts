@@ -18,19 +18,11 @@ import {
 } from '@plumbline/bench/benchmarks';
 import { ConfigError, onInterrupt, rng } from '@plumbline/core';
 import type { LanguageModel, PairwiseJudge, RewardFunction } from '@plumbline/data';
-import {
-  asEmbeddingModel,
-  asLanguageModel,
-  diskCache,
-  loadDecoder,
-  loadEncoder,
-  modelPath,
-  type OpenAiModel,
-  openAiModel,
-} from '@plumbline/models';
+import { asEmbeddingModel, asLanguageModel, diskCache, loadEncoder, modelPath, type OpenAiModel, openAiModel } from '@plumbline/models';
 import { generativeJudge, logitJudge, ratingJudge, stepJudge, stepwiseToOutcome, yesNoJudge } from '@plumbline/rewards/judge';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
+import { openDecoder } from '../models.js';
 import { duration, progress } from '../progress.js';
 import { loadReward } from '../serve/load.js';
 import { wholeNumber } from '../settings.js';
@@ -81,7 +73,8 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
   const items = await Promise.all(
     chosen.map((benchmark, i) => {
       const source = { ...(flags.split && { split: flags.split }), ...(benchmark.header && { header: benchmark.header }) };
-      return readItems(benchmark, benchmarkRows(chosen.length > 1 ? [flags.data![i]] : flags.data!, source));
+      const paths = chosen.length > 1 ? [flags.data![i]] : flags.data!;
+      return readItems(benchmark, benchmark.rows?.(paths) ?? benchmarkRows(paths, source));
     }),
   );
   const seed = wholeNumber('--seed', flags.seed);
@@ -173,7 +166,7 @@ function tokenCounts() {
 /** A model on this machine, or on servers. */
 async function loadModel(name: string, urls: readonly string[], flags: EvalFlags, counts: Counts): Promise<LanguageModel> {
   if (urls.length === 0) {
-    const model = asLanguageModel(await loadDecoder(name, { storage: flags.storage }));
+    const model = asLanguageModel(await openDecoder(name, { storage: flags.storage }));
     return counts.local({ ...model, name: tellingName(name, model.name) });
   }
   const servers = urls.map((url) =>
@@ -252,9 +245,9 @@ function tellingName(path: string, name: string): string {
     : name;
 }
 
-/** A hash of the weights' beginnings, ends and sizes, and the settings that change what is answered. */
-function identityOf({ reward, encoder, model, url, endpoints, storage, maxTokens }: EvalFlags): string {
-  const hash = createHash('sha256').update(JSON.stringify({ storage, maxTokens }));
+/** A hash of the weights' beginnings, ends and sizes, and the settings that change what is answered and how it is checked. */
+function identityOf({ reward, encoder, model, url, endpoints, storage, maxTokens, command, judge, judgeUrl }: EvalFlags): string {
+  const hash = createHash('sha256').update(JSON.stringify({ storage, maxTokens, command, judge, judgeUrl }));
   const name = reward ?? encoder ?? (url === undefined && endpoints === undefined ? model : undefined);
   const path = name?.startsWith('zoo:') ? modelPath(name) : name;
   if (path !== undefined && existsSync(path)) {

@@ -1,18 +1,15 @@
 /** `plumb export`: models and adapters in the forms that other tools read. */
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { ConfigError, initBackend, readSafetensors } from '@plumbline/core';
+import { ConfigError, initBackend } from '@plumbline/core';
 import {
-  adapterConfig,
-  type BaseRecord,
   type GgufStorage,
-  isAdapterFolder,
   type LocalDecoder,
   type LocalScorer,
   loadAdapter,
   loadDecoder,
   loadScorer,
-  modelPath,
+  loadScorerAdapter,
   type Storage,
   saveAdapter,
   saveDecoder,
@@ -20,6 +17,7 @@ import {
   saveScorer,
 } from '@plumbline/models';
 import pc from 'picocolors';
+import { isScorerAdapter, modelParts, storageOfBase } from '../models.js';
 
 type Form = 'gguf' | 'peft' | 'safetensors';
 const types: Record<Form, readonly GgufStorage[]> = {
@@ -32,17 +30,24 @@ export async function exportModel(name: string, options: { to: Form; out: string
   const { to, out } = options;
   const type = (options.type?.toUpperCase() ?? (to === 'gguf' ? 'F16' : 'F32')) as GgufStorage;
   if (!types[to].includes(type)) throw new ConfigError(`--type ${options.type}: with --to ${to} there are ${types[to].join(', ')}`);
-  const { model, adapter } = parts(name, options.adapter);
+  const { model, adapter } = modelParts(name, options.adapter);
   if (to === 'peft' && adapter === undefined)
-    throw new ConfigError(`${name} is a whole model; --to peft writes an adapter (--adapter FOLDER, or the run folder of plumb train sft)`);
+    throw new ConfigError(`${name} is a whole model; --to peft writes an adapter (--adapter FOLDER, or the run folder of a training)`);
   await initBackend();
-  const scorer = isScorer(model);
   // By itself an adapter stays on the base that it was trained on; merged, it goes into the weights as they are on disk.
   const storage = to === 'peft' ? await storageOfBase(adapter!) : undefined;
-  const base = scorer ? await loadScorer(model, { storage }) : await loadDecoder(model, { storage });
-  const loaded = adapter === undefined ? base : 'backbone' in base ? await loadAdapter(base, adapter) : await loadAdapter(base, adapter);
-  const written = await write(loaded, { to, out, type, model });
+  const written = await write(await load(model, adapter, storage), { to, out, type, model });
   console.log(`${to === 'peft' ? 'The adapter is' : 'The model is'} in\n${pc.cyan(resolve(written))}`);
+}
+
+async function load(model: string, adapter: string | undefined, storage: Storage | undefined): Promise<LocalDecoder | LocalScorer> {
+  if (isScorer(model)) {
+    const base = await loadScorer(model, { storage });
+    return adapter === undefined ? base : loadAdapter(base, adapter);
+  }
+  const base = await loadDecoder(model, { storage });
+  if (adapter === undefined) return base;
+  return isScorerAdapter(adapter) ? loadScorerAdapter(base, adapter) : loadAdapter(base, adapter);
 }
 
 async function write(
@@ -53,7 +58,7 @@ async function write(
     case 'gguf': {
       if ('backbone' in model)
         throw new ConfigError(`${model.name} is a reward model; llama.cpp has no place for its head, export safetensors`);
-      const path = join(out, `${basename(base, '.gguf')}.${type}.gguf`);
+      const path = join(out, `${basename(base.replace(/^zoo:/, ''), '.gguf')}.${type}.gguf`);
       await saveGguf(path, model, { storage: type });
       return path;
     }
@@ -70,35 +75,6 @@ async function write(
     default:
       throw new ConfigError(`--to ${to satisfies never}`);
   }
-}
-
-/** Model and adapter behind a name: a run folder names its model and holds its adapter, an adapter names its base. */
-function parts(name: string, given: string | undefined): { model: string; adapter?: string } {
-  if (given !== undefined) return { model: resolved(name), adapter: given };
-  if (!name.startsWith('zoo:') && existsSync(join(name, 'identity.json'))) {
-    const { model } = JSON.parse(readFileSync(join(name, 'identity.json'), 'utf8')) as { model?: string };
-    if (isAdapterFolder(join(name, 'adapter')) && model !== undefined) return { model: resolved(model), adapter: join(name, 'adapter') };
-    if (existsSync(join(name, 'model', 'config.json'))) return { model: join(name, 'model') };
-    throw new ConfigError(`${name}: this run holds neither an adapter nor a model yet; is it finished?`);
-  }
-  if (!name.startsWith('zoo:') && isAdapterFolder(name)) {
-    const base = adapterConfig(name).config.base_model_name_or_path;
-    if (typeof base !== 'string')
-      throw new ConfigError(`${name}: this adapter does not name its base; give the base, and --adapter ${name}`);
-    return { model: resolved(base), adapter: name };
-  }
-  return { model: resolved(name) };
-}
-
-/** How the weights were kept on which an adapter of ours was trained. */
-async function storageOfBase(adapter: string): Promise<Storage | undefined> {
-  const { metadata } = await readSafetensors(join(adapterConfig(adapter).path, 'adapter_model.safetensors'));
-  const { storage } = JSON.parse(metadata['plumbline.base'] ?? '{}') as Partial<BaseRecord>;
-  return storage === 'float32' ? undefined : storage;
-}
-
-function resolved(name: string): string {
-  return name.startsWith('zoo:') ? name : modelPath(name);
 }
 
 function isScorer(model: string): boolean {

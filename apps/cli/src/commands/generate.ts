@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { ConfigError, rng, writeFileAtomic } from '@plumbline/core';
 import { encodePrompt, type Prompt } from '@plumbline/data';
-import { generate, loadDecoder, modelPath } from '@plumbline/models';
+import { generate } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
+import { modelParts, openDecoder } from '../models.js';
 import { wholeNumber } from '../settings.js';
 import { stopSignal } from '../stop.js';
 
@@ -51,10 +52,10 @@ export async function generateText(flags: GenerateFlags): Promise<void> {
     stop,
     rng: rng(wholeNumber('--seed', flags.seed)),
   };
-  modelPath(model);
+  modelParts(model); // an error now, not after the start of the backend
   await startBackend(flags);
   const signal = stopSignal('stopping: what there is by now is kept; once more to stop at once');
-  const decoder = await loadDecoder(model, { storage, products });
+  const decoder = await openDecoder(model, { storage, products });
   try {
     const prompts = rows.map(({ prompt }) => encodePrompt(decoder.tokenizer, prompt));
     const start = performance.now();
@@ -68,7 +69,8 @@ export async function generateText(flags: GenerateFlags): Promise<void> {
       },
     });
     const seconds = (performance.now() - start) / 1000;
-    if (stream) process.stdout.write('\n');
+    if (stream)
+      await new Promise<void>((written) => process.stdout.write('\n', () => written())); // before what standard error says
     else if (out === undefined && flags.prompts === undefined)
       for (const { text } of answers[0]) console.log(n > 1 ? `${text}\n${pc.dim('---')}` : text);
     else await writeAnswers(out, rows, answers);

@@ -1,5 +1,5 @@
 /** `plumb judge`: which answer of each pair a language model prefers, and how far it agrees with people. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { ConfigError, onInterrupt, rng } from '@plumbline/core';
 import {
   type Completion,
@@ -14,7 +14,7 @@ import {
   writeRecords,
 } from '@plumbline/data';
 import { wilsonInterval } from '@plumbline/data/statistics';
-import { asLanguageModel, loadDecoder, modelPath, openAiModel } from '@plumbline/models';
+import { asLanguageModel, openAiModel } from '@plumbline/models';
 import {
   calibrateJudge,
   debiased,
@@ -27,9 +27,10 @@ import {
   type Share,
 } from '@plumbline/rewards/judge';
 import pc from 'picocolors';
-import { parse as parseYaml } from 'yaml';
 import { type BackendFlags, startBackend } from '../backend.js';
+import { modelParts, openDecoder } from '../models.js';
 import { wholeNumber } from '../settings.js';
+import { readYaml } from '../yaml.js';
 
 export type JudgeFlags = BackendFlags & {
   model?: string;
@@ -130,6 +131,7 @@ export async function judge(file: string, flags: JudgeFlags): Promise<void> {
     }),
     ...(flags.out && { out: flags.out }),
   };
+  if (summary.unparsed === summary.pairs) process.exitCode = 1; // nothing was judged
   if (flags.json) {
     console.log(JSON.stringify(summary, null, 2));
     return;
@@ -153,14 +155,14 @@ export async function judge(file: string, flags: JudgeFlags): Promise<void> {
 async function judgeModel(flags: JudgeFlags): Promise<LanguageModel> {
   if (flags.url !== undefined)
     return openAiModel({ url: flags.url, model: flags.model!, apiKey: flags.token ?? process.env.OPENAI_API_KEY, plain: 'chat' });
-  modelPath(flags.model!);
+  modelParts(flags.model!); // an error now, not after the start of the backend
   await startBackend(flags);
-  return asLanguageModel(await loadDecoder(flags.model!, { storage: flags.storage }));
+  return asLanguageModel(await openDecoder(flags.model!, { storage: flags.storage }));
 }
 
 function readRubric(path: string): Rubric {
   if (!existsSync(path)) throw new ConfigError(`--rubric ${path}: there is no such file`);
-  return rubricFrom(parseYaml(readFileSync(path, 'utf8')));
+  return rubricFrom(readYaml(path));
 }
 
 /** Rows with `prompt`, `a`, `b` and perhaps a `label`, or preference pairs of any of the field's formats (a is the chosen side). */

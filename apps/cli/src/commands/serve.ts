@@ -1,8 +1,8 @@
 /** `plumb serve`: a local model, a reward, or both, behind HTTP. */
 import { ConfigError } from '@plumbline/core';
-import { modelPath } from '@plumbline/models';
 import pc from 'picocolors';
 import { type BackendFlags, backendOf } from '../backend.js';
+import { modelParts } from '../models.js';
 import { listen } from '../serve/server.js';
 import { startService } from '../serve/thread.js';
 import { wholeNumber } from '../settings.js';
@@ -35,7 +35,9 @@ export async function serveModel({
   ...backend
 }: ServeOptions): Promise<void> {
   if (model === undefined && reward === undefined) throw new ConfigError('give --model, --reward, or both: there is nothing to serve');
-  if (model !== undefined) modelPath(model); // an error now, not from the worker
+  // Errors now, not from the worker or once the model is there.
+  if (model !== undefined) modelParts(model);
+  const listening = { host, port: portOf(port), token: token ?? process.env.PLUMB_TOKEN };
   const signal = stopSignal('leaving: requests under way may end first; once more to leave at once');
   const service = await startService({
     model,
@@ -47,12 +49,10 @@ export async function serveModel({
     ...(rows !== undefined && { maxRows: wholeNumber('--rows', rows, 1) }),
     ...(cache !== undefined && { cacheBytes: wholeNumber('--cache', cache, 1) * 2 ** 20 }),
   });
-  const running = await listen(service, { host, port: wholeNumber('--port', port), token: token ?? process.env.PLUMB_TOKEN }).catch(
-    async (error: unknown) => {
-      await service.close();
-      throw error;
-    },
-  );
+  const running = await listen(service, listening).catch(async (error: unknown) => {
+    await service.close();
+    throw error;
+  });
   const { info } = service;
   const paths = [
     ...(info.model ? ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'] : []),
@@ -61,4 +61,10 @@ export async function serveModel({
   console.error(`${pc.bold([info.model, info.reward].filter(Boolean).join(' and '))} at ${pc.cyan(running.url)} (${paths.join(', ')})`);
   if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   await running.close();
+}
+
+function portOf(text: string): number {
+  const port = wholeNumber('--port', text);
+  if (port > 65_535) throw new ConfigError(`--port must be at most 65535, got "${text}"`);
+  return port;
 }

@@ -9,11 +9,15 @@ import { QuickstartConfig, shareOfSteps, shortened } from '../quickstart/config.
 import { runQuickstart } from '../quickstart/job.js';
 import { quickstartPage, story, summarise, textTable } from '../quickstart/report.js';
 import { runFolder } from '../runs.js';
-import { readSettings, type SettingSources, wholeNumber } from '../settings.js';
+import { parseFlags, readSettings, type SettingSources, settingsSection, wholeNumber } from '../settings.js';
 
-export async function start(options: BackendFlags & SettingSources & { seed: string; out: string; fresh?: boolean }): Promise<void> {
+export type StartOptions = BackendFlags & SettingSources & { help?: boolean; seed: string; out: string; fresh?: boolean };
+
+export const startHelp = (): string => settingsSection(QuickstartConfig);
+
+export async function start(options: StartOptions, rest: readonly string[]): Promise<void> {
   const seed = wholeNumber('--seed', options.seed);
-  const asked = readSettings(QuickstartConfig, options);
+  const asked = readSettings(QuickstartConfig, { ...options, flags: parseFlags(rest) });
   const backend = await startBackend(options);
   const share = shareOfSteps(backend.name);
   const config = shortened(asked, share);

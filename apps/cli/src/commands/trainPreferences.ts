@@ -1,11 +1,12 @@
 /** `plumb train dpo` and `plumb train kto`: direct alignment from preference pairs, or from answers with a thumb up or down. */
 import { join } from 'node:path';
+import { settingsSection } from '../settings.js';
 import { type OnlineSummary, runOnline } from '../train/online.js';
 import { type PreferenceSummary, runDpo, runKto } from '../train/preference.js';
 import { DpoSettings, KtoSettings } from '../train/preferenceConfig.js';
-import { endTraining, policyIs, startTraining, type TrainOptions, trainHelp } from '../train/start.js';
+import { endTraining, policyIs, startTraining, type TrainOptions } from '../train/start.js';
 
-export const preferenceHelp = (kind: 'dpo' | 'kto'): string => trainHelp(kind === 'dpo' ? DpoSettings : KtoSettings);
+export const preferenceHelp = (kind: 'dpo' | 'kto'): string => settingsSection(kind === 'dpo' ? DpoSettings : KtoSettings);
 
 export async function trainDpo(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('dpo', DpoSettings, options, rest);

@@ -1,11 +1,12 @@
 /** `plumb train reward`: a reward model from preference pairs, labels, scores or labelled steps. */
 import { resolve } from 'node:path';
 import pc from 'picocolors';
+import { settingsSection } from '../settings.js';
 import { type RewardSummary, runReward } from '../train/reward.js';
 import { RewardSettings } from '../train/rewardConfig.js';
-import { endTraining, startTraining, type TrainOptions, trainHelp } from '../train/start.js';
+import { endTraining, startTraining, type TrainOptions } from '../train/start.js';
 
-export const rewardHelp = (): string => trainHelp(RewardSettings);
+export const rewardHelp = (): string => settingsSection(RewardSettings);
 
 export async function trainRewardModel(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('reward', RewardSettings, options, rest);

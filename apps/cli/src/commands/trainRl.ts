@@ -3,11 +3,12 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ConfigError } from '@plumbline/core';
 import { loadReward } from '../serve/load.js';
+import { settingsSection } from '../settings.js';
 import { runRl } from '../train/rl.js';
 import { policyConfig, RlSettings } from '../train/rlConfig.js';
-import { endTraining, policyIs, startTraining, type TrainOptions, trainHelp } from '../train/start.js';
+import { endTraining, policyIs, startTraining, type TrainOptions } from '../train/start.js';
 
-export const rlHelp = (): string => trainHelp(RlSettings);
+export const rlHelp = (): string => settingsSection(RlSettings);
 
 export async function trainRl(options: TrainOptions & { reward?: string[] }, rest: readonly string[]): Promise<void> {
   const started = await startTraining('rl', RlSettings, options, rest, {

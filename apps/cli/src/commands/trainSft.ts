@@ -1,10 +1,11 @@
 /** `plumb train sft`: supervised finetuning on conversations. */
 
+import { settingsSection } from '../settings.js';
 import { runSft } from '../train/sft.js';
 import { SftSettings } from '../train/sftConfig.js';
-import { endTraining, policyIs, startTraining, type TrainOptions, trainHelp } from '../train/start.js';
+import { endTraining, policyIs, startTraining, type TrainOptions } from '../train/start.js';
 
-export const sftHelp = (): string => trainHelp(SftSettings);
+export const sftHelp = (): string => settingsSection(SftSettings);
 
 export async function trainSft(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('sft', SftSettings, options, rest);

@@ -8,14 +8,15 @@ import { duration, type Progress, progress } from '../progress.js';
 import { wholeNumber } from '../settings.js';
 import { recipes } from '../zoo/index.js';
 
-export async function list(): Promise<void> {
-  const folder = zooFolder();
-  for (const name of shipped()) {
-    const megabytes = statSync(join(folder, name, 'model.safetensors')).size / 1e6;
-    const paragraph = readFileSync(join(folder, name, 'README.md'), 'utf8').split(/\n\s*\n/)[1] ?? '';
-    const about = /^.*?[.!?](?=\s[A-Z]|$)/s.exec(paragraph)?.[0].replaceAll(/\s+/g, ' '); // its first sentence
-    console.log(`zoo:${name.padEnd(16)} ${megabytes.toFixed(1)} MB  ${about ?? ''}`);
-  }
+export async function list({ json }: { json?: boolean } = {}): Promise<void> {
+  const models = shipped().map((name) => {
+    const { size: bytes } = statSync(join(zooFolder(), name, 'model.safetensors'));
+    const paragraph = readFileSync(join(zooFolder(), name, 'README.md'), 'utf8').split(/\n\s*\n/)[1] ?? '';
+    const about = /^.*?[.!?](?=\s[A-Z]|$)/s.exec(paragraph)?.[0].replaceAll(/\s+/g, ' ') ?? ''; // its first sentence
+    return { name: `zoo:${name}`, bytes, about };
+  });
+  if (json) console.log(JSON.stringify(models, null, 2));
+  else for (const { name, bytes, about } of models) console.log(`${name.padEnd(20)} ${(bytes / 1e6).toFixed(1).padStart(4)} MB  ${about}`);
 }
 
 /** Prints a model's card as it is in its folder. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, initBackend } from '@plumbline/core';
 import type { RewardFunction } from '@plumbline/data';
-import { type AttributeScorer, loadDecoder, loadHead, loadScorer, modelPath, type StepScorer } from '@plumbline/models';
+import { type AttributeScorer, loadHead, type StepScorer } from '@plumbline/models';
 import {
   type HeadedModel,
   type HttpRewardOptions,
@@ -16,7 +16,8 @@ import {
   verifiers,
 } from '@plumbline/rewards';
 import * as tf from '@tensorflow/tfjs-core';
-import { parse as parseYaml } from 'yaml';
+import { openDecoder, openScorer, rewardPath } from '../models.js';
+import { readYaml } from '../yaml.js';
 import { namedReward, rewardNames } from './rewards.js';
 import { localService, type Service } from './service.js';
 
@@ -34,11 +35,11 @@ export type ServeSettings = {
 
 export async function loadService({ model, reward, backend, threads, storage, products, ...rest }: ServeSettings): Promise<Service> {
   await initBackend({ ...(backend && { backend }), ...(threads && { threads }) });
-  const decoder = model === undefined ? undefined : await loadDecoder(model, { storage, products });
+  const decoder = model === undefined ? undefined : await openDecoder(model, { storage, products });
   return localService(decoder, reward === undefined ? undefined : await loadReward(reward), rest);
 }
 
-/** A scorer's folder, a reward function or a verifier (with its defaults) by name, a verifier specification (`.yaml`, `.json`), or the URL of a reward server. */
+/** The folder of a scorer or of a scorer's adapter, a reward function or a verifier (with its defaults) by name, a verifier specification (`.yaml`, `.json`), or the URL of a reward server. */
 export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {}): Promise<RewardFunction> {
   const named = namedReward(nameOrPath);
   if (named) return named;
@@ -46,17 +47,17 @@ export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {
   if (/^https?:\/\//.test(nameOrPath)) return httpReward(nameOrPath, http);
   if (/\.(ya?ml|json)$/i.test(nameOrPath)) {
     if (!existsSync(nameOrPath)) throw new ConfigError(`${nameOrPath}: there is no such file`);
-    return rewardFromSpec(parseYaml(readFileSync(nameOrPath, 'utf8')));
+    return rewardFromSpec(readYaml(nameOrPath));
   }
   let path: string;
   try {
-    path = modelPath(nameOrPath);
+    path = rewardPath(nameOrPath);
   } catch (error) {
     throw new ConfigError(
       `${nameOrPath} is no reward: ${(error as Error).message}; or a name: ${[...rewardNames, ...Object.keys(verifiers)].join(', ')}`,
     );
   }
-  return (await headReward(path)) ?? modelReward(await loadScorer(path));
+  return (await headReward(path)) ?? modelReward(await openScorer(path));
 }
 
 /**

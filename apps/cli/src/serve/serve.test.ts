@@ -149,7 +149,7 @@ describe('plumb serve, asked by the openai client', () => {
     const body = JSON.stringify({ prompt: 'a', max_tokens: 90, seed: 1, n: 100, stream, ignore_eos: true });
     const response = fetch(`${one.url}/v1/completions`, { method: 'POST', body, signal: controller.signal });
     if (stream) await (await response).body!.getReader().read();
-    else await setTimeout(30);
+    else while (ended.length === 0) await setTimeout(5);
     controller.abort();
     await response.catch(() => {});
     expect((await ended[0]).some(({ finish }) => finish === 'aborted')).toBe(true);

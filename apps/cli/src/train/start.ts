@@ -6,12 +6,14 @@ import { modelPath, resolveModel } from '@plumbline/models';
 import pc from 'picocolors';
 import type { z } from 'zod';
 import { type BackendFlags, startBackend } from '../backend.js';
+import { wholeModel } from '../models.js';
 import { duration } from '../progress.js';
 import { runFolder } from '../runs.js';
-import { parseFlags, readSettings, settingsHelp, wholeNumber } from '../settings.js';
+import { parseFlags, readSettings, wholeNumber } from '../settings.js';
 import type { Job, Spent } from './training.js';
 
 export type TrainOptions = BackendFlags & {
+  help?: boolean;
   model?: string;
   dataset?: string;
   config?: string;
@@ -22,10 +24,6 @@ export type TrainOptions = BackendFlags & {
   resume?: string | true;
   json?: boolean;
 };
-
-/** What `plumb train KIND --help` says of the settings. */
-export const trainHelp = (schema: z.ZodObject): string =>
-  `\nSettings, as flags or in the YAML file of --config:\n${settingsHelp(schema)}\n`;
 
 /** What a command is given beside model and data. */
 type More<S, E, R> = {
@@ -58,7 +56,7 @@ export async function startTraining<Z extends z.ZodObject, E extends object = ob
   const names = more?.identity(settings, before?.identity);
   const dataset = existsSync(source) ? resolve(source) : source; // else a hub id
   // An error now, not after reading the data; a name on the hub is pinned to a commit.
-  const where = model.startsWith('zoo:') && modelPath(model) ? model : await resolveModel(model);
+  const where = model.startsWith('zoo:') && modelPath(model) ? model : await resolveModel(wholeModel(model));
   const backend = await startBackend(options);
   const identity = { command, model: where, dataset, ...names, seed, settings, backend: backend.name };
   const differing = before && differences(before.identity, identity);

@@ -2,17 +2,20 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { FormatError, makeFolder, readCopy, readSafetensors, rng, writeFileAtomic, writeSafetensors } from '@plumbline/core';
+import { ConfigError, FormatError, makeFolder, readCopy, readSafetensors, rng, writeFileAtomic, writeSafetensors } from '@plumbline/core';
 import { packSequences } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { DecoderWeights, LocalDecoder } from '../decoder/decoder.js';
 import { type Storage, storageOf } from '../decoder/frozen.js';
 import { type AdaptedDecoder, type AdaptedScorer, addLora, valuesOf } from '../lora/lora.js';
 import { fromPeft, loraFromPeft, peftConfig, peftName } from '../lora/peft.js';
-import type { LocalScorer } from '../scorer/scorer.js';
+import { createScorer, type LocalScorer, type Pooling } from '../scorer/scorer.js';
 
-/** What an adapter remembers of its base: a hash of names, shapes and values, how they were kept, and what base and adapter answered to a probe. */
-export type BaseRecord = { name: string; sha256: string; storage: Storage | 'float32'; probe: number[] };
+/**
+ * What an adapter remembers of its base: a hash of names, shapes and values, how they were kept, what base and adapter answered to a probe, and of a
+ * scorer what its head reads.
+ */
+export type BaseRecord = { name: string; sha256: string; storage: Storage | 'float32'; probe: number[]; pooling?: Pooling };
 
 /**
  * Writes `adapter_config.json` and `adapter_model.safetensors`, which PEFT loads. The record of the base is in the metadata of the latter, where
@@ -32,6 +35,7 @@ export async function saveAdapter(folder: string, adapted: AdaptedDecoder | Adap
     sha256: await hashOf(adapted.base),
     storage: storageOf(baseDecoder(adapted).parameters) ?? 'float32',
     probe: await probe(adapted),
+    ...(scorer && { pooling: adapted.pooling }),
   };
   await writeSafetensors(join(folder, 'adapter_model.safetensors'), named, { format: 'pt', 'plumbline.base': JSON.stringify(record) });
   const config = peftConfig(adapted.adapter.config, { spec: decoder.spec, base, task: scorer ? 'SEQ_CLS' : 'CAUSAL_LM' });
@@ -71,13 +75,38 @@ export async function loadAdapter(
     const now = await probe(adapted);
     const gap = now.reduce((most, x, i) => Math.max(most, Math.abs(x - record.probe[i])), 0);
     const storage = storageOf(baseDecoder(adapted).parameters) ?? 'float32';
-    const kept = record.storage === storage ? '' : ` (its weights were kept as ${record.storage}, here they are ${storage})`;
+    const trained =
+      record.storage === storage ? `another base, ${record.name}` : `${record.name} with its weights kept as ${record.storage}`;
+    const here = record.storage === storage ? `on ${base.name}` : `here they are ${storage}, and`;
     const what = 'backbone' in base ? 'scores' : 'logits';
-    onWarning(
-      `${folder}: this adapter was trained on another base, ${record.name}${kept}; on ${base.name} its ${what} on ${probeTokens} fixed tokens differ by up to ${gap.toPrecision(3)}`,
-    );
+    if (gap > 0)
+      onWarning(
+        `${folder}: this adapter was trained on ${trained}; ${here} its ${what} on ${probeTokens} fixed tokens differ by up to ${gap.toPrecision(3)}`,
+      );
   }
   return adapted;
+}
+
+/**
+ * The scorer of an adapter that holds a head of its own: on `base`, which it shares, reading what it was trained to read (by default the last token, as
+ * transformers does).
+ *
+ * @throws ConfigError where the adapter has no head
+ */
+export async function loadScorerAdapter(base: LocalDecoder, folder: string, options?: LoadAdapterOptions): Promise<AdaptedScorer> {
+  const { path } = adapterConfig(folder);
+  const file = await readSafetensors(join(path, 'adapter_model.safetensors'));
+  if (!file.names.some((name) => name.endsWith('.score.weight')))
+    throw new ConfigError(`${folder}: this adapter has no head, so that it gives no score; it is a language model's`);
+  const { pooling = 'last' } = recordOf(file.metadata['plumbline.base']) ?? {};
+  const scorer = createScorer(base, { pooling, padId: base.tokenizer.padId, rng: rng(0), shareBackbone: true });
+  return loadAdapter(scorer, folder, options);
+}
+
+/** What an adapter of ours says of its base; nothing where PEFT wrote it. */
+export async function adapterBase(folder: string): Promise<BaseRecord | undefined> {
+  const { metadata } = await readSafetensors(join(adapterConfig(folder).path, 'adapter_model.safetensors'));
+  return recordOf(metadata['plumbline.base']);
 }
 
 /** Whether a folder holds an adapter. */
