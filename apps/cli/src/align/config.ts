@@ -2,8 +2,11 @@
 import { LoraConfig } from '@plumbline/models';
 import { z } from 'zod';
 
-/** The rate where the settings name none. */
-export const learningRates = { reward: { adapter: 5e-4, whole: 1e-4 }, dpo: { adapter: 2e-4, whole: 5e-5 } } as const;
+/**
+ * The rate where the settings name none. Forty updates of an adapter need more than TRL's rates for whole epochs: with SmolLM2-135M-Instruct and 320
+ * pairs of HH-RLHF, DPO moved the held-out margin by 0.2 nats at 2e-4 and by 4.6 at 1e-3.
+ */
+export const learningRates = { reward: { adapter: 5e-4, whole: 1e-4 }, dpo: { adapter: 1e-3, whole: 5e-5 } } as const;
 
 const training = (adapter: number, whole: number) => ({
   steps: z.int().positive().default(40).describe('Optimizer updates'),
@@ -12,8 +15,8 @@ const training = (adapter: number, whole: number) => ({
 });
 
 export const AlignConfig = z.strictObject({
-  pairs: z.int().min(10).default(300).describe('Preference pairs that are used, of those that fit'),
-  heldOut: z.number().gt(0).lt(1).default(0.25).describe('Share of them, by prompt, that is kept for measuring'),
+  pairs: z.int().min(10).default(500).describe('Preference pairs that are used, of those that fit'),
+  heldOut: z.number().gt(0).lt(1).default(0.35).describe('Share of them, by prompt, that is kept for measuring'),
   maxTokens: z.int().positive().default(256).describe('Longer pairs are left out, never cut'),
   full: z
     .boolean()
@@ -21,6 +24,7 @@ export const AlignConfig = z.strictObject({
     .describe('Train all weights instead of adapters; so by default up to 50 million parameters, where that is cheap and learns more'),
   lora: LoraConfig.prefault({}).describe('Adapters of the upper half of the layers, unless lora.layers says which'),
   storage: z.enum(['f32', 'bf16', 'int8']).default('bf16').describe('How the frozen base of the adapters is kept in memory'),
+  products: z.enum(['f32', 'bf16']).default('f32').describe('What products are computed in; sums are float32'),
   tokensPerMicroBatch: z
     .int()
     .positive()

@@ -201,12 +201,12 @@ const pairsAtOnce = 16;
 const warmUp = (steps: number) => ({ kind: 'cosine', warmupSteps: Math.min(4, steps - 1) }) as const;
 
 /** All weights of a small model are trained; a larger one is kept frozen, for adapters. */
-async function loadBase(model: string, { full, storage }: AlignConfig): Promise<{ base: LocalDecoder; full: boolean }> {
-  const base = await loadDecoder(model, full === false ? { storage } : {});
+async function loadBase(model: string, { full, storage, products }: AlignConfig): Promise<{ base: LocalDecoder; full: boolean }> {
+  const base = await loadDecoder(model, full === false ? { storage, products } : { products });
   if (full !== undefined) return { base, full };
   if (parameterCount(base.parameters).total <= 50e6) return { base, full: true };
   base.dispose();
-  return { base: await loadDecoder(model, { storage }), full: false };
+  return { base: await loadDecoder(model, { storage, products }), full: false };
 }
 
 const upperHalf = (layers: number): number[] => Array.from({ length: Math.ceil(layers / 2) }, (_, i) => Math.floor(layers / 2) + i);
