@@ -37,7 +37,7 @@ export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions, Truncation } fr
 export { encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence, joinSequence } from './encode.js';
 // Hub
 export { type HubOptions, type HubProgress, type HubType, hubCache, hubSnapshot, parseHubId } from './hub.node.js';
-export type { Episode, TextEnv, ToolSpec, TurnResult } from './interaction.js';
+export type { Episode, TextEnv, ToolSpec, TurnResult, TurnRewardFunction } from './interaction.js';
 // Interfaces
 export type {
   Batches,

@@ -35,7 +35,7 @@ export { recordKey, textsOf } from './curate/text.js';
 // Token ids, packing, batches
 export type { Dropped, EncodedGroup, EncodedPair, EncodeOptions, Truncation } from './encode.js';
 export { encodeCompletion, encodeGroups, encodePair, encodePairs, encodePrompt, encodeSequence, joinSequence } from './encode.js';
-export type { Episode, TextEnv, ToolSpec, TurnResult } from './interaction.js';
+export type { Episode, TextEnv, ToolSpec, TurnResult, TurnRewardFunction } from './interaction.js';
 // Interfaces
 export type {
   Batches,

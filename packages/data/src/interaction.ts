@@ -43,3 +43,6 @@ export type Episode = {
   /** What was said, in turn, after the prompt. */
   messages: { role: string; content: string }[];
 };
+
+/** Rewards of an episode's turns, given afterwards by whoever sees all of it, [turns]. */
+export type TurnRewardFunction = (episode: Episode) => Promise<number[]>;

@@ -19,6 +19,9 @@ export { aggregateEnsemble, disagreement, ensembleReward } from './aggregate.js'
 // Labels that come later
 export type { Annotate, AnnotatorCounts, AnnotatorOptions, AsyncAnnotator, Labelled } from './annotator.js';
 export { asyncAnnotator, labelsByPairs, labelsByReward } from './annotator.js';
+// Several rewards in one, each shaped by itself
+export type { ShapedOptions } from './combine.js';
+export { combine, shapedReward, tiltedPolicy } from './combine.js';
 // Comparison of reward functions: of answers to prompts, and of a finite process
 export { answerDistance, answerDistances, answerRegret } from './comparison/language.js';
 export { averageRegret, normalisedRegret, returnRange, worstCaseRegret } from './comparison/regret.js';
@@ -117,6 +120,8 @@ export { implicitReward, modelReward, rewardAccuracy, scoreMoments } from './mod
 export type { Completer } from './monteCarlo.js';
 export { mcEstimate } from './monteCarlo.js';
 // Shaping
+export type { ProcessRefinement } from './processShaping.js';
+export { combineStepRewards, etaFromQuantile, refineProcess } from './processShaping.js';
 export type { ReferenceSampler } from './references.js';
 export { scoreReferences } from './references.js';
 export type { RescaleOptions } from './rescale.js';
@@ -172,6 +177,8 @@ export type { LanguageOptions, Script } from './verifiers/language.js';
 export { detectLanguage, dominantScript, languageIs, languageShare } from './verifiers/language.js';
 export type { LengthUnit } from './verifiers/patterns.js';
 export { keywords, lengthOf, lengthWithin, regexMatch, tagFormat } from './verifiers/patterns.js';
+export type { ProgramShape, RewardProgram } from './verifiers/program.js';
+export { compileRewardProgram, RewardProgramError } from './verifiers/program.js';
 export { repetitionPenalty } from './verifiers/repetition.js';
 export type { VerifierName } from './verifiers/spec.js';
 export { rewardFromSpec, verifierOf, verifiers } from './verifiers/spec.js';

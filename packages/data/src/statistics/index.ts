@@ -23,3 +23,4 @@ export {
 } from './estimates.js';
 export type { OverOptimisation } from './sampling.js';
 export { bestOfNKl, distinctN, fitOverOptimisation, passAtK, repetition } from './sampling.js';
+export { tiltedPolicy } from './tilting.js';

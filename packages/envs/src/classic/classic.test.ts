@@ -63,6 +63,7 @@ describe('classicControl', () => {
     }
     const whole = await recordEpisode(classicControl('pendulum'), { act: () => [0] }, 0);
     expect([whole.length, whole.terminated]).toEqual([200, false]);
+    expect((await recordEpisode(classicControl('pendulum', { maxEpisodeSteps: 7 }), { act: () => [0] }, 0)).length).toBe(7);
   });
   it('names what does not fit', () => {
     expect(() => classicControl('swing' as 'pendulum')).toThrow('there is no "swing"; there are cartpole, cartpole-continuous, pendulum');

@@ -133,12 +133,14 @@ export type ClassicControl = keyof typeof beds;
  * clipped by the dynamics, as in Gymnasium.
  *
  * @param noise a standing start of fixed numbers in place of a random one where false: every draw is its middle
+ * @param maxEpisodeSteps in place of Gymnasium's limit; Infinity for a model that a planner looks ahead in
  * @throws RangeError for an unknown id, with those that there are
  */
-export function classicControl(id: ClassicControl, { noise = true }: { noise?: boolean } = {}): Env {
+export function classicControl(id: ClassicControl, options: { noise?: boolean; maxEpisodeSteps?: number } = {}): Env {
   if (!Object.hasOwn(beds, id)) throw new RangeError(`classicControl: there is no "${id}"; there are ${Object.keys(beds).join(', ')}`);
-  const { observation, action: space, steps: limit, seconds, begin, move, observe } = beds[id]();
-  let state: number[] = [];
+  const { observation, action: space, seconds, begin, move, observe, ...bed } = beds[id]();
+  const { noise = true, maxEpisodeSteps: limit = bed.steps } = options;
+  let state = begin(new Float32Array(4).fill(0.5)); // until it is reset, a model to plan in stands still
   let [steps, over] = [0, true];
   return {
     id,
