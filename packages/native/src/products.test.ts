@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { setThreads } from './index.js';
+import { raw, setThreads } from './index.js';
 import { ready, same, values } from './testing/agreement.js';
 
 describe('products', () => {
@@ -58,6 +58,44 @@ describe('products', () => {
       1e-5,
     );
 
+  it.for(['f32', 'bf16', 'int8'] as const)(
+    'is exact for whole numbers against weights packed as %s, whatever the sizes',
+    (storage, { skip }) => {
+      skip(!ready, 'no kernels');
+      for (const [out, width] of [
+        [1, 1],
+        [33, 1],
+        [70, 33],
+        [160, 578],
+      ]) {
+        const whole = (n: number) => values(n, 9, -4.5).map(Math.round);
+        const w = whole(out * width);
+        const stored = {
+          f32: () => w,
+          bf16: () => new Uint16Array(new Uint32Array(w.buffer).map((bits) => bits >>> 16)),
+          int8: () => Int8Array.from(w),
+        };
+        const scales = storage === 'int8' ? Float32Array.from({ length: out }, (_, o) => 2 ** (o % 3)) : undefined;
+        const packed = raw.packMatrix(stored[storage](), { out, in: width, storage, scales });
+        for (const rows of [1, 2, 3, 7, 12, 13, 40]) {
+          const [x, bias, start] = [whole(rows * width), whole(out), whole(rows * out)];
+          const expected = start.map((from, i) => {
+            const [r, o] = [Math.floor(i / out), i % out];
+            let sum = 0;
+            for (let k = 0; k < width; k++) sum += x[r * width + k] * w[o * width + k];
+            return (from + sum) * (scales?.[o] ?? 1) + bias[o];
+          });
+          for (const bf16 of [false, true])
+            for (const threads of [1, 3]) {
+              setThreads(threads);
+              const y = start.slice();
+              raw.packedProduct(x, packed, y, { rows, bias, accumulate: true, bf16 });
+              expect(y, `[${out}, ${width}], ${rows} rows, bf16 ${bf16}, ${threads} threads`).toEqual(expected);
+            }
+        }
+      }
+    },
+  );
   it('gives a row the same bits whatever the other rows, columns and threads', async (ctx) => {
     if (!ready) return ctx.skip();
     await tf.setBackend('native');

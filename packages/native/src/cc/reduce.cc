@@ -6,8 +6,12 @@
 using namespace plumb;
 
 namespace {
+// Numbers fetched ahead of a pass along rows that does more than add: the processor's own fetching begins anew at each page of memory.
+constexpr int64_t kAhead = 2048;
+
 // --- reductions -----------------------------------------------------------------------------------------------------------------
 struct Sum {
+  static constexpr bool slow = false;
   static vf start() { return (vf){}; }
   static vf step(vf s, vf x) { return s + x; }
   static vf join(vf s, vf t) { return s + t; }
@@ -19,6 +23,7 @@ struct Squares : Sum {
   static vf step(vf s, vf x) { return fma(x, x, s); }
 };
 struct Max {
+  static constexpr bool slow = true;  // beside an addition
   static vf start() { return set1(-__builtin_inff()); }
   static vf step(vf s, vf x) { return vmax(x, s); }  // in this order: whether x is NaN can be seen before s is there
   static vf join(vf s, vf t) { return vmax(s, t); }
@@ -27,6 +32,7 @@ struct Max {
   static float join(float s, float t) { return (s > t || s != s) ? s : t; }
 };
 struct Min {
+  static constexpr bool slow = true;
   static vf start() { return set1(__builtin_inff()); }
   static vf step(vf s, vf x) { return vmin(x, s); }  // in this order: whether x is NaN can be seen before s is there
   static vf join(vf s, vf t) { return vmin(s, t); }
@@ -35,6 +41,7 @@ struct Min {
   static float join(float s, float t) { return (s < t || s != s) ? s : t; }
 };
 struct Prod {
+  static constexpr bool slow = false;
   static vf start() { return set1(1.f); }
   static vf step(vf s, vf x) { return s * x; }
   static vf join(vf s, vf t) { return s * t; }
@@ -52,7 +59,10 @@ INLINE float reduceRange(const float* x, int64_t n) {
   vf s[8] = {R::start(), R::start(), R::start(), R::start(), R::start(), R::start(), R::start(), R::start()};
   int64_t i = 0;
   for (; i + 8 * W <= n; i += 8 * W)
-    for (int q = 0; q < 8; q++) s[q] = R::step(s[q], load(x + i + q * W));
+    for (int q = 0; q < 8; q++) {
+      if (R::slow) prefetch(x + i + q * W + kAhead);
+      s[q] = R::step(s[q], load(x + i + q * W));
+    }
   for (int q = 0; i + W <= n; i += W, q++) s[q & 7] = R::step(s[q & 7], load(x + i));
   if (i < n) s[7] = R::step(s[7], R::pad(loadn(x + i, (int)(n - i)), (int)(n - i)));
   for (int h = 4; h > 0; h >>= 1)
@@ -214,6 +224,7 @@ INLINE int32_t argRange(const float* row, int64_t from, int64_t to) {
   int64_t i = from;
   for (; i + lines * W <= to; i += lines * W) {
     for (int q = 0; q < lines; q++) {
+      prefetch(row + i + q * W + kAhead);
       vf x = load(row + i + q * W);
       vi better = max ? x > best[q] : x < best[q];
       best[q] = sel(better, x, best[q]);
@@ -324,23 +335,31 @@ void argReduce(bool max, const float* x, int32_t* y, int64_t outer, int64_t n, i
 }
 
 // --- rows -----------------------------------------------------------------------------------------------------------------------
-// Sum of exp(x − m) over a row, written to y unless null.
-INLINE float expSum(const float* x, float* y, int64_t n, float m) {
-  vf s[4] = {}, mv = set1(m);
+// Sum of exp(x − m) over a row, written to y unless null. The largest number of the row after it is found meanwhile, unless `next` is null:
+// what it waits for memory is then spent on this row.
+INLINE float expSum(const float* x, float* y, int64_t n, float m, float* next) {
+  vf s[4] = {}, t[4], mv = set1(m);
+  for (int q = 0; q < 4; q++) t[q] = Max::start();
+  const float* after = x + n;
   int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W)
     for (int q = 0; q < 4; q++) {
-      prefetch(x + n + i + q * W);  // the next row comes while this one is computed
       vf e = vexp(load(x + i + q * W) - mv);
       if (y) store(y + i + q * W, e);
       s[q] = s[q] + e;
+      if (next) {
+        prefetch(after + i + q * W + kAhead);
+        t[q] = Max::step(t[q], load(after + i + q * W));
+      }
     }
   for (int q = 0; i < n; i += W, q++) {
     int k = (int)imin(W, n - i);
     vf e = keep(vexp(ld(x + i, k) - mv), k, 0);
     if (y) storen(y + i, e, k);
     s[q & 3] = s[q & 3] + e;
+    if (next) t[q & 3] = Max::step(t[q & 3], Max::pad(ld(after + i, k), k));
   }
+  if (next) *next = Max::finish(Max::join(Max::join(t[0], t[1]), Max::join(t[2], t[3])));
   return hsum((s[0] + s[1]) + (s[2] + s[3]));
 }
 INLINE float flog(float x) { return vlog(set1(x))[0]; }
@@ -349,16 +368,17 @@ void softmax(const float* x, float* y, int64_t rows, int64_t n, bool log) {
   const bool past = rows * n >= kStreamed && n >= 128 && n <= kBlock && x != y;
   blocks(rows, cdiv(kBlock, n), [&](int64_t r, int64_t end) {
     float* t = past && !log ? (float*)scratch(4, (size_t)n * 4) : nullptr;
-    for (; r < end; r++) {
+    float m = reduceRange<Max>(x + r * n, n), next = m;
+    for (; r < end; r++, m = next) {
       const float* p = x + r * n;
       float* q = y + r * n;
-      float m = reduceRange<Max>(p, n);
+      float* after = r + 1 < end ? &next : nullptr;
       if (log) {
-        float l = m + flog(expSum(p, nullptr, n, m));
+        float l = m + flog(expSum(p, nullptr, n, m, after));
         mapRange(p, q, 0, n, [=](vf a) { return a - l; }, past);
       } else {
         float* e = t ? t : q;
-        float s = 1.f / expSum(p, e, n, m);
+        float s = 1.f / expSum(p, e, n, m, after);
         mapRange(e, q, 0, n, [=](vf a) { return a * s; }, past);
       }
     }
@@ -385,10 +405,10 @@ void softmaxGrad(const float* y, const float* dy, float* dx, int64_t rows, int64
 }
 void logSumExp(const float* x, float* y, int64_t rows, int64_t n) {
   blocks(rows, cdiv(kBlock, imax(1, n)), [&](int64_t r, int64_t end) {
-    for (; r < end; r++) {
-      float m = reduceRange<Max>(x + r * n, n);
+    float m = reduceRange<Max>(x + r * n, n), next = m;
+    for (; r < end; r++, m = next) {
       float a = m - m == 0 ? m : 0;  // all −∞ gives −∞, and +∞ gives +∞
-      y[r] = a + flog(expSum(x + r * n, nullptr, n, a));
+      y[r] = a + flog(expSum(x + r * n, nullptr, n, a, r + 1 < end ? &next : nullptr));
     }
   });
 }
