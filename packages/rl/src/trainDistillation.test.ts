@@ -1,5 +1,6 @@
 import { memoryRun, readCopy } from '@plumbline/core';
 import type { Batches, CompletionRecord, PromptBatch } from '@plumbline/data';
+import type { LocalDecoder } from '@plumbline/models';
 import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
@@ -18,6 +19,8 @@ const prompts = (steps: number, rows: object[] = records): Batches<PromptBatch<C
   steps,
   at: async () => ({ ids: rows.map((_, i) => String(i)), prompts: rows as CompletionRecord[], indices: new Int32Array() }),
 });
+/** Tensors of a tiny decoder: each `distil` makes a teacher and keeps it. */
+const tinyCount = tinyDecoder().parameters.names.length;
 const settings = { steps: 2, promptsPerStep: 4, maxTokens: 4, learningRate: 1e-2, temperature: 1 } as const;
 async function distil(
   over: Partial<DistillationConfig>,
@@ -40,6 +43,43 @@ describe('trainDistillation', () => {
       const mean = (rows: typeof history) => rows.reduce((sum, row) => sum + row.loss!, 0) / rows.length;
       expect(mean(history.slice(-5))).toBeLessThan(0.5 * mean(history.slice(0, 5)));
     }
+  });
+
+  it("brings the student to the teacher by MiniLLM's objective, with and without the KL over the vocabulary", async () => {
+    for (const [klWeight, share] of [
+      [1, 0.5],
+      [0, 0.85],
+    ]) {
+      const { student } = await distil({
+        steps: 60,
+        onPolicy: 1,
+        beta: undefined,
+        miniLlm: { gamma: 1, lengthNormalized: true, klWeight },
+      });
+      const klOf = async (policy: LocalDecoder) => {
+        const run = memoryRun({ seed: 5 });
+        const teacher = tinyDecoder({ seed: 2 });
+        await trainDistillation(
+          { ...settings, steps: 1, beta: 1, onPolicy: 1, learningRate: 1e-9 },
+          { student: policy, teacher, prompts: prompts(1), run },
+        );
+        return run.history[0].loss!;
+      };
+      expect(await klOf(student)).toBeLessThan(share * (await klOf(tinyDecoder({ seed: 1 }))));
+    }
+  });
+
+  it('splits as it likes under MiniLLM too, leaves no tensor behind, and refuses what does not go with it', async () => {
+    const miniLlm = { gamma: 0.9, lengthNormalized: true, klWeight: 1 };
+    const whole = await distil({ steps: 2, onPolicy: 1, miniLlm });
+    const parts = await distil({ steps: 2, onPolicy: 1, miniLlm, tokensPerMicroBatch: 1 });
+    whole.history.forEach((row, i) => void expect(parts.history[i].loss!).toBeCloseTo(row.loss!, 4));
+    const before = tf.memory().numTensors;
+    const { student } = await distil({ steps: 1, onPolicy: 1, miniLlm });
+    student.dispose();
+    expect(tf.memory().numTensors - before).toBe(tinyCount);
+    await expect(distil({ miniLlm })).rejects.toThrow('set onPolicy to 1 and leave beta out');
+    await expect(distil({ miniLlm, onPolicy: 1, beta: 1 })).rejects.toThrow('leave beta out');
   });
 
   it('begins at a loss of 0 where the student is the teacher', async () => {

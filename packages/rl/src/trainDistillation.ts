@@ -2,7 +2,6 @@ import {
   adamW,
   ConfigError,
   clipScale,
-  gatherRows,
   gradientSum,
   gradients,
   learningRateSchedule,
@@ -10,11 +9,11 @@ import {
   ScheduleConfig,
   saveIfAborted,
 } from '@plumbline/core';
-import { type Batches, type CompletionRecord, encodeCompletion, encodePrompt, type PackedBatch, type PromptBatch } from '@plumbline/data';
-import { type LocalDecoder, predictingRows } from '@plumbline/models';
+import { type Batches, type CompletionRecord, encodeCompletion, encodePrompt, type PromptBatch } from '@plumbline/data';
+import type { LocalDecoder } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
-import { generalizedJsd } from './losses/distillation.js';
+import { divergenceObjective, miniLlmObjective } from './distillationObjectives.js';
 import { countOf, microBatches, rollout as ownRollout, packSamples, type Rollout, type RolloutSample } from './rollout/generate.js';
 
 /** Settings of `trainDistillation`. */
@@ -27,6 +26,14 @@ export const DistillationConfig = z.strictObject({
     .max(1)
     .default(0.5)
     .describe('0 is KL(teacher, student), 1 KL(student, teacher), between them a Jensen-Shannon divergence'),
+  miniLlm: z
+    .strictObject({
+      gamma: z.number().min(0).max(1).default(1).describe('Discount of the rewards of later tokens'),
+      lengthNormalized: z.boolean().default(true).describe('Rewards to come are divided by the sum of their discounts'),
+      klWeight: z.number().min(0).default(1).describe('Weight of the KL over the vocabulary'),
+    })
+    .optional()
+    .describe("MiniLLM's objective in place of the divergence; it learns from the student's own samples alone"),
   temperature: z.number().positive().default(0.9).describe('Of sampling, and of both distributions in the loss'),
   onPolicy: z
     .number()
@@ -65,7 +72,8 @@ export type Distillation = {
 /**
  * Generalized knowledge distillation (Agarwal et al. 2023, arXiv:2306.13649; TRL's GKD trainer): at every token of a completion the generalized
  * Jensen-Shannon divergence between teacher and student over the whole vocabulary, divided by the step's tokens; on the student's own samples in a share of
- * the steps, which the step's random stream picks. No gradient goes through the sampling. Goes on from `run`'s last checkpoint if it has one.
+ * the steps, which the step's random stream picks. No gradient goes through the sampling. With `miniLlm` it is MiniLLM (Gu et al. 2023, arXiv:2306.08543) without its mixing of the teacher into the
+ * sampling: a policy gradient of the reverse KL of whole completions, with its single-step part summed over the vocabulary. Goes on from `run`'s last checkpoint if it has one.
  *
  * Logs `loss` (nats a token), `gradNorm`, `learningRate`, `tokens`, `tokensPerSecond`, `completions/length`.
  *
@@ -78,6 +86,10 @@ export async function trainDistillation(
   const parsed = DistillationConfig.safeParse(settings);
   if (!parsed.success) throw new ConfigError(`trainDistillation: ${z.prettifyError(parsed.error)}`);
   const config = parsed.data;
+  if (config.miniLlm && (config.onPolicy !== 1 || settings.beta !== undefined))
+    throw new ConfigError(
+      "trainDistillation: miniLlm learns from the student's own samples, and has a divergence of its own: set onPolicy to 1 and leave beta out",
+    );
   if (student.spec.vocabSize !== teacher.spec.vocabSize)
     throw new ConfigError(
       `trainDistillation: the student has ${student.spec.vocabSize} tokens and the teacher ${teacher.spec.vocabSize}; they must share a vocabulary`,
@@ -99,15 +111,15 @@ export async function trainDistillation(
       if (tokensInStep === 0) throw new ConfigError(`trainDistillation: step ${step} has no token to learn from`);
       const sum = gradientSum(weights);
       const order = samples.map((_, i) => i);
-      for (const indices of microBatches(samples, order, { ...config, sharePrompts: true }))
-        sum.add(
-          gradients(() => {
-            const packed = packSamples(samples, indices, true);
-            const teacherLogits = logitsOf(teacher, packed); // a constant: its parameters are not asked for
-            const loss = generalizedJsd(logitsOf(student, packed), teacherLogits, config);
-            return { loss: tf.div(tf.sum(loss), tokensInStep) as tf.Scalar };
-          }, weights),
-        );
+      for (const indices of microBatches(samples, order, { ...config, sharePrompts: true })) {
+        const packed = packSamples(samples, indices, true);
+        const models = { student, teacher };
+        const objective = config.miniLlm
+          ? await miniLlmObjective(models, packed, { ...config.miniLlm, temperature: config.temperature })
+          : divergenceObjective(models, packed, config);
+        sum.add(gradients(() => ({ loss: tf.div(tf.sum(objective.loss()), tokensInStep) as tf.Scalar }), weights));
+        objective.dispose();
+      }
       const values = await sum.read();
       if (!Number.isFinite(values.loss + values.gradNorm)) await run.fail(step, { rows: batch.ids, values }, state);
       const learningRate = schedule(step);
@@ -122,11 +134,6 @@ export async function trainDistillation(
   } finally {
     optimizer.dispose();
   }
-}
-
-/** Logits at the states before each token that counts, [tokens, vocabulary]. */
-function logitsOf(decoder: LocalDecoder, packed: PackedBatch): tf.Tensor2D {
-  return tf.tidy(() => decoder.logits(gatherRows({ x: decoder.hidden(packed) }, { rows: predictingRows(packed).rows }).y));
 }
 
 async function completionsOf(
