@@ -53,14 +53,16 @@ const tools: Record<string, string> = {
   dpo: `dpo pairLoss pairLosses startingLosses onlinePairLosses withOptions Divergence evaluatePairs withoutIdentical precomputeReference withGold memoryLogpCache referenceLogps
     referenceRowLogps PairTrainConfig readStream recordStream replayStream writeStream evaluateRows UnpairedTrainConfig encodeRows unpairedBatch unpairedBatches unpairedLoss
     unpairedLosses referencePoint`,
-  rl: `policyLoss policyLosses noReward AdvantageConfig PolicyTrainConfig episodeReturn observationText countOf rollout toolCall DistillationConfig regularisationPath`,
+  rl: `policyLoss policyLosses noReward AdvantageConfig PolicyTrainConfig episodeReturn observationText countOf rollout toolCall DistillationConfig regularisationPath
+    OfflineAlgorithm OfflineConfig DecisionConfig windowsOf DynamicsConfig
+    DiscriminatorConfig`,
   rewards: `batched cached checkScores forgiving timeLimited returnRange standardise answerDistances contrastiveSimilarity contrastBatches EncoderTrainConfig fromAiSdk
     promptfooAssertion rewardMatchers createGate GateTrainConfig promptStates createHeads scoreOutputs stepScorer RewardServerError encodeSteps encodeTargets stepBatch stepBatches
     targetBatch targetBatches withPairLabels JudgeError modelFromFunction parseChecklist parseRanking parseRating parseVerdict parseYesNo checkRubric formatRubric parseRubric rubricFrom
     checklistTemplate pairLetterTemplate pairTemplate pointTemplate promptText rankingTemplate stepTemplate yesNoTemplate rewardLoss rewardLosses presentWeight
     ascendingThresholds rawThresholds symmetricThresholds rewardAccuracy scoreMoments scoreReferences RewardTrainConfig runCode runTests detectLanguage dominantScript languageShare
     lengthOf rewardFromSpec verifierOf verifiers Abstain verifier objectKeypoints
-    parsePlan`,
+    parsePlan RewardProgramError`,
 };
 const toolsOf = (pkg: string) => new Set(tools[pkg].split(/\s+/));
 

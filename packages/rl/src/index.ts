@@ -46,6 +46,11 @@ export { type KlController, type KlEstimator, klController, klEstimate, klValue 
 export { adaptEntropyCoef, entropyThreshold, offPolicyMask, type SamplingCorrection, samplingWeights } from './masks.js';
 export { distinctNgrams, missingEosPenalty, noReward, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
 
+// Actors, critics and denoisers
+
+export { gaussianLogp, softBellmanTarget, softPolicyLoss, squashedGaussianLogp, temperatureLoss } from './losses/actorCritic.js';
+export { denoisingPolicyLoss, gaussianStepLogp } from './losses/denoising.js';
+
 // Distillation and offline learning
 
 export { distillationWeights, generalizedJsd, miniLlmAdvantages, miniLlmLoss } from './losses/distillation.js';
@@ -60,7 +65,34 @@ export {
   topByReturn,
   weightedCloningLoss,
 } from './losses/offline.js';
+export { OfflineAlgorithm, OfflineConfig, trainOffline } from './offline/trainOffline.js';
 export { effectiveSampleSize, perDecisionValue, type RecordedEpisode, returnsToGo, targetReturns } from './offPolicy.js';
+
+// Acting as predicting
+
+export {
+  createDecisionTransformer,
+  type DecisionOptions,
+  type DecisionTransformer,
+  decisionPolicy,
+} from './sequence/decisionTransformer.js';
+export { actionLoss, DecisionConfig, trainDecisionTransformer } from './sequence/trainDecisionTransformer.js';
+export { type DecisionWindows, delayRewards, sampleWindows, subsampleTrajectories, windowsOf } from './sequence/windows.js';
+
+// Models of the world
+
+export { DiscriminatorConfig, type DynamicsReward, trainDynamicsReward } from './dynamics/discriminators.js';
+export { createDynamicsEnsemble, type DynamicsEnsemble, type DynamicsOptions, type StateActions } from './dynamics/ensemble.js';
+export { type FilteredRolloutOptions, filteredRollout, type TransitionReward } from './dynamics/filteredRollout.js';
+export {
+  boundedLogVar,
+  dynamicsRewardFromLogits,
+  ensembleUncertainty,
+  gaussianNll,
+  logVarBound,
+  type Uncertainty,
+} from './dynamics/losses.js';
+export { DynamicsConfig, trainDynamics } from './dynamics/trainDynamics.js';
 
 // Control by planning
 
@@ -70,6 +102,7 @@ export { type MpcModel, type PredictiveSampler, type PredictiveSamplerOptions, p
 // Search over steps
 
 export { beamSearch } from './search/beam.js';
+export { type CemOptions, crossEntropyMethod } from './search/cem.js';
 export { type MctsNode, type MctsOptions, mcts, stepPreferencePairs, stepValues, upperConfidence } from './search/mcts.js';
 export type { StepGenerator } from './search/types.js';
 
@@ -100,6 +133,7 @@ export { countOf, type Rollout, type RolloutOptions, type RolloutSample, rollout
 export { type RemoteOptions, type RemotePolicy, remotePolicy } from './rollout/remote.js';
 export { type GroupReplay, groupReplay, type KeptGroup } from './rollout/replay.js';
 export { type Tool, type ToolEnvOptions, toolCall, toolEnv } from './rollout/tools.js';
+export { withTurnRewards } from './rollout/turnRewards.js';
 export type { Reward } from './scoring.js';
 export { type Distillation, DistillationConfig, trainDistillation } from './trainDistillation.js';
 export { type PolicyResult, type PolicyTraining, trainPolicy } from './trainPolicy.js';
