@@ -54,7 +54,7 @@ function referencesOf({ meta }: Candidate, column: string, name: string, i: numb
 
 /**
  * `Σ weight · shaped reward`. With `logSigmoidCentered` on every part it is the logarithm of the chance that all properties hold at once, which a part that is good already cannot push any further:
- * Wang et al. 2024, arXiv:2402.00742, section 4. Weights are 1 unless given. Abstains where a part does.
+ * Wang et al. 2024, arXiv:2402.00742. Weights are 1 unless given. Abstains where a part does.
  *
  * @throws ConfigError for no parts
  */

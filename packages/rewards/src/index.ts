@@ -87,6 +87,9 @@ export {
   stepTemplate,
   yesNoTemplate,
 } from './judges/templates.js';
+// Scores read off a model
+export type { LogitScoreMode } from './logitScore.js';
+export { expectedScoreFromLogits } from './logitScore.js';
 // Losses
 export type { BradleyTerryLoss, BradleyTerryOptions, PairScores } from './losses/bradleyTerry.js';
 export { bradleyTerryLoss } from './losses/bradleyTerry.js';
@@ -100,6 +103,7 @@ export { cumulativeLinkLoss, gradeProbabilities, pairwiseOrdinalLoss } from './l
 export { outcomeLoss } from './losses/outcome.js';
 export { pairwiseLoss } from './losses/pairwise.js';
 export { listwisePairsLoss, plackettLuceLoss } from './losses/plackettLuce.js';
+export { cosentLoss, demonstrationLoss, progressLoss } from './losses/ranking.js';
 export { raoKupperLoss } from './losses/raoKupper.js';
 export { stepLoss, tokenStepLoss } from './losses/step.js';
 export { ascendingThresholds, rawThresholds, symmetricThresholds } from './losses/thresholds.js';
