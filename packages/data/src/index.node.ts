@@ -104,5 +104,6 @@ export { ultrafeedbackPairs } from './relabel/ultrafeedback.js';
 export type { RowFormat, SourceFile, SourceOptions, SourceRow } from './rowSource.node.js';
 export { parseDataId, sourceFiles, sourceRows } from './rowSource.node.js';
 export { checkRecord, recordSchemas } from './schemas.js';
+export { type VectorEnv, type VectorStep, vectorEnv } from './vectorEnv.js';
 export type { WriteOptions } from './write.node.js';
 export { writeRecords } from './write.node.js';

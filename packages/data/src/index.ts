@@ -97,3 +97,4 @@ export type { Goal, GoalAugmentOptions, GoalPromptOptions, GoalTemplate } from '
 export { augmentWithRewardGoals, formatGoal, goalPrompt, multiAttributeTemplate, overallScoreTemplate } from './relabel/rewardGoal.js';
 export { ultrafeedbackPairs } from './relabel/ultrafeedback.js';
 export { checkRecord, recordSchemas } from './schemas.js';
+export { type VectorEnv, type VectorStep, vectorEnv } from './vectorEnv.js';

@@ -39,7 +39,7 @@ describe('withTurnRewards', () => {
     const [before] = await of(episode([1, 2]))(options);
     const [after] = await withTurnRewards(of(episode([1, 2])), async () => [10, 0])(options);
     expect({ ...after, episode: before.episode }).toEqual(before);
-    const { scores } = await episodeReturn.score([{ prompt: '', completion: '', meta: { episode: after.episode } }], { rng: rng(0) });
+    const { scores } = await episodeReturn.score([{ meta: { episode: after.episode } }]);
     expect(scores[0]).toBe(10);
   });
   it('names the episode that does not fit', async () => {
