@@ -107,6 +107,30 @@ describe('runRl', () => {
     expect(adapterOf('halves').equals(adapterOf('whole'))).toBe(true);
   });
 
+  it('writes what each of several rewards said of a sample, and where one abstained', async () => {
+    const never: RewardFunction = {
+      name: 'never',
+      score: async (batch) => ({ scores: new Float32Array(batch.length), abstained: new Uint8Array(batch.length).fill(1) }),
+    };
+    const { signal } = new AbortController();
+    const dir = join(folder, 'several');
+    await runRl({
+      settings: settings('--steps', '1', '--weights', '2', '1'),
+      model: 'zoo:words-1m',
+      dataset,
+      rewards: [spaces, never],
+      seed: 3,
+      dir,
+      signal,
+    });
+    const [first] = readFileSync(join(dir, 'samples', 'step-000000.jsonl'), 'utf8')
+      .trim()
+      .split('\n');
+    const { completion, reward, rewards } = JSON.parse(first) as { completion: string; reward: number; rewards: object };
+    const words = completion.split(' ').length;
+    expect({ reward, rewards }).toEqual({ reward: 2 * words, rewards: { spaces: words, never: null } });
+  });
+
   it('refuses weights that do not fit the rewards, and a server for all weights', async () => {
     const { signal } = new AbortController();
     await expect(job('wrong', signal, spaces, '--weights', '1', '2')).rejects.toThrow('weights names 2, and there are 1 rewards');

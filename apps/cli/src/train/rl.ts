@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { ConfigError, makeFolder, rng as newRng } from '@plumbline/core';
-import { encodePrompt, promptBatches, type RewardFunction } from '@plumbline/data';
+import { type Completion, encodePrompt, type Prompt, promptBatches, type RewardFunction, textOf } from '@plumbline/data';
 import { isAdapted, type LocalDecoder, saveAdapter } from '@plumbline/models';
 import { createCritic, remotePolicy, trainPolicy } from '@plumbline/rl';
 import { type Change, changeOf, heldOutRewards, meanOf, readPrompts } from './prompts.js';
@@ -52,6 +52,7 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
     );
 
   const weighted = rewards.map((reward, i) => ({ reward, weight: weights[i] }));
+  const heard = remembered(rewards);
   const measure = (decoder: LocalDecoder) => heldOutRewards(decoder, heldOut, weighted, config, rng.fork('heldOut'), signal);
   const before = heldOut.length === 0 ? undefined : await kept(join(dir, 'before.json'), () => measure(base));
   const critic = config.advantage.kind === 'gae' ? createCritic(policy) : undefined;
@@ -69,13 +70,14 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
       policy,
       reference,
       critic,
-      reward: weighted,
+      reward: weighted.map(({ weight }, i) => ({ reward: heard.rewards[i], weight })),
       prompts: promptBatches(train, { promptsPerStep: config.promptsPerStep, steps: config.steps, rng: rng.fork('batches') }),
       run,
       ...(server !== undefined && remote(server, dir, model)),
       ...(heldOut.length > 0 && { evaluate: async (decoder: LocalDecoder) => ({ 'eval/reward': meanOf(await measure(decoder)) }) }),
-      observe: async ({ samples, records, scores, advantages }, step) =>
-        writeSamples(
+      observe: async ({ samples, records, scores, advantages }, step) => {
+        const said = heard.take();
+        await writeSamples(
           dir,
           step,
           samples.slice(0, settings.writtenSamples).map(({ group, text, finish, tokens }, i) => ({
@@ -85,9 +87,11 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
             finish,
             tokens: tokens.length,
             reward: Number.isNaN(scores[i]) ? null : scores[i],
+            ...(rewards.length > 1 && { rewards: said(records[group].prompt, text) }),
             advantage: advantages[i],
           })),
-        ),
+        );
+      },
     });
     ended();
     const output = await saved(job, policy);
@@ -107,6 +111,31 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
       settings,
     };
   });
+}
+
+/** The same rewards, and until it is taken what each said of every completion; null where it abstained. */
+function remembered(rewards: readonly RewardFunction[]) {
+  let said = new Map<string, Record<string, number | null>>();
+  const keyOf = (prompt: Prompt, completion: Completion) => JSON.stringify([prompt, textOf(completion)]);
+  const hearing = (reward: RewardFunction): RewardFunction => ({
+    name: reward.name,
+    score: async (batch, ctx) => {
+      const answer = await reward.score(batch, ctx);
+      batch.forEach(({ prompt, completion }, i) => {
+        const key = keyOf(prompt, completion);
+        said.set(key, { ...said.get(key), [reward.name]: answer.abstained?.[i] === 1 ? null : answer.scores[i] });
+      });
+      return answer;
+    },
+  });
+  return {
+    rewards: rewards.map(hearing),
+    take: () => {
+      const taken = said;
+      said = new Map();
+      return (prompt: Prompt, completion: Completion) => taken.get(keyOf(prompt, completion));
+    },
+  };
 }
 
 const roomFor = ({ maxPromptTokens, maxTokens }: RlSettings, { contextLength }: LocalDecoder): number =>
