@@ -159,6 +159,17 @@ describe('a mistake gets one clear line and a failing exit code:', () => {
       expect(outcome.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m); // no stack
     });
 
+  it.each([
+    ['judge', '--swap', '--model', 'zoo:words-6m', '--out', 'verdicts.jsonl'],
+    ['score', '--reward', 'zoo:gold-words', '--out', 'scored.jsonl'],
+  ])('%s ends at the first Ctrl-C, however early it comes', async (command, ...flags) => {
+    const pairs = file('many.jsonl', '{"prompt":"There was","chosen":" a dog.","rejected":" a cat."}\n'.repeat(5000));
+    const kill = { signal: 'SIGINT' as const, when: (printed: string) => printed.includes('Backend:') };
+    const { code, stderr } = await plumb([command, pairs, ...flags], { cwd: folder, kill });
+    expect(code).toBe(130);
+    expect(stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
+  });
+
   it('says where the right flags are listed', async () => {
     const { code, stderr } = await plumb(['doctor', '--bakend', 'wasm'], { cwd: folder });
     expect(code).toBe(2);

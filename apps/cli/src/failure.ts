@@ -19,6 +19,10 @@ export function reportFailure(error: unknown): number {
     console.error(pc.yellow(error.message));
     return 130;
   }
+  if (error instanceof DOMException && error.name === 'AbortError') {
+    console.error(pc.yellow('Stopped before there was anything new to save; the same command goes on from what there is.'));
+    return 130;
+  }
   console.error(pc.red(`plumb: ${messageOf(error)}`));
   return error instanceof ConfigError ? 2 : 1;
 }

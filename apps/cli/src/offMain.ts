@@ -72,7 +72,7 @@ export function adoptProcess(): void {
   const { columns, rows } = terminal;
   for (const name of ['stdin', 'stdout', 'stderr'] as const) Object.assign(process[name], { isTTY: terminal[name], columns, rows });
   parentPort.on('message', (message: ToThread) => {
-    if ('signal' in message) process.emit(message.signal, message.signal);
+    if ('signal' in message && !process.emit(message.signal, message.signal)) process.exit(signals[message.signal]); // nobody has begun to listen
   });
   parentPort.unref();
 }

@@ -1,4 +1,5 @@
 /** Ctrl-C and SIGTERM, for commands that have nothing to save. */
+import { InterruptedError } from '@plumbline/core';
 
 /** Aborted at the first SIGINT or SIGTERM, which `said` explains; a second one ends the process at once. */
 export function stopSignal(said: string): AbortSignal {
@@ -10,4 +11,18 @@ export function stopSignal(said: string): AbortSignal {
       controller.abort();
     });
   return controller.signal;
+}
+
+/** What `work` gives; once `signal` is aborted, whatever comes of it is an interruption. */
+export async function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const stopped = () => new InterruptedError('stopped before the end: there is no result');
+  return work.then(
+    (value) => {
+      if (signal.aborted) throw stopped();
+      return value;
+    },
+    (error: unknown) => {
+      throw signal.aborted ? stopped() : error;
+    },
+  );
 }

@@ -1,6 +1,6 @@
 /** `plumb judge`: which answer of each pair a language model prefers, and how far it agrees with people. */
 import { existsSync } from 'node:fs';
-import { ConfigError, onInterrupt, rng } from '@plumbline/core';
+import { ConfigError, rng } from '@plumbline/core';
 import {
   type Completion,
   type LanguageModel,
@@ -30,6 +30,7 @@ import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { modelParts, openDecoder } from '../models.js';
 import { wholeNumber } from '../settings.js';
+import { stopSignal, unlessStopped } from '../stop.js';
 import { readYaml } from '../yaml.js';
 
 export type JudgeFlags = BackendFlags & {
@@ -63,7 +64,7 @@ export async function judge(file: string, flags: JudgeFlags): Promise<void> {
     throw new ConfigError(
       `${flags.calibrate === true ? file : flags.calibrate}: no row says which answer people prefer (chosen and rejected, or a label a, b or tie)`,
     );
-  const signal = onInterrupt();
+  const signal = stopSignal('stopping; once more to stop at once');
   const model = await judgeModel(flags);
   const verdict = flags.verdict ?? (model.can.score && flags.url === undefined ? 'letters' : 'text');
   if (verdict === 'letters' && votes > 1)
@@ -77,7 +78,7 @@ export async function judge(file: string, flags: JudgeFlags): Promise<void> {
 
   if (labels) {
     const known = labels.filter((pair): pair is Pair & { label: 'a' | 'b' | 'tie' } => pair.label !== undefined);
-    const found = await calibrateJudge(used, known as PairLabel[], { ctx: { rng: seed, signal } });
+    const found = await unlessStopped(signal, calibrateJudge(used, known as PairLabel[], { ctx: { rng: seed, signal } }));
     if (flags.json) console.log(JSON.stringify({ judge: used.name, ...found, report: plain.report }, null, 2));
     else console.log(calibrationText(used.name, found));
     return;
@@ -112,8 +113,10 @@ export async function judge(file: string, flags: JudgeFlags): Promise<void> {
       }
     }
   }
-  if (flags.out) await writeRecords(flags.out, judged());
-  else for await (const row of judged()) if (!flags.json) console.log(JSON.stringify(row));
+  const shown = async () => {
+    for await (const row of judged()) if (!flags.json) console.log(JSON.stringify(row));
+  };
+  await unlessStopped(signal, flags.out ? writeRecords(flags.out, judged()) : shown());
 
   const counted = (winner: string) => verdicts.filter((one) => one.parsed && one.winner === winner).length;
   const decided = pairs.flatMap(({ label }, i) => (label && label !== 'tie' && verdicts[i].parsed ? [verdicts[i].winner === label] : []));

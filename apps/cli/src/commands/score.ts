@@ -1,11 +1,12 @@
 /** `plumb score`: what a reward gives the completions of a file, written beside them. */
-import { ConfigError, onInterrupt, rng } from '@plumbline/core';
+import { ConfigError, rng } from '@plumbline/core';
 import { type Candidate, type Completion, openRecords, type Prompt, type Records, writeRecords } from '@plumbline/data';
 import { standardDeviation, wilsonInterval } from '@plumbline/data/statistics';
 import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { loadReward } from '../serve/load.js';
 import { wholeNumber } from '../settings.js';
+import { stopSignal, unlessStopped } from '../stop.js';
 
 export type ScoreFlags = BackendFlags & {
   reward: string;
@@ -37,7 +38,7 @@ export async function score(file: string, options: ScoreFlags): Promise<void> {
     throw new ConfigError('--format says how to ask a server; --reward is none');
   const needsBackend = !/^https?:|\.(ya?ml|json)$/i.test(options.reward);
   if (needsBackend) await startBackend(options);
-  const signal = onInterrupt();
+  const signal = stopSignal('stopping; once more to stop at once');
   const reward = await loadReward(options.reward, {
     ...(options.format && { format: options.format }),
     ...(options.token && { token: options.token }),
@@ -86,7 +87,7 @@ export async function score(file: string, options: ScoreFlags): Promise<void> {
     });
   }
 
-  await writeRecords(options.out, scored());
+  await unlessStopped(signal, writeRecords(options.out, scored()));
   if (count === 0) throw new ConfigError(`${file}: nothing to score${why ? ` (${why})` : ''}`);
   const right = margins.filter((margin) => margin > 0).length;
   const summary: ScoreSummary = {
