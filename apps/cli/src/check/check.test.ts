@@ -1,11 +1,17 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeSafetensors } from '@plumbline/core';
+import { encodePairs } from '@plumbline/data';
 import type { TrainerUnderTest } from '@plumbline/data/contract';
+import { evaluatePairs, pairLoss } from '@plumbline/dpo';
+import { loadAdapter, loadDecoder } from '@plumbline/models';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCases } from '../commands/checkTrainer.js';
 import { casesNamed, casesOf, trainerNamed, trainerNames } from './trainers.js';
 import { checkTrlLog, readTrlLog, trlStateIn } from './trlLog.js';
+import { checkTrlWeights } from './trlWeights.js';
 
 // Every trainer and loss: `dpo` and `kto` alone stand for their defaults, and two names of one loss are run once.
 for (const name of trainerNames.filter((one) => !['reward', 'dpo', 'kto', 'rl', 'dpo:dpo', 'dpo:bo2'].includes(one)))
@@ -62,6 +68,44 @@ describe("TRL's logs", () => {
       'yes: the margin of implicit rewards went from 0.00 to 0.200',
     ]);
     expect(readTrlLog(join(folder, 'trainer_state.json')).unknown).toEqual(['logits/chosen']);
+  });
+  it('and its adapters are read as they lie in a checkpoint, with the margins and the loss that it measured', async () => {
+    const checkpoint = fileURLToPath(new URL('../../test/fixtures/trl-dpo-checkpoint', import.meta.url));
+    expect(await checkTrlWeights(checkpoint)).toEqual([
+      { holds: true, text: 'an adapter of rank 4 on 8 matrices of zoo:words-1m' },
+      { holds: true, text: 'every matrix has moved' },
+      { holds: true, text: 'every weight is finite' },
+    ]);
+    const { steps } = readTrlLog(trlStateIn(checkpoint)!);
+    const base = await loadDecoder('zoo:words-1m');
+    const policy = await loadAdapter(base, checkpoint);
+    const names = ['Anna', 'Ben', 'Clara', 'David', 'Emma', 'Frank', 'Grace', 'Henry'];
+    const records = names.map((name) => ({
+      prompt: `Once there was a child named ${name}.`,
+      chosen: ` ${name} was happy.`,
+      rejected: ` ${name} cried.`,
+    }));
+    const { pairs } = encodePairs(base.tokenizer, records, { appendEos: true });
+    const { loss, margins } = await evaluatePairs({ policy, reference: base, loss: pairLoss('sigmoid') }, pairs, { pairsPerMicroBatch: 4 });
+    const last = steps.at(-1)!;
+    expect(loss).toBeCloseTo(last['eval/loss']!, 5);
+    expect(margins.reduce((a, b) => a + b, 0) / margins.length).toBeCloseTo(last['eval/margin']!, 5);
+  });
+  it('say where an adapter was never trained, or holds what is no number', async () => {
+    const write = async (fill: number) => {
+      const matrix = { dtype: 'F32' as const, shape: [2, 2], data: new Float32Array(4) };
+      await writeSafetensors(join(folder, 'adapter_model.safetensors'), {
+        'base_model.model.q_proj.lora_A.weight': { ...matrix, data: new Float32Array(4).fill(fill) },
+        'base_model.model.q_proj.lora_B.weight': matrix,
+      });
+      writeFileSync(
+        join(folder, 'adapter_config.json'),
+        JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 4, base_model_name_or_path: 'b' }),
+      );
+      return (await checkTrlWeights(folder)).filter(({ holds }) => !holds).map(({ text }) => text);
+    };
+    expect(await write(1)).toEqual(['no matrix has moved: lora_B is 0 in all of them, and the adapter changes nothing']);
+    expect((await write(Number.NaN)).at(-1)).toBe('base_model.model.q_proj.lora_A.weight holds numbers that are not finite');
   });
   it('show symptoms', () => {
     const grpo = log([1, 2, 3, 4].map((step) => ({ step, loss: 0, frac_reward_zero_std: 1, 'completions/clipped_ratio': 1, kl: 0 })));

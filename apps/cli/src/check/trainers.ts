@@ -30,10 +30,11 @@ import {
   unpairedLosses,
   withGold,
 } from '@plumbline/dpo';
-import { sftBatch, trainSft } from '@plumbline/models';
+import { type LocalDecoder, sftBatch, trainSft } from '@plumbline/models';
 import { tinyDecoder } from '@plumbline/models/testing';
 import {
   createHeads,
+  type HeadedModel,
   type LabelledRewardBatch,
   type RewardLossName,
   type RewardTraining,
@@ -46,6 +47,7 @@ import {
   trainReward,
 } from '@plumbline/rewards';
 import { policySettings, policyTrainerContract, trainPolicyUnderTest } from '@plumbline/rl/contract';
+import * as tf from '@tensorflow/tfjs-core';
 
 const vocabSize = 23; // of the tiny decoder
 const weightsOf = async (tree: { trainable(): readonly { value: Parameters<typeof readCopy>[0] }[] }): Promise<Float32Array> =>
@@ -74,16 +76,11 @@ function under(loop: Loop): Pick<TrainerUnderTest, 'step' | 'train'> {
   };
 }
 
-/** A batch with tokens that belong to no row, in a segment of their own: before the others, or behind them. It cannot be split. */
-function withGarbage<B extends { packed: PackedBatch; split(size: number): B[] }>(
-  batch: B,
-  padding: StepOptions['padding'],
-  before = false,
-): B {
-  if (!padding) return batch;
-  const { tokens, id } = padding;
-  const { packed } = batch;
-  const first = before && padding.side === 'left';
+type Padding = NonNullable<StepOptions['padding']>;
+
+/** Tokens that belong to no row in a segment of their own: before the others on the left, where `sides` is true, else behind them. */
+function garbled(packed: PackedBatch, { side, tokens, id }: Padding, sides: boolean): PackedBatch {
+  const first = sides && side === 'left';
   const join = <A extends Int32Array | Uint8Array>(own: A, garbage: ArrayLike<number>): A =>
     (own.constructor as unknown as { from(x: number[]): A }).from(
       first ? [...Array.from(garbage), ...own] : [...own, ...Array.from(garbage)],
@@ -91,23 +88,50 @@ function withGarbage<B extends { packed: PackedBatch; split(size: number): B[] }
   const lengths = Array.from({ length: packed.cuSeqlens.length - 1 }, (_, s) => packed.cuSeqlens[s + 1] - packed.cuSeqlens[s]);
   const cuSeqlens = new Int32Array(lengths.length + 2);
   for (const [s, length] of (first ? [tokens, ...lengths] : [...lengths, tokens]).entries()) cuSeqlens[s + 1] = cuSeqlens[s] + length;
-  const padded: B = {
-    ...batch,
-    packed: {
-      tokens: join(packed.tokens, new Array(tokens).fill(id)),
-      positions: join(
-        packed.positions,
-        Array.from({ length: tokens }, (_, t) => t),
-      ),
-      completionMask: join(packed.completionMask, new Array(tokens).fill(0)),
-      cuSeqlens,
-      rows: join(packed.rows, [-1]),
-      ...(packed.prefixOf && { prefixOf: join(packed.prefixOf, [-1]) }),
-    },
-    split: () => [padded],
+  return {
+    tokens: join(packed.tokens, new Array(tokens).fill(id)),
+    positions: join(
+      packed.positions,
+      Array.from({ length: tokens }, (_, t) => t),
+    ),
+    completionMask: join(packed.completionMask, new Array(tokens).fill(0)),
+    cuSeqlens,
+    rows: join(packed.rows, [-1]),
+    ...(packed.prefixOf && { prefixOf: join(packed.prefixOf, [-1]) }),
   };
+}
+
+/** A batch with such tokens. It cannot be split. */
+function withGarbage<B extends { packed: PackedBatch; split(size: number): B[] }>(
+  batch: B,
+  padding: Padding | undefined,
+  sides = false,
+): B {
+  if (!padding) return batch;
+  const padded: B = { ...batch, packed: garbled(batch.packed, padding, sides), split: () => [padded] };
   return padded;
 }
+
+/** A model that sees such tokens in every batch and answers for the rows alone: for losses that take what is said of each segment. */
+const amongGarbage = {
+  decoder: (model: LocalDecoder, padding: Padding | undefined): LocalDecoder =>
+    !padding
+      ? model
+      : {
+          ...model,
+          completionLogps: (batch, options) =>
+            tf.tidy(() => {
+              const { sums, lengths, ...tokens } = model.completionLogps(garbled(batch, padding, true), options);
+              return { ...tokens, sums: ofRows(sums, padding), lengths: ofRows(lengths, padding) };
+            }),
+        },
+  heads: (model: HeadedModel, padding: Padding | undefined): HeadedModel =>
+    !padding ? model : { ...model, outputs: (batch) => tf.tidy(() => ofRows(model.outputs(garbled(batch, padding, true)), padding)) },
+};
+
+/** All but the segment of garbage. */
+const ofRows = <T extends tf.Tensor>(segments: T, { side }: Padding): T =>
+  tf.slice(segments, side === 'left' ? 1 : 0, segments.shape[0] - 1) as T;
 
 const inOrder = <B>(batch: B): Batches<B> => ({ steps: 1, at: async () => batch });
 const asPair = ({ id, prompt, completions: [chosen, rejected] }: TrainerRow): EncodedPair => ({
@@ -163,10 +187,10 @@ function unpaired(name: string): TrainerUnderTest {
     vocabSize,
     completions: 1,
     startLoss: name === 'bco' ? Math.LN2 : 0.5,
-    lacks: ['padding', 'maskedRows', 'sharePrompts'],
+    lacks: ['maskedRows', 'sharePrompts'], // an empty answer is refused by name
     tolerance: 3e-4,
-    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length }) => {
-      const policy = tinyDecoder();
+    ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, padding }) => {
+      const policy = amongGarbage.decoder(tinyDecoder(), padding);
       const all = rows.map(({ id, prompt, completions: [completion], label = true }) => ({ id, prompt, completion, desirable: label }));
       const order = promptBatches(all, { promptsPerStep: 4, steps: 4, rng: run.rng });
       const whole =
@@ -174,7 +198,7 @@ function unpaired(name: string): TrainerUnderTest {
       const rowsPerStep = steps === 1 ? all.length : 4;
       await trainUnpaired(
         { steps, rowsPerStep, rowsPerMicroBatch: Math.min(rowsPerMicroBatch, rowsPerStep), learningRate },
-        { policy, reference: tinyDecoder(), batches: whole, loss, run },
+        { policy, reference: amongGarbage.decoder(tinyDecoder(), padding), batches: whole, loss, run },
       );
       return weightsOf(policy.parameters);
     }),
@@ -245,16 +269,16 @@ function reward(name: string): TrainerUnderTest {
     completions,
     lacks: [
       ...(completions === 1 ? (['sharePrompts'] as const) : []),
-      ...(loss.kind === 'targets' ? (['padding'] as const) : []), // a score for each segment of the batch
       ...(name === 'odin' || name === 'regression' ? (['maskedRows'] as const) : []), // correlations have no weights; a row without targets is refused
     ],
     tolerance: 3e-4,
     ...under(async (rows, { steps, run, learningRate, rowsPerMicroBatch = rows.length, sharePrompts, padding }) => {
-      const scorer = make();
+      const everySegment = loss.kind === 'targets'; // pairs look at the first segments alone, steps at the ends of theirs
+      const scorer = everySegment ? amongGarbage.heads(make(), padding) : make();
       const order = promptBatches(rows, { promptsPerStep: 4, steps: 4, rng: run.rng });
       const batches =
         steps === 1
-          ? inOrder(withGarbage(batchOf(rows, sharePrompts) as LabelledRewardBatch, padding))
+          ? inOrder(withGarbage(batchOf(rows, sharePrompts) as LabelledRewardBatch, everySegment ? undefined : padding))
           : { steps: 4, at: async (step: number) => batchOf((await order.at(step)).prompts) };
       await trainReward({ steps, groupsPerMicroBatch: rowsPerMicroBatch, learningRate, schedule: { kind: 'constant' } }, {
         scorer,

@@ -40,7 +40,8 @@ export function readTrlLog(file: string): TrlLog {
     const line = byStep.get(step) ?? { step };
     for (const [name, value] of Object.entries(entry)) {
       if (typeof value !== 'number' || name === 'step' || name === 'epoch') continue;
-      const known = ours.get(name);
+      const alike = name.replace(/^eval_/, 'eval/');
+      const known = ours.get(name) ?? (alike in metrics ? alike : undefined);
       if (known) line[known] = value;
       else if (name === 'completions/clipped_ratio') line['completions/finished'] = 1 - value;
       else unknown.add(name);

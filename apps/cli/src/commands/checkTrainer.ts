@@ -1,6 +1,6 @@
 /** `plumb check trainer`: the invariants of training over our trainers, a user's, or as far as a log of TRL tells. */
 import { existsSync } from 'node:fs';
-import { extname, resolve } from 'node:path';
+import { dirname, extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ConfigError } from '@plumbline/core';
 import type { TrainerUnderTest } from '@plumbline/data/contract';
@@ -9,6 +9,7 @@ import pc from 'picocolors';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { casesNamed, casesOf, type SuiteCase, trainerNames } from '../check/trainers.js';
 import { checkTrlLog, readTrlLog, trlStateIn } from '../check/trlLog.js';
+import { checkTrlWeights } from '../check/trlWeights.js';
 
 export type CaseResult = { name: string; outcome: 'holds' | 'broken' | 'left out'; why?: string };
 
@@ -33,7 +34,7 @@ export async function checkTrainer(which: string, options: BackendFlags & { json
   const state = code ? undefined : trlStateIn(which);
   if (state) {
     const log = readTrlLog(state);
-    const findings = checkTrlLog(log);
+    const findings = [...checkTrlLog(log), ...(await checkTrlWeights(dirname(state)))];
     if (options.json) console.log(JSON.stringify({ ...log, steps: log.steps.length, findings }, null, 2));
     else {
       console.log(`${log.file}: ${log.steps.length} logged steps, up to step ${log.steps.at(-1)!.step}`);
