@@ -345,6 +345,43 @@ describe('trainPolicy', () => {
     expect(history[0].gradNorm!).toBe(0);
   });
 
+  it('scores empty completions and learns nothing from them, with a value model or without, and says so where all are empty', async () => {
+    const rolled =
+      (empty: (j: number) => boolean): PolicyTraining['rollout'] =>
+      async ({ prompts: ids, n }) =>
+        ids.flatMap((prompt, group) =>
+          Array.from({ length: n }, (_, j) => {
+            const tokens = Int32Array.from(empty(j) ? [] : [j + 1, group + 2]);
+            return {
+              prompt,
+              group,
+              tokens,
+              text: letters(...tokens),
+              samplingLogps: new Float32Array(tokens.length),
+              finish: 'stop' as const,
+            };
+          }),
+        );
+    const seen: unknown[] = [];
+    const reward: RewardFunction = {
+      name: 'written',
+      score: async (batch) => {
+        seen.push(...batch.map(({ completion }) => completion));
+        return { scores: Float32Array.from(batch, ({ completion }, i) => (completion === '' ? -1 : i % 3)) };
+      },
+    };
+    for (const more of [{}, { advantage: { kind: 'gae' }, klIn: 'reward' }] as Partial<Settings>[]) {
+      const critic = 'advantage' in more ? createCritic(tinyDecoder()) : undefined;
+      const { history } = await train({ ...more, steps: 2 }, { rollout: rolled((j) => j === 0), reward, critic });
+      for (const { loss, gradNorm } of history) expect(Number.isFinite(loss! + gradNorm!) && gradNorm! > 0).toBe(true);
+      expect(history[0]['completions/length']).toBe(1.5);
+      await expect(train({ ...more, steps: 1 }, { rollout: rolled(() => true), reward, critic })).rejects.toThrow(
+        'no completion of the update counts: all were cut short (maskTruncated) or empty',
+      );
+    }
+    expect(seen).toContain('');
+  });
+
   it('leaves truncated completions out when asked, and says where none is left', async () => {
     await expect(train({ steps: 1, maskTruncated: true })).rejects.toThrow('no completion of the update counts');
     const { history } = await train(
