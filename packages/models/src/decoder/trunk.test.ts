@@ -7,7 +7,7 @@ import { plainTokenizer, tinyDecoder } from '../testing/index.js';
 import { createDecoder } from './decoder.js';
 import { decoderTrunk } from './trunk.js';
 
-const text = packSequences([{ tokens: Int32Array.of(3, 1, 4, 1, 5), completionStart: 1 }, { tokens: Int32Array.of(9, 2, 6), completionStart: 1 }]); // biome-ignore format: two sequences
+const text = packSequences([{ tokens: Int32Array.of(3, 1, 4, 1, 5), completionStart: 1, row: 0 }, { tokens: Int32Array.of(9, 2, 6), completionStart: 1, row: 1 }]); // biome-ignore format: two sequences
 const read = async (tensor: tf.Tensor) => {
   const values = [...(await readCopy(tensor))];
   tensor.dispose();
