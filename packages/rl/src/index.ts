@@ -46,6 +46,10 @@ export { type KlController, type KlEstimator, klController, klEstimate, klValue 
 export { adaptEntropyCoef, entropyThreshold, offPolicyMask, type SamplingCorrection, samplingWeights } from './masks.js';
 export { distinctNgrams, missingEosPenalty, noReward, repetitionPenalty, softOverlongPenalty, tokenRewards } from './rewards.js';
 
+// Rewards from labels that come while the policy plays
+
+export { type EpisodicCounts, episodicCounts, intrinsicSum, type RetrievalReward, retrievalReward } from './intrinsic.js';
+
 // Actors, critics and denoisers
 
 export { gaussianLogp, softBellmanTarget, softPolicyLoss, squashedGaussianLogp, temperatureLoss } from './losses/actorCritic.js';
