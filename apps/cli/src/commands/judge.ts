@@ -116,7 +116,7 @@ export async function judge(file: string, flags: JudgeFlags): Promise<void> {
   const shown = async () => {
     for await (const row of judged()) if (!flags.json) console.log(JSON.stringify(row));
   };
-  await unlessStopped(signal, flags.out ? writeRecords(flags.out, judged()) : shown());
+  await unlessStopped<unknown>(signal, flags.out ? writeRecords(flags.out, judged()) : shown());
 
   const counted = (winner: string) => verdicts.filter((one) => one.parsed && one.winner === winner).length;
   const decided = pairs.flatMap(({ label }, i) => (label && label !== 'tie' && verdicts[i].parsed ? [verdicts[i].winner === label] : []));
