@@ -109,7 +109,10 @@ export function subjectOf(x: Fact | Question): string {
       return x.country;
     case 'river':
       return x.river;
-    default:
+    case 'mayor':
+    case 'opened':
+    case 'founded':
+    case 'located':
       return x.town;
   }
 }

@@ -151,16 +151,24 @@ function drawCandidates(x: {
 }
 
 function joined(parts: Omit<Transitions, 'stateWidth' | 'actionWidth'>[], stateWidth: number, actionWidth: number): Transitions {
-  const flat = (field: 'states' | 'actions' | 'rewards' | 'nextStates') => Float32Array.from(parts.flatMap((part) => [...part[field]]));
+  const count = parts.reduce((n, part) => n + part.count, 0);
+  const flat = <T extends Float32Array | Uint8Array>(whole: T, of: (part: (typeof parts)[number]) => T, width: number): T => {
+    let at = 0;
+    for (const part of parts) {
+      whole.set(of(part), at * width);
+      at += part.count;
+    }
+    return whole;
+  };
   return {
-    count: parts.reduce((n, { count }) => n + count, 0),
+    count,
     stateWidth,
     actionWidth,
-    states: flat('states'),
-    actions: flat('actions'),
-    rewards: flat('rewards'),
-    nextStates: flat('nextStates'),
-    done: Uint8Array.from(parts.flatMap(({ done }) => [...done])),
+    states: flat(new Float32Array(count * stateWidth), ({ states }) => states, stateWidth),
+    actions: flat(new Float32Array(count * actionWidth), ({ actions }) => actions, actionWidth),
+    rewards: flat(new Float32Array(count), ({ rewards }) => rewards, 1),
+    nextStates: flat(new Float32Array(count * stateWidth), ({ nextStates }) => nextStates, stateWidth),
+    done: flat(new Uint8Array(count), ({ done }) => done, 1),
   };
 }
 
