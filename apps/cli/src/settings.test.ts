@@ -20,6 +20,11 @@ describe('settings', () => {
     expect(readSettings(Config, { flags: parseFlags(['--schedule.kind', 'linear']) }).schedule).toMatchObject({ kind: 'linear' });
   });
 
+  it('take a lone value for a list of one', () => {
+    const { lora } = readSettings(AlignConfig, { flags: parseFlags(['--lora.layers', '3', '--lora.modulesToSave', 'lm_head']) });
+    expect(lora).toMatchObject({ layers: [3], modulesToSave: ['lm_head'], targetModules: 'all-linear' });
+  });
+
   it('name the parts of a group that was given a value', () => {
     expect(() => readSettings(AlignConfig, { flags: { dpo: 3 } })).toThrow(
       'setting dpo holds 3, but is set by its parts: dpo.steps, dpo.pairsPerStep',

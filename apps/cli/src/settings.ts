@@ -119,12 +119,16 @@ function merge(into: Record<string, unknown>, from: Record<string, unknown>): vo
 
 /**
  * `true` for a group of settings is its defaults, and a word for one of several kinds is that kind: `--referenceSync`, `--divergence js_divergence`.
- * What one of several kinds is without its kind is a change of the default: `--schedule.warmupSteps 10`.
+ * What one of several kinds is without its kind is a change of the default: `--schedule.warmupSteps 10`. A lone value is a list of one where a list is
+ * wanted: `--lora.layers 3`.
  */
 function spellOut(settings: Record<string, unknown>, schema: z.ZodObject): void {
   for (const [key, value] of Object.entries(settings)) {
-    const { def, shape } = (unwrap(schema.shape[key]) ?? {}) as { def?: { discriminator?: string }; shape?: object };
-    if (value === true && shape) settings[key] = {};
+    const inner = unwrap(schema.shape[key]) as z.ZodObject | undefined;
+    const { def, shape } = (inner ?? {}) as { def?: { type?: string; discriminator?: string }; shape?: object };
+    if (shape && value === true) settings[key] = {};
+    if (shape && isRecord(value)) spellOut(value, inner!);
+    if (def?.type === 'array' && !Array.isArray(value)) settings[key] = [value];
     if (!def?.discriminator) continue;
     if (typeof value === 'string') settings[key] = { [def.discriminator]: value };
     else if (isRecord(value) && !(def.discriminator in value)) settings[key] = { ...(defaultOf(schema.shape[key]) as object), ...value };

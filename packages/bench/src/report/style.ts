@@ -85,7 +85,7 @@ details dl{margin:.25rem 0}
 details dt{font-weight:600;color:var(--ink);margin-top:.4rem}
 details dd{margin:0}
 .texts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,11.5rem),1fr));gap:.75rem}
-.prompt{border-left:3px solid var(--line);padding-left:.8rem;color:var(--muted);margin:1.25rem 0 .6rem;overflow-wrap:anywhere}
+.prompt{border-left:3px solid var(--line);padding-left:.8rem;color:var(--muted);margin:1.25rem 0 .6rem;overflow-wrap:anywhere;white-space:pre-line}
 .prompt b{color:var(--ink);font-weight:600}
 .textcard{background:var(--card);border:1px solid var(--line);border-top:3px solid var(--card-color,var(--line));border-radius:.5rem;padding:.65rem .9rem;min-width:0}
 .textcard h3{margin:0 0 .25rem;font-size:.9rem}
