@@ -135,6 +135,7 @@ export async function evaluate(
   if (!fits[benchmark.kind].includes(subject.kind)) throw new ConfigError(`${benchmark.title} judges ${wanted[benchmark.kind]}`);
   if (benchmark.kind === 'preference' && benchmark.scoresOnly && subject.kind === 'judge')
     throw new ConfigError(`${benchmark.title} needs scores, which a judge of pairs does not give: name a reward function`);
+  if (benchmark.kind === 'answers') await benchmark.prepare?.(items as readonly AnswerItem[], { command, judge: referee });
   const started = Date.now();
   mkdirSync(dir, { recursive: true });
   const name = nameOf(subject);
@@ -216,10 +217,17 @@ const nameOf = (subject: Subject): string =>
         : subject.model.name;
 
 /** A batch at once; where it fails, one by one, so that one bad item costs itself alone. */
-async function tryEach(items: readonly Item[], run: (items: readonly Item[]) => Promise<Outcome[]>, signal?: AbortSignal): Promise<Line[]> {
+async function tryEach(
+  items: readonly Item[],
+  run: (items: readonly Item[]) => Promise<(Outcome | Error)[]>,
+  signal?: AbortSignal,
+): Promise<Line[]> {
   try {
     const outcomes = await run(items);
-    return items.map(({ id }, i) => ({ id, outcome: outcomes[i] }));
+    return items.map(({ id }, i) => {
+      const outcome = outcomes[i];
+      return outcome instanceof Error ? { id, error: outcome.message } : { id, outcome };
+    });
   } catch (error) {
     if (signal?.aborted) return [];
     if (items.length === 1) return [{ id: items[0].id, error: error instanceof Error ? error.message : String(error) }];
@@ -230,7 +238,7 @@ async function tryEach(items: readonly Item[], run: (items: readonly Item[]) => 
 }
 
 /** A judge takes a failed request for a verdict that could not be read; here the item has none instead, and is asked again at the next start. */
-async function judge(...asked: Parameters<typeof outcomesOf>): Promise<Outcome[]> {
+async function judge(...asked: Parameters<typeof outcomesOf>): Promise<(Outcome | Error)[]> {
   const [, , subject] = asked;
   const asking =
     subject.kind === 'judge' ? subject.judge : subject.kind === 'steps' ? subject.steps : subject.kind === 'reward' ? subject.reward : {};
@@ -247,7 +255,7 @@ async function outcomesOf(
   items: readonly Item[],
   subject: Subject,
   { rng, ...options }: { rng: Rng } & CheckOptions,
-): Promise<Outcome[]> {
+): Promise<(Outcome | Error)[]> {
   const ctx = { rng: rng.fork(items[0].id), signal: options.signal };
   if (subject.kind === 'reward') return rewardOutcomes(items as readonly PreferenceItem[], subject.reward, ctx);
   if (subject.kind === 'judge') return judgeOutcomes(items as readonly PreferenceItem[], subject.judge, ctx);
@@ -269,7 +277,13 @@ async function outcomesOf(
   return Promise.all(
     items.map(async (item, i) => {
       const response = answers[i][0].text;
-      return { response, passed: await benchmark.check(item as AnswerItem, response, options) };
+      try {
+        return { response, passed: await benchmark.check(item as AnswerItem, response, options) };
+      } catch (error) {
+        // the answers of the others need not be asked for again
+        if (options.signal?.aborted) throw error;
+        return error instanceof Error ? error : new Error(String(error));
+      }
     }),
   );
 }

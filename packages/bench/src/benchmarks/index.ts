@@ -1,5 +1,5 @@
 /** Benchmarks by name, and how a reward, a judge, a step scorer or a model is judged on them. */
-import { humanEval, verilogEval } from './code.js';
+import { humanEval } from './code.js';
 import { ifbench, ifeval, mIfeval } from './instructions/benchmark.js';
 import { gsm8k, math, mgsm } from './maths.js';
 import {
@@ -16,6 +16,7 @@ import {
 } from './preference.js';
 import { prmBench, processBench, socraticPrmBench, vlrmBench } from './steps.js';
 import type { Benchmark } from './types.js';
+import { verilogEval, verilogEval2 } from './verilog.js';
 import { vilBench } from './vilbench.js';
 import { vlrmCritique, vlrmForesight, vlrmSolutions } from './vlrm.js';
 
@@ -48,6 +49,7 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = Object.fromEntrie
     mgsm,
     humanEval,
     verilogEval,
+    verilogEval2,
   ].map((benchmark) => [benchmark.id, benchmark]),
 );
 

@@ -48,6 +48,8 @@ type Common = {
   files: string;
   /** Columns of files that have no row of names. */
   header?: readonly string[];
+  /** Reads files that are no tables of rows; `benchmarkRows` reads those of the others. */
+  rows?(paths: readonly string[]): AsyncIterable<{ row: Row; place: RowPlace }>;
   /** What the first number is, in words. */
   metric: string;
 };
@@ -72,6 +74,8 @@ export type AnswerBenchmark<T = unknown> = Common & {
   /** Tokens that an answer may have, unless the user says. */
   maxTokens: number;
   read(row: Row, place: RowPlace): AnswerItem<T> | undefined;
+  /** Asked before the model is. @throws ConfigError where what `check` needs is not there */
+  prepare?(items: readonly AnswerItem<T>[], options: CheckOptions): void | Promise<void>;
   /**
    * @param options.command runs what was written, where the benchmark asks for one; `{file}` stands for the file
    * @param options.judge   compares what was written with a reference, where the benchmark asks for that

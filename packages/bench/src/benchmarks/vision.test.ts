@@ -126,7 +126,7 @@ describe('VLRMBench’s other tasks', () => {
     expect(await vlrmCritique.check(read, 'better', { judge: judge('a', 'tie') })).toEqual({ wins: 1 });
     expect(await vlrmCritique.check(read, 'better', { judge: judge('a', 'a') })).toEqual({ wins: 0 });
     expect(await vlrmCritique.check(read, ' the reference', { judge: judge('a', 'b') })).toEqual({ wins: 0 });
-    await expect(vlrmCritique.check(read, 'better', {})).rejects.toThrow('name a judge');
+    expect(() => vlrmCritique.prepare!([read], {})).toThrow('name a judge');
   });
   const here = dataPath('vlrmbench/location_error.jsonl');
   it.skipIf(!here)('leave the official step tasks to the step benchmark (skipped where the real data is missing)', async () => {

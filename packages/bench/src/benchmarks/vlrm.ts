@@ -91,9 +91,11 @@ export const vlrmCritique: AnswerBenchmark<string> = {
       target: text(r, 'task_gt', place),
     };
   },
-  async check({ id, prompt, target }, response, { signal, judge }) {
+  prepare(_items, { judge }) {
     if (!judge) throw new ConfigError('critiques are judged beside a reference: name a judge (--judge MODEL, --judge-url URL)');
-    return { wins: (await preferred(judge, prompt as string, response, target, id, signal)) ? 1 : 0 };
+  },
+  async check({ id, prompt, target }, response, { signal, judge }) {
+    return { wins: (await preferred(judge!, prompt as string, response, target, id, signal)) ? 1 : 0 };
   },
   report: (items, outcomes) =>
     tabulate(

@@ -134,14 +134,9 @@ const french: Record<string, InstructionCheck> = {
 // Japanese.
 
 const segmenter = new Intl.Segmenter('ja', { granularity: 'word' });
-/** How often words stand in a text, each on the borders of words. */
-const standing = (word: string, response: string): number => {
-  const borders = new Set([...segmenter.segment(response)].map(({ index }) => index).concat(response.length));
-  let found = 0;
-  for (let at = response.indexOf(word); at >= 0; at = response.indexOf(word, at + 1))
-    if (borders.has(at) && borders.has(at + word.length)) found++;
-  return found;
-};
+/** How often a word stands in a text by itself. One that the segmenter cuts in two is never found, as with the reference's parser. */
+const standing = (word: string, response: string): number =>
+  [...segmenter.segment(response)].filter(({ segment }) => segment === word).length;
 const japaneseSentences = (response: string) =>
   response
     .split(/(?<=[。！？!?])|\n+/)
@@ -218,7 +213,7 @@ const japanese: Record<string, InstructionCheck> = {
 };
 /** A noun before the end of a sentence: kanji, katakana, digits and letters, or one of the nouns that are written in hiragana. */
 const nominalEnd =
-  /(?:[\p{Script=Han}\p{Script=Katakana}ー々\p{Nd}A-Za-zＡ-Ｚａ-ｚ%％*]|こと|もの|ため|ところ|とき|よう|ほう|わけ|はず|つもり|まま|さ|たち|さん|それ|これ|あれ|ここ|そこ|みんな|ひとつ)[。！？]/gu;
+  /(?:[\p{Script=Han}\p{Script=Katakana}ー々\p{Nd}A-Za-zＡ-Ｚａ-ｚ%％*]|こと|もの|ため|ところ|とき|よう|ほう|わけ|はず|つもり|まま|さ|たち|さん|それ|これ|あれ|ここ|そこ|みんな|ひとつ|[一二三四五六七八九]つ)[。！？]/gu;
 
 const prefixed = (language: string, checks: Record<string, InstructionCheck>) =>
   Object.entries(checks).map(([id, check]) => [`${language}:${id}`, check] as const);
