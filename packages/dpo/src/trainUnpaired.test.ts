@@ -253,6 +253,24 @@ describe('trainUnpaired', () => {
     const resumed = await train({ steps: 6 }, { loss, run, policy: tinyDecoder({ seed: 9 }) });
     expect(resumed).toEqual(whole);
   });
+  it('learns from a step of one class alone, and says nothing of the other', async () => {
+    for (const [desirable, other] of [
+      [true, 'rewards/rejected'],
+      [false, 'rewards/chosen'],
+    ] as const)
+      for (const name of ['kto', 'apo_zero_unpaired', 'bco'] as const) {
+        const alike = rows.map((row) => ({ ...row, desirable }));
+        const batches = unpairedBatches(alike, { rowsPerStep: 8, steps: 2, rng: rng(1) });
+        const run = memoryRun({ seed: 2 });
+        const models = { policy: tinyDecoder(), reference: tinyDecoder() };
+        await trainUnpaired({ steps: 2, rowsPerStep: 8, learningRate: 3e-3 }, { ...models, batches, loss: unpairedLoss(name), run });
+        for (const step of run.history) {
+          expect(Number.isFinite(step.loss! + step.gradNorm!) && step.gradNorm! > 0).toBe(true);
+          expect(step).not.toHaveProperty([other]);
+          expect(step).not.toHaveProperty(['rewards/margin']);
+        }
+      }
+  });
   it('drops rows that do not fit, and names them', () => {
     const { tokenizer } = tinyDecoder();
     const records = [
