@@ -40,8 +40,9 @@ export async function runUnderMpi(dir: string, jobs: number, signal: AbortSignal
     ['-n', String(jobs), process.execPath, resolve(process.argv[1]), 'sweep', '--out', resolve(dir), '--rank'],
     {
       stdio: ['ignore', 'inherit', 'inherit'],
+      detached: process.platform !== 'win32', // out of reach of the terminal's Ctrl-C: a second signal makes mpirun kill what is saving
       env: {
-        OMPI_MCA_odls_base_sigkill_timeout: '600', // seconds that Open MPI gives a rank to save; one, by itself
+        OMPI_MCA_odls_base_sigkill_timeout: '10', // seconds that Open MPI waits before it kills a rank, which saves meanwhile; one, by itself
         ...process.env,
         ...(!process.stderr.isTTY && { NO_COLOR: '1' }), // mpirun gives its ranks a terminal of their own
       },
