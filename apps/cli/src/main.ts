@@ -200,7 +200,7 @@ plumb
   .argument('[command...]', 'behind --: `plumb COMMAND ...`, or another program with {key} and {out} where the values go')
   .option('--grid <key=a,b...>', 'an axis of the grid, for instance --grid dpo.beta=0.05,0.1 --grid dpo.steps=40,80')
   .option('--list <file>', 'a YAML or JSON list of settings, one cell an entry')
-  .option('--jobs <n>', 'cells at a time', '1')
+  .option('--jobs <n>', 'cells at a time; tasks of the array, or ranks of mpirun', '1')
   .addOption(new Option('--launch <how>', 'here, as a Slurm array, or under mpirun').choices(['local', 'slurm', 'mpirun']).default('local'))
   .option('--out <folder>', 'the folder of the sweep', 'runs/sweep')
   .option('--show <metric...>', 'columns of the table, by a part of their names')
@@ -209,7 +209,7 @@ plumb
   .addOption(new Option('--rank').hideHelp())
   .addHelpText(
     'after',
-    '\nExamples:\n  plumb sweep --grid learningRate=3e-4,6e-4 --jobs 2 -- plumb reproduce par --seeds 1\n  plumb sweep --grid lr=1e-4,3e-4 -- node train.js --lr {lr} --out {out}',
+    '\nExamples:\n  plumb sweep --grid learningRate=3e-4,6e-4 --jobs 2 -- plumb reproduce par --seeds 1\n  plumb sweep --grid lr=1e-4,3e-4 -- node train.js --lr {lr} --out {out}\n  plumb sweep --list settings.yaml --jobs 16 --launch slurm -- plumb reproduce ./my-paper --seeds 5',
   )
   .action(async (command, options) => (await import('./commands/sweep.js')).sweep(command, options));
 
