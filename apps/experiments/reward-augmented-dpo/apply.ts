@@ -1,11 +1,13 @@
 /** Reward-augmented DPO on a user's own scored pairs, with the paper's wording of the goal. */
 import { applySettings, defineApply } from '@plumbline/bench';
-import { augmentWithRewardGoals, encodePairs, goalPrompt, type PreferenceRecord, pairBatches } from '@plumbline/data';
+import { augmentWithRewardGoals, encodePairs, goalPrompt, type PreferenceRecord, type Prompt, pairBatches } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import { rescaleScores } from '@plumbline/rewards';
 import { z } from 'zod';
 
 const best = 10;
+/** Of the wording of a goal, at most: about 50 in English. */
+const goalTokens = 100;
 
 export const apply = defineApply({
   config: z.strictObject({
@@ -31,6 +33,7 @@ export const apply = defineApply({
     { path: 'rewardAugmented/model', what: 'the method: DPO on the augmented pairs, to be asked for a 10' },
   ],
   work: ({ steps, pairsPerStep }) => ({ trainedPairs: 2 * steps * pairsPerStep, writtenAnswers: 0 }),
+  addedTokens: goalTokens,
   laptopParameters: 500e6,
   async run({ config, base, train, rng, run, policy: begin, leave, say }) {
     const { steps, pairsPerStep, pairsPerMicroBatch, learningRate, beta, maxTokens, placement, scoreRange } = config;
@@ -45,16 +48,19 @@ export const apply = defineApply({
     const align = async (name: string, records: readonly PreferenceRecord[]) => {
       say(`${name}: ${steps} steps on ${records.length} pairs`);
       const policy = await begin(name);
-      const { pairs } = encodePairs(base.tokenizer, records, { maxTokens: maxTokens + 64 }); // the goal's own tokens
+      const { pairs } = encodePairs(base.tokenizer, records, { maxTokens: maxTokens + goalTokens });
       const batches = pairBatches(pairs, { pairsPerStep, steps, rng: rng.fork('batches') });
       const schedule = { kind: 'cosine' as const, warmupSteps: Math.min(4, steps - 1) };
       const settings = { steps, pairsPerStep, pairsPerMicroBatch, learningRate, schedule };
       await trainPairs(settings, { policy, reference: base, batches, loss: withOptions(dpo, { beta }), run: await run(name) });
       return policy;
     };
+    const ask = (prompt: Prompt) => goalPrompt(prompt, best, prompting);
+    const plain = await align('dpo', scored);
     return {
-      dpo: { policy: await align('dpo', scored) },
-      rewardAugmented: { policy: await align('rewardAugmented', augmented), ask: (prompt) => goalPrompt(prompt, best, prompting) },
+      dpo: { policy: plain },
+      rewardAugmented: { policy: await align('rewardAugmented', augmented), ask },
+      promptControl: { policy: plain.snapshot(), ask, keep: false }, // what asking alone does
     };
   },
 });

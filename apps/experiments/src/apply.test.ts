@@ -51,7 +51,7 @@ const small = {
 };
 
 describe.each([
-  ['reward-augmented-dpo', ['dpo', 'rewardAugmented'], ['augmented.jsonl', 'rewardAugmented/model/model.safetensors']],
+  ['reward-augmented-dpo', ['dpo', 'rewardAugmented', 'promptControl'], ['augmented.jsonl', 'rewardAugmented/model/model.safetensors']],
   ['par', ['vanilla', 'par'], ['reward/model/model.safetensors', 'par/model/model.safetensors']],
   ['online-offline-gap', ['offline', 'online'], ['preference/model/model.safetensors', 'online/model/model.safetensors']],
   ['correlated-proxies', ['kl', 'chi2'], ['proxy/model/model.safetensors', 'chi2/model/model.safetensors']],

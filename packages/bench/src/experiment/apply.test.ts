@@ -121,7 +121,7 @@ describe('applyExperiment', () => {
     expect(chosen!.mean).toBeGreaterThan(rejected!.mean); // what more steps gained for the chosen side, and took from the other
     expect(result.judge!.name).toBe('length');
     const page = reportPage(applyReport(result));
-    for (const text of ['B minus a', 'Judged by length', 'start']) expect(page).toContain(text);
+    for (const text of ['Method minus baseline', 'Judged by length', 'start']) expect(page).toContain(text);
     expect(readFileSync(join(dir, 'pairs.jsonl'), 'utf8').trim().split('\n')).toHaveLength(result.plan.rows.train);
     expect(existsSync(join(dir, 'result.json'))).toBe(true);
     const left = await loadDecoder(join(dir, 'b', 'model'));

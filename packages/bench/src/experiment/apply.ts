@@ -51,8 +51,8 @@ export type ApplyResult = {
   prompts: string[];
   /** Method minus baseline, paired: t intervals over prompts or pairs, of `right` a bootstrap over pairs. */
   differences: Partial<Record<ApplyMeasure, Estimate>>;
-  /** The judge's name, and its mean score of what the model answered before any training. */
-  judge?: { name: string; start: Estimate };
+  /** The judge's name, and what the model answered before any training with its mean score. */
+  judge?: { name: string; start: Estimate; answers: string[] };
   sections: Section[];
   seconds: number;
 };
@@ -97,7 +97,7 @@ export async function applyExperiment(experiment: Experiment, options: ApplyOpti
       arms: Object.fromEntries(Object.entries(arms).map(([name, { units: _, ...shown }]) => [name, shown])),
       prompts: opened.ctx.heldOutPrompts.map(textOf),
       differences: differencesOf(Object.values(arms), rng.fork('bootstrap')),
-      ...(judge && start && { judge: { name: judge.name, start } }),
+      ...(judge && start && { judge: { name: judge.name, ...start } }),
       sections: opened.sections,
       seconds: (performance.now() - started) / 1000,
     };
@@ -151,16 +151,15 @@ async function measure(name: string, arm: AppliedArm, measuring: Measuring): Pro
 /** Saves the policy before anything else, so that what took hours is the user's. */
 async function measurePolicy(
   name: string,
-  { policy, ask = (prompt) => prompt }: { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt },
+  { policy, ask = (prompt) => prompt, keep = true }: Extract<AppliedArm, { policy: LocalDecoder }>,
   { prepared: { base, heldOut, config }, ctx: { heldOutPrompts, rng, signal }, dir, model }: Measuring,
 ): Promise<Held> {
-  await (isAdapted(policy)
-    ? saveAdapter(join(dir, name, 'model'), policy, { base: model })
-    : saveDecoder(join(dir, name, 'model'), policy));
+  const kept = join(dir, name, 'model');
+  if (keep) await (isAdapted(policy) ? saveAdapter(kept, policy, { base: model }) : saveDecoder(kept, policy));
   const { pairs } = encodePairs(
     base.tokenizer,
     heldOut.map((record) => ({ ...record, prompt: ask(record.prompt) })),
-    { maxTokens: config.maxTokens + 64 },
+    { maxTokens: base.contextLength },
   );
   const changes: Required<Held>['changes'] = { chosen: [], rejected: [] };
   const right: number[] = [];
@@ -227,11 +226,12 @@ async function judged(answers: readonly string[], { judge, ctx }: Measuring): Pr
 }
 
 /** Where there is a judge, its score of the model's own answers: without it nobody sees whether either arm learned anything. */
-async function judgedStart(measuring: Measuring): Promise<Estimate | undefined> {
+async function judgedStart(measuring: Measuring): Promise<{ start: Estimate; answers: string[] } | undefined> {
   const { judge, prepared, ctx } = measuring;
   if (!judge || ctx.heldOutPrompts.length === 0) return undefined;
-  const scores = await judged(await heldOutAnswers(prepared.base, ctx.heldOutPrompts, prepared.config, ctx), measuring);
-  return scores && tInterval(scores);
+  const answers = await heldOutAnswers(prepared.base, ctx.heldOutPrompts, prepared.config, ctx);
+  const scores = await judged(answers, measuring);
+  return scores && { start: tInterval(scores), answers };
 }
 
 /** The benchmark's table on held-out solutions; item by item in `NAME/results.jsonl`, so that an interrupted one goes on. */

@@ -74,7 +74,7 @@ export async function prepareApply(experiment: Experiment, { model, config: give
   const config = parseConfig(id, apply.config, given) as ApplyConfig;
   const { base, full } = await loadBase(model, config);
   try {
-    const maxTokens = Math.min(config.maxTokens, base.contextLength);
+    const maxTokens = Math.min(config.maxTokens, base.contextLength - (apply.addedTokens ?? 0));
     const rng = newRng(seed).fork('split');
     const rows = apply.benchmark
       ? solutionRows(data.solutions ?? [], { base, maxTokens, rng })

@@ -22,7 +22,7 @@ export function applyReport({ id, arms, prompts, plan, config, differences, judg
         : []),
     ],
     sections: [
-      ...differencesTable(differences, `${method} minus ${baseline}`),
+      ...differencesTable(differences),
       ...heldOutTable(arms, judge),
       ...numbersTable(arms),
       ...sections,
@@ -33,7 +33,10 @@ export function applyReport({ id, arms, prompts, plan, config, differences, judg
               kind: 'sideBySide' as const,
               groups: prompts.map((prompt, i) => ({
                 prompt,
-                texts: answered.map((name) => ({ label: name, text: arms[name].answers[i] })),
+                texts: [
+                  ...(judge ? [{ label: 'start', text: judge.answers[i] }] : []),
+                  ...answered.map((name) => ({ label: name, text: arms[name].answers[i] })),
+                ],
               })),
             },
           ]
@@ -59,7 +62,7 @@ export function applyReport({ id, arms, prompts, plan, config, differences, judg
   };
 }
 
-function differencesTable(differences: ApplyResult['differences'], title: string): Section[] {
+function differencesTable(differences: ApplyResult['differences']): Section[] {
   const rows = (Object.keys(applyMeasures) as ApplyMeasure[]).flatMap((name) => {
     const estimate = differences[name];
     return estimate ? [{ measure: sentence(applyMeasures[name]), difference: estimate, n: estimate.n, answer: spoken(estimate) }] : [];
@@ -67,7 +70,7 @@ function differencesTable(differences: ApplyResult['differences'], title: string
   if (rows.length === 0) return [];
   return [
     {
-      title: sentence(title),
+      title: 'Method minus baseline',
       kind: 'table',
       columns: [
         { key: 'measure', label: 'Measured' },

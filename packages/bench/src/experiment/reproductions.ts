@@ -65,7 +65,7 @@ export function reproductionsMarkdown(rows: readonly MatrixRow[]): string {
     '# Reproductions',
     '',
     'Generated from `docs/reproductions/` by `plumb reproduce ID --store`; do not edit. A verdict is statistics at laptop scale, over at least five seeds: a claim that fails here is reported as failing,',
-    'and says nothing about the scale of the paper. "Undecided" means that the interval contains no effect as well as one, or that there are fewer than five seeds.',
+    'and says nothing about the scale of the paper. "Undecided" means that the interval contains no effect as well as one, or that there are fewer than five seeds. Minutes are by the clock, beside whatever else the machine did.',
     '',
     `${rows.length} papers: ${done.length} with stored results, ${waiting.length} with an experiment but no stored result, ${missing.length} not yet implemented.`,
     '',
@@ -156,7 +156,13 @@ function scaleTable(result: ExperimentResult, scales: NonNullable<MatrixRow['sca
 
 const link = (paper: Paper) => (paper.arxiv ? `[${cellText(paper.title)}](https://arxiv.org/abs/${paper.arxiv})` : cellText(paper.title));
 const cellText = (text: string) => text.replaceAll('|', '\\|');
-const effect = (c: Pick<ClaimResult, 'difference' | 'ci95'>) =>
-  c.difference === null
-    ? ''
-    : `${formatNumber(c.difference, { signed: true })} [${c.ci95![0] === null ? '−∞' : formatNumber(c.ci95![0], { signed: true })}, ${c.ci95![1] === null ? '∞' : formatNumber(c.ci95![1], { signed: true })}]`;
+/** A single seed has no interval. Two places, and more where an effect and its interval would vanish in them. */
+const effect = ({ difference, ci95 }: Pick<ClaimResult, 'difference' | 'ci95'>) => {
+  if (difference === null) return '';
+  const largest = Math.max(...[difference, ...ci95!].map((x) => Math.abs(x ?? 0)));
+  const digits = largest > 0 && largest < 0.01 ? Math.min(8, 1 - Math.floor(Math.log10(largest))) : 2;
+  const shown = (x: number) => formatNumber(x, { signed: true, digits });
+  const [low, high] = ci95!.map((end) => (end === null ? undefined : shown(end)));
+  const interval = low === undefined && high === undefined ? '' : ` [${low ?? '−∞'}, ${high ?? '∞'}]`;
+  return shown(difference) + interval;
+};

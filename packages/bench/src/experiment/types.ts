@@ -91,8 +91,8 @@ export type ExperimentSpec<C extends z.ZodType, A extends string> = {
 
 /** What an arm of `apply` comes to; what can be measured of it follows from what it is. */
 export type AppliedArm =
-  /** A trained policy, and what stands in place of a prompt where it is used, such as a goal before it: held-out pairs, answers to held-out prompts, kept under `NAME/model`. */
-  | { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt }
+  /** A trained policy, and what stands in place of a prompt where it is used, such as a goal before it: held-out pairs, answers to held-out prompts, kept under `NAME/model` unless `keep` is false. */
+  | { policy: LocalDecoder; ask?: (prompt: Prompt) => Prompt; keep?: boolean }
   /** Who chooses among answers of the model: held-out pairs, the chosen answers to held-out prompts, kept as `NAME/selected.jsonl`. */
   | { reward: RewardFunction }
   /** Who judges solutions in steps: the benchmark's own table on held-out ones, kept under `NAME`. */
@@ -176,9 +176,11 @@ export type ApplySpec = {
   leaves: readonly { path: string; what: string }[];
   /** Rows (pairs, solutions) whose gradient is taken, by baseline and method and all that they need, and answers that are written for training, of `answerTokens` each. */
   work(config: ApplyContext['config']): { trainedPairs: number; writtenAnswers: number };
+  /** Tokens that an arm's `ask` adds to a prompt, at most: pairs leave as much of the model's context free. 0 unless said. */
+  addedTokens?: number;
   /** The largest model of which a run makes sense on a laptop's processor; above it takes one GPU. */
   laptopParameters: number;
-  /** Baseline first, then the method. The caller measures them, keeps them for the user and disposes policies. */
+  /** Baseline first, then the method, then controls. The caller measures them, keeps them for the user and disposes policies. */
   run(ctx: ApplyContext): Promise<Record<string, AppliedArm>>;
 };
 /** An experiment whose arms and config the caller does not know. */
