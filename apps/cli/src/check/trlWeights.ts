@@ -19,7 +19,7 @@ export async function checkTrlWeights(folder: string): Promise<Finding[]> {
 function adapterFindings(folder: string, file: Awaited<ReturnType<typeof readSafetensors>>): Finding[] {
   const config = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
   const base = String(config.base_model_name_or_path);
-  let rank: number;
+  let rank: number | undefined;
   try {
     rank = loraFromPeft(config).r;
   } catch (error) {
