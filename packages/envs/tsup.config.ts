@@ -1,3 +1,3 @@
 import { build } from '@plumbline/tools/tsup';
 
-export default build(['src/index.ts']);
+export default build(['src/index.ts', 'src/verilog/index.ts']);

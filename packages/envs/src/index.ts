@@ -14,8 +14,6 @@ export { bm25, embeddingRetriever } from './retrieval/retriever.js';
 export * from './sql/index.js';
 // Tabular: finite processes whose optimum is known
 export * from './tabular/index.js';
-// Verilog: what Yosys says of a circuit
-export * from './verilog/index.js';
 // Words: story openings that a small language model continues
 export type { EvaluateOptions, SampledGroup, SampleOptions, WordsBed, WordsEvaluation } from './words/bed.js';
 export { completionTokens, distinctPairs, promptTokens, wordsBed } from './words/bed.js';

@@ -14,7 +14,7 @@ export type RunOptions = { timeoutSeconds: number; signal?: AbortSignal };
  *
  * @param timeoutSeconds of each step; what it has started is stopped with it
  * @returns what each step wrote, for the steps that were run
- * @throws ConfigError where a program is not installed
+ * @throws ConfigError where a program is not installed; the signal's reason once it is aborted
  */
 export async function runPrograms(
   files: Readonly<Record<string, string>>,
@@ -107,7 +107,8 @@ function runProgram(program: string, args: readonly string[], { cwd, timeoutSeco
     child.once('close', (code) => {
       settle();
       stop();
-      done({ code, ...written, timedOut });
+      if (signal?.aborted) fail(signal.reason);
+      else done({ code, ...written, timedOut });
     });
   });
 }

@@ -5,6 +5,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ConfigError, FormatError } from '@plumbline/core';
+import { verilogEquivalence, yosysInstalled } from '@plumbline/envs/verilog';
 import { codeOf } from './code.js';
 import { label, text } from './fields.js';
 import { moments, row, tabulate } from './numbers.js';
@@ -73,7 +74,7 @@ export const verilogEval: AnswerBenchmark<Circuit> = {
       target: { header: prompt, test: text(r, 'test', place) },
     };
   },
-  prepare: async (_items, options) => void (await chooseTool(options)),
+  prepare: (_items, options) => void chooseTool(options),
   check: ({ target }, response, options) => checkCircuit(version1, target, response, options),
   report,
 };
@@ -101,7 +102,7 @@ export const verilogEval2: AnswerBenchmark<Circuit> = {
       },
     };
   },
-  prepare: async (_items, options) => void (await chooseTool(options)),
+  prepare: (_items, options) => void chooseTool(options),
   check: ({ target }, response, options) => checkCircuit(version2, target, response, options),
   report,
 };
@@ -133,8 +134,7 @@ async function* folderRows(paths: readonly string[]): AsyncGenerator<{ row: Row;
 }
 
 type Tool = 'iverilog' | 'yosys';
-async function chooseTool({ command }: CheckOptions): Promise<Tool> {
-  const { yosysInstalled } = await import('@plumbline/envs');
+function chooseTool({ command }: CheckOptions): Tool {
   const there = { iverilog: isInstalled('iverilog') && isInstalled('vvp'), yosys: yosysInstalled() };
   if (command !== undefined && command !== 'iverilog' && command !== 'yosys')
     throw new ConfigError(`--command ${command}: Verilog is checked by iverilog or yosys`);
@@ -150,7 +150,7 @@ async function checkCircuit(version: Version, circuit: Circuit, response: string
   const code = codeOf(response);
   const answer = new RegExp(`\\bmodule\\s+${version.top}\\b`).test(code) ? code : `${circuit.header}\n${code}`;
   const run: RunOptions = { timeoutSeconds, ...(options.signal && { signal: options.signal }) };
-  return (await chooseTool(options)) === 'yosys' ? compare(version, circuit, answer, run) : simulate(version, circuit, answer, run);
+  return chooseTool(options) === 'yosys' ? compare(version, circuit, answer, run) : simulate(version, circuit, answer, run);
 }
 
 async function simulate(version: Version, circuit: Circuit, answer: string, run: RunOptions): Promise<Record<string, number>> {
@@ -171,7 +171,6 @@ async function simulate(version: Version, circuit: Circuit, answer: string, run:
 }
 
 async function compare(version: Version, circuit: Circuit, answer: string, run: RunOptions): Promise<Record<string, number>> {
-  const { verilogEquivalence } = await import('@plumbline/envs');
   const given = modulesOf(circuit.reference ?? circuit.test);
   const reference = given.get(version.reference);
   if (reference === undefined) throw new Error(`the problem's files have no module "${version.reference}"`);

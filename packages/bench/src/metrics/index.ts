@@ -46,3 +46,4 @@ export { type LengthPair, lengthBias, lengthCorrelation, positionBias, selfPrefe
 export type { Verdict, VerdictRule } from './decide.js';
 export { holm, pairedPower, unitsForPower, verdict, verdicts } from './decide.js';
 export { instructionDifficulty, type LengthControlled, lengthControlledWinRate } from './lengthControl.js';
+export { bradleyTerryRanking, type Ranked } from './ranking.js';

@@ -235,6 +235,18 @@ describe('Bradley-Terry', () => {
       close(s, ridge[i], 1e-6);
     });
   });
+  it('ranks by name, with the intervals that the recorded errors give', () => {
+    const ranked = m.bradleyTerryRanking(['a', 'b', 'c', 'd', 'e'], wins);
+    expect(ranked.map(({ name }) => name)).toEqual(['b', 'e', 'd', 'c', 'a']);
+    for (const { name, strength: found, elo: onElo } of ranked) {
+      const i = 'abcde'.indexOf(name);
+      close(found.low, strength[i] - 1.959963984540054 * error[i], 1e-6);
+      close(found.high, strength[i] + 1.959963984540054 * error[i], 1e-6);
+      close(onElo.mean, elo[i], 1e-6);
+      close(onElo.high - onElo.mean, (400 / Math.LN10) * 1.959963984540054 * error[i], 1e-6);
+    }
+    expect(() => m.bradleyTerryRanking(['a'], wins)).toThrow('1 names for 5 rows of wins');
+  });
   it('says which players make the maximum infinite', () =>
     expect(() =>
       m.bradleyTerryMle([
