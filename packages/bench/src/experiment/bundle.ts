@@ -78,7 +78,9 @@ async function bundled({ entry, stdin, plugin }: { entry?: string; stdin?: strin
       platform: 'node',
       target: 'node20',
       treeShaking: true,
-      ...(entry ? { sourcemap: 'inline' as const, sourcesContent: false } : { minifyWhitespace: true }),
+      ...(entry
+        ? { sourcemap: 'inline' as const, sourcesContent: false, sourceRoot: `${pathToFileURL(process.cwd()).pathname}/` }
+        : { minifyWhitespace: true }),
       legalComments: 'none',
       conditions: ['plumbline-source'],
       logLevel: 'silent',
