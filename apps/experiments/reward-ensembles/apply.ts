@@ -53,6 +53,7 @@ export const apply = defineApply({
     const rows: { member: string; right: number }[] = [];
     const scores: number[][][] = [];
     for (const [i, member] of members.entries()) {
+      say(`${member.name}: scores of ${flat.length} answers`);
       const own = await once(`member ${i + 1}`, async () => ({
         right: mean(await rightPairs(member, train.slice(0, measured), { rng: rng.fork('train'), signal })),
         scores: flat.length > 0 ? Array.from((await member.score(flat, { rng: rng.fork('members'), signal })).scores) : [],
