@@ -1,15 +1,14 @@
 /** `plumb sweep`: one command over a grid of settings, here, as a Slurm array, or under mpirun. */
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ConfigError, onInterrupt, PlumblineError } from '@plumbline/core';
 import pc from 'picocolors';
-import { parse as parseYaml } from 'yaml';
 import { wholeNumber } from '../settings.js';
 import { cellSettings, makeSweep } from '../sweep/cells.js';
 import { chosenColumns, collect, type SweepRow, writeSweepCsv } from '../sweep/collect.js';
 import { rankAndSize, runUnderMpi, submitToSlurm } from '../sweep/launch.js';
 import { readSweep, runCells, writeSweep } from '../sweep/run.js';
 import { table } from '../table.js';
+import { readYaml } from '../yaml.js';
 
 type SweepOptions = {
   grid?: string[];
@@ -38,10 +37,7 @@ export async function sweep(command: readonly string[], options: SweepOptions): 
     if (failed > 0 && !options.rank) process.exitCode = 1; // mpirun would end all ranks for one that failed
     return;
   }
-  const planned = makeSweep(
-    command,
-    cellSettings(options.grid ?? [], options.list === undefined ? undefined : parseYaml(readFileSync(options.list, 'utf8'))),
-  );
+  const planned = makeSweep(command, cellSettings(options.grid ?? [], options.list === undefined ? undefined : readYaml(options.list)));
   await writeSweep(dir, planned);
   if (options.launch === 'slurm') {
     console.log(await submitToSlurm(dir, planned.cells.length, jobs));
