@@ -23,7 +23,6 @@ export {
   specFromConfig,
 } from './decoder/spec.js';
 // Encoders
-export { type DecoderTrunk, decoderTrunk } from './decoder/trunk.js';
 export {
   asEmbeddingModel,
   createEncoder,
@@ -114,3 +113,5 @@ export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from '
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
+// As a part of other models
+export { type DecoderTrunk, decoderTrunk } from './trunk.js';

@@ -20,7 +20,6 @@ export {
   type Llama3Rope,
   specFromConfig,
 } from './decoder/spec.js';
-export { type DecoderTrunk, decoderTrunk } from './decoder/trunk.js';
 export {
   asEmbeddingModel,
   createEncoder,
@@ -86,3 +85,4 @@ export { SftConfig, type SftResult, type SftTraining, sftLoss, trainSft } from '
 export { type ChatOptions, chatTemplate } from './tokenizers/chatTemplate.js';
 export { type LocalTokenizer, type MaskedChat, type TokenizerConfig, tokenizerFromJson } from './tokenizers/tokenizer.js';
 export { type BpeOptions, type ByteBpeJson, trainByteBpe } from './tokenizers/trainByteBpe.js';
+export { type DecoderTrunk, decoderTrunk } from './trunk.js';

@@ -2,9 +2,9 @@ import { gradients, type Parameter, readCopy, rng } from '@plumbline/core';
 import { packSequences } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { addLora } from '../lora/lora.js';
-import { plainTokenizer, tinyDecoder } from '../testing/index.js';
-import { createDecoder } from './decoder.js';
+import { createDecoder } from './decoder/decoder.js';
+import { addLora } from './lora/lora.js';
+import { plainTokenizer, tinyDecoder } from './testing/index.js';
 import { decoderTrunk } from './trunk.js';
 
 const text = packSequences([{ tokens: Int32Array.of(3, 1, 4, 1, 5), completionStart: 1, row: 0 }, { tokens: Int32Array.of(9, 2, 6), completionStart: 1, row: 1 }]); // biome-ignore format: two sequences

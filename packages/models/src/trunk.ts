@@ -1,11 +1,11 @@
 import { ConfigError, type Parameter, type ParameterTree, type Rng, ShapeError } from '@plumbline/core';
 import type { PackedBatch } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
-import type { LoraConfig } from '../lora/config.js';
-import { addLora, isAdapted } from '../lora/lora.js';
-import { createDecoder, type LocalDecoder } from './decoder.js';
-import { layoutOf } from './layout.js';
-import { isFrozen } from './matrix.js';
+import { createDecoder, type LocalDecoder } from './decoder/decoder.js';
+import { layoutOf } from './decoder/layout.js';
+import { isFrozen } from './decoder/matrix.js';
+import type { LoraConfig } from './lora/config.js';
+import { addLora, isAdapted } from './lora/lora.js';
 
 /** A decoder that also takes vectors in place of tokens: its layers as the trunk of another model. */
 export interface DecoderTrunk {
