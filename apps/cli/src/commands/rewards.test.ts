@@ -168,6 +168,17 @@ describe('plumb train reward', () => {
     ]);
     expect(JSON.parse(readFileSync(join(summary.output.adapter!, 'adapter_config.json'), 'utf8'))).toMatchObject({ peft_type: 'LORA' });
   });
+  it('skips pairs of one answer twice and says so, also where there are no others', async () => {
+    const pair = (i: number, rejected: string) => ({ prompt: `Once ${i} there was`, chosen: ' much joy.', rejected });
+    const rows = Array.from({ length: 8 }, (_, i) => pair(i, i < 3 ? ' much joy.' : ' much woe.'));
+    const settings = RewardSettings.parse({ steps: 1, lora: { r: 2 }, heldOut: 0 });
+    const job = { settings, model: 'zoo:words-1m', seed: 1, signal: new AbortController().signal };
+    const { data } = await runReward({ ...job, dataset: file('twice.jsonl', rows), dir: folder('twice') });
+    expect(data).toMatchObject({ train: 5, skipped: 3, why: expect.stringMatching(/line 1: .*chosen.*rejected/) });
+    await expect(runReward({ ...job, dataset: file('all-twice.jsonl', rows.slice(0, 3)), dir: folder('all-twice') })).rejects.toThrow(
+      /nothing to learn from \(line 1/,
+    );
+  });
   it('learns outcomes from labels, and refuses labels of one class', async () => {
     const rows = Array.from({ length: 40 }, (_, i) => ({
       prompt: `Once ${i} there was`,
