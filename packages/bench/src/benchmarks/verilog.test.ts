@@ -55,8 +55,8 @@ problem('prompt.txt', 'I would like you to implement a module named TopModule: t
 problem('ref.sv', referenceOf('RefModule'));
 problem('test.sv', bench('RefModule', 'TopModule'));
 
-const read = async (benchmark: AnswerBenchmark, paths: readonly string[]) =>
-  (await readItems(benchmark, benchmark.rows!(paths))) as AnswerItem[];
+const read = async <T>(benchmark: AnswerBenchmark<T>, paths: readonly string[]) =>
+  (await readItems(benchmark, benchmark.rows!(paths))) as AnswerItem<T>[];
 const fenced = (code: string) => `Here it is.\n\n\`\`\`verilog\n${code}\n\`\`\``;
 const answers = (top: string) => ({
   right: fenced(`module ${top}${ports};\n  assign y = (a & ~b) | (~a & b);\nendmodule`),
