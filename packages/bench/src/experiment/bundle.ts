@@ -69,18 +69,20 @@ export async function codeHash(packages: readonly string[], experimentDir?: stri
 }
 
 async function bundled({ entry, stdin, plugin }: { entry?: string; stdin?: string; plugin: Plugin }): Promise<string> {
+  // modules are named by their path from here in what is hashed, which must be the same wherever the program is called
+  const absWorkingDir = entry ? process.cwd() : join(benchDir(), '../..');
   try {
     const { outputFiles } = await build({
-      ...(entry ? { entryPoints: [entry] } : { stdin: { contents: stdin!, resolveDir: benchDir(), loader: 'ts' } }),
+      ...(entry
+        ? { entryPoints: [entry], sourcemap: 'inline', sourcesContent: false, sourceRoot: `${pathToFileURL(absWorkingDir).pathname}/` }
+        : { stdin: { contents: stdin!, resolveDir: benchDir(), loader: 'ts' }, minifyWhitespace: true }),
+      absWorkingDir,
       bundle: true,
       write: false,
       format: 'esm',
       platform: 'node',
       target: 'node20',
       treeShaking: true,
-      ...(entry
-        ? { sourcemap: 'inline' as const, sourcesContent: false, sourceRoot: `${pathToFileURL(process.cwd()).pathname}/` }
-        : { minifyWhitespace: true }),
       legalComments: 'none',
       conditions: ['plumbline-source'],
       logLevel: 'silent',
@@ -90,7 +92,7 @@ async function bundled({ entry, stdin, plugin }: { entry?: string; stdin?: strin
   } catch (error) {
     const [first] = (error as BuildFailure).errors ?? [];
     if (!first) throw error;
-    const at = first.location ? `${resolve(first.location.file)}:${first.location.line}:${first.location.column + 1}: ` : '';
+    const at = first.location ? `${resolve(absWorkingDir, first.location.file)}:${first.location.line}:${first.location.column + 1}: ` : '';
     throw new ConfigError(`${at}${first.text}`, { cause: error });
   }
 }
