@@ -298,7 +298,8 @@ async function rewardOutcomes(items: readonly PreferenceItem[], reward: RewardFu
   return items.map((item) => {
     const from = at;
     at += item.candidates.length;
-    if (abstained?.subarray(from, at).some(Boolean)) throw new RangeError(`item "${item.id}": the reward abstained`);
+    if (abstained?.subarray(from, at).some(Boolean))
+      throw new RangeError(`item "${item.id}": the reward abstained (a reward model does on what is longer than its context)`);
     return { scores: Array.from(scores.subarray(from, at)) };
   });
 }
