@@ -1,8 +1,11 @@
 /** A user's mistake is answered by one clear line that names the thing and what is allowed, and by an exit code that is not 0. */
+import { exec } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { root } from './install.js';
 import { plumb } from './plumb.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-mistakes-'));
@@ -168,6 +171,13 @@ describe('a mistake gets one clear line and a failing exit code:', () => {
     const { code, stderr } = await plumb([command, pairs, ...flags], { cwd: folder, kill });
     expect(code).toBe(130);
     expect(stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
+  });
+
+  it.each(['train dpo --help', 'zoo list'])('%s ends without a word where nobody reads on', async (args) => {
+    const command = `"${process.execPath}" "${join(root, 'apps/cli/bin/plumb.mjs')}" ${args} | head -n 1`;
+    const { stdout, stderr } = await promisify(exec)(command, { cwd: folder });
+    expect(stdout).toMatch(/^.+\n$/);
+    expect(stderr).toBe('');
   });
 
   it('says where the right flags are listed', async () => {

@@ -668,6 +668,13 @@ function sayWhereHelpIs(command: Command, path: string): void {
 }
 sayWhereHelpIs(plumb, 'plumb');
 
+// whoever reads what is printed may leave early, as `head` does
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(141); // 128 + SIGPIPE
+  });
+
 if (computesOffMain(process.argv.slice(2))) process.exitCode = await runOffMain(new URL(import.meta.url), process.argv.slice(2));
 else {
   adoptProcess();
