@@ -95,13 +95,10 @@ describe.skipIf(!yosysInstalled())('Yosys (skipped where @yowasp/yosys is not in
   it(
     'ends what takes too long, and goes on with the next run',
     async () => {
+      // the factors of a product of two primes of 48 bits
       const factors =
-        "module m(input [31:0] a, b, output y);\n  assign y = a > 1 && b > 1 && a * b == 64'd18446743979220271189;\nendmodule\n";
-      const late = await runYosys(
-        'read_verilog -sv m.sv; sat -prove y 0 m',
-        { 'm.sv': factors.replaceAll('[31:0]', '[63:0]') },
-        { timeoutSeconds: 1 },
-      );
+        "module m(input [47:0] a, b, output y);\n  assign y = a > 1 && b > 1 && a * b == 96'd50668735533102531785624545187;\nendmodule\n";
+      const late = await runYosys('read_verilog -sv m.sv; sat -prove y 0 m', { 'm.sv': factors }, { timeoutSeconds: 1 });
       expect(late).toMatchObject({ ok: false, timedOut: true, error: 'Yosys ran longer than 1 s' });
       const next = await runYosys('read_verilog -sv m.sv; proc; write_json m.json', { 'm.sv': flipFlop.source });
       expect(next.ok && Object.keys(JSON.parse(next.files['m.json']).modules)).toEqual(['reference']);
