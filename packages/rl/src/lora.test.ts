@@ -4,9 +4,9 @@ import { promptBatches, type RewardFunction } from '@plumbline/data';
 import { addLora } from '@plumbline/models';
 import { tinyDecoder } from '@plumbline/models/testing';
 import { expect, it } from 'vitest';
+import { letters } from './testing/rollouts.js';
 import { trainPolicy } from './trainPolicy.js';
 
-const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
 const prompts = Array.from({ length: 12 }, (_, i) => ({ id: `p${i}`, prompt: letters(i, (3 * i + 1) % 23) }));
 /** Share of even ids: something that a policy can raise. */
 const even: RewardFunction = {

@@ -12,11 +12,11 @@ import { a2poLoss } from './losses/a2po.js';
 import { optimalValue } from './losses/offline.js';
 import { rollout } from './rollout/generate.js';
 import { groupReplay } from './rollout/replay.js';
+import { letters, twoTokens } from './testing/rollouts.js';
 import { valueAndGrad } from './testing/tokens.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 
 type Settings = Parameters<typeof trainPolicy>[0];
-const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
 const prompts: PromptRecord[] = Array.from({ length: 8 }, (_, i) => ({ id: `p${i}`, prompt: letters(i, 2 * i + 1) }));
 const idsOf = (text: unknown) => Array.from(text as string, (c) => c.codePointAt(0)! - 33);
 const reward = (name: string, f: (ids: number[], prompt: string, i: number) => number): RewardFunction => ({
@@ -225,25 +225,9 @@ describe('shared prompts', () => {
 });
 
 it('counts sequences without tokens in a mean where TRL does', async () => {
-  const rolled =
-    (empty: boolean): PolicyTraining['rollout'] =>
-    async ({ prompts: ids, n }) =>
-      ids.flatMap((prompt, group) =>
-        Array.from({ length: n }, (_, j) => {
-          const tokens = Int32Array.from(empty && j === 0 ? [] : [j + 1, group + 2]);
-          return {
-            prompt,
-            group,
-            tokens,
-            text: letters(...tokens),
-            samplingLogps: new Float32Array(tokens.length),
-            finish: 'stop' as const,
-          };
-        }),
-      );
   const reward = { name: 'rank', score: async (batch: readonly unknown[]) => ({ scores: Float32Array.from(batch, (_, i) => i % 4) }) };
   const of = async (countEmptySequences: boolean) =>
-    (await train({ steps: 1, countEmptySequences }, { rollout: rolled(true), reward })).history[0].gradNorm!;
+    (await train({ steps: 1, countEmptySequences }, { rollout: twoTokens((j) => j === 0), reward })).history[0].gradNorm!;
   expect((await of(true)) / (await of(false))).toBeCloseTo(3 / 4, 4);
 });
 

@@ -6,10 +6,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { noReward } from './rewards.js';
 import { completionTokens, type RolloutSample } from './rollout/generate.js';
+import { letters } from './testing/rollouts.js';
 import { type DistillationConfig, trainDistillation } from './trainDistillation.js';
 import { trainPolicy } from './trainPolicy.js';
 
-const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
 const records: CompletionRecord[] = [0, 1, 2, 3].map((i) => ({
   id: `r${i}`,
   prompt: letters(i, i + 2),

@@ -9,11 +9,11 @@ import { describe, expect, it } from 'vitest';
 import type { PolicyTrainConfig } from './config.js';
 import { createCritic } from './critic.js';
 import type { RolloutOptions, RolloutSample } from './rollout/generate.js';
+import { letters, twoTokens } from './testing/rollouts.js';
 import { type PolicyTraining, trainPolicy } from './trainPolicy.js';
 
 type Settings = Parameters<typeof trainPolicy>[0];
 const idsOf = (text: unknown) => Array.from(text as string, (c) => c.codePointAt(0)! - 33);
-const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
 const prompts = Array.from({ length: 12 }, (_, i) => ({ id: `p${i}`, prompt: letters(i, (3 * i + 1) % 23) }));
 
 /** Share of even ids: something that a policy can raise. */
@@ -346,22 +346,6 @@ describe('trainPolicy', () => {
   });
 
   it('scores empty completions and learns nothing from them, with a value model or without, and says so where all are empty', async () => {
-    const rolled =
-      (empty: (j: number) => boolean): PolicyTraining['rollout'] =>
-      async ({ prompts: ids, n }) =>
-        ids.flatMap((prompt, group) =>
-          Array.from({ length: n }, (_, j) => {
-            const tokens = Int32Array.from(empty(j) ? [] : [j + 1, group + 2]);
-            return {
-              prompt,
-              group,
-              tokens,
-              text: letters(...tokens),
-              samplingLogps: new Float32Array(tokens.length),
-              finish: 'stop' as const,
-            };
-          }),
-        );
     const seen: unknown[] = [];
     const reward: RewardFunction = {
       name: 'written',
@@ -372,10 +356,10 @@ describe('trainPolicy', () => {
     };
     for (const more of [{}, { advantage: { kind: 'gae' }, klIn: 'reward' }] as Partial<Settings>[]) {
       const critic = 'advantage' in more ? createCritic(tinyDecoder()) : undefined;
-      const { history } = await train({ ...more, steps: 2 }, { rollout: rolled((j) => j === 0), reward, critic });
+      const { history } = await train({ ...more, steps: 2 }, { rollout: twoTokens((j) => j === 0), reward, critic });
       for (const { loss, gradNorm } of history) expect(Number.isFinite(loss! + gradNorm!) && gradNorm! > 0).toBe(true);
       expect(history[0]['completions/length']).toBe(1.5);
-      await expect(train({ ...more, steps: 1 }, { rollout: rolled(() => true), reward, critic })).rejects.toThrow(
+      await expect(train({ ...more, steps: 1 }, { rollout: twoTokens(() => true), reward, critic })).rejects.toThrow(
         'no completion of the update counts: all were cut short (maskTruncated) or empty',
       );
     }

@@ -2,12 +2,12 @@ import { type LoggedStep, memoryRun, rng } from '@plumbline/core';
 import { type PromptRecord, packShared, promptBatches, sharedTokens, type TextEnv } from '@plumbline/data';
 import { tinyDecoder } from '@plumbline/models/testing';
 import { describe, expect, it } from 'vitest';
+import { letters } from '../testing/rollouts.js';
 import { trainPolicy } from '../trainPolicy.js';
 import { type EpisodeOptions, episodeReturn, episodes } from './episodes.js';
 import { completionTokens, countOf, packSamples, type RolloutSample } from './generate.js';
 import { toolCall, toolEnv } from './tools.js';
 
-const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
 const idOf = (text: string) => (text.codePointAt(0) ?? 33) - 33;
 
 /** Says a letter; the action is right where its id is even. Two right answers in a row are a success. */

@@ -5,6 +5,7 @@ import { promptBatches } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
 import { tinyDecoder } from '@plumbline/models/testing';
 import { afterEach, describe, expect, it } from 'vitest';
+import { letters } from '../testing/rollouts.js';
 import { type PolicyTraining, trainPolicy } from '../trainPolicy.js';
 import { remotePolicy } from './remote.js';
 
@@ -95,7 +96,6 @@ async function vllm(
   return stub;
 }
 
-const letters = (...ids: number[]) => ids.map((id) => String.fromCodePoint(id + 33)).join('');
 const even: PolicyTraining['reward'] = {
   name: 'even',
   score: async (batch) => ({
