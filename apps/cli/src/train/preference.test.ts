@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { parseFlags, readSettings } from '../settings.js';
 import { type PreferenceSummary, runDpo, runKto } from './preference.js';
 import { DpoSettings, KtoSettings, pairLossOf } from './preferenceConfig.js';
+import { jobsIn } from './testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-preferences-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -34,16 +35,7 @@ const rows = names.map((name) => ({
 }));
 const dataset = join(folder, 'pairs.jsonl');
 writeFileSync(dataset, [...rows, { prompt: 'Same.', chosen: ' a b', rejected: ' a b' }].map((row) => `${JSON.stringify(row)}\n`).join(''));
-const never = new AbortController().signal;
-const jobOf = <S>(settings: S, dir: string, signal = never) => ({
-  settings,
-  model: 'zoo:words-1m',
-  dataset,
-  seed: 1,
-  dir: join(folder, dir),
-  signal,
-});
-const adapterOf = (dir: string) => readFileSync(join(folder, dir, 'adapter', 'adapter_model.safetensors'));
+const { job, adapterOf } = jobsIn(folder, dataset);
 /** Aborted once so many steps are in the log. */
 const after = (steps: number, dir: string) =>
   ({
@@ -92,7 +84,7 @@ describe('plumb train dpo', () => {
   let straight: PreferenceSummary<DpoSettings>;
 
   it('starts at ln 2, learns, counts what is left out, and leaves an adapter that loads', async () => {
-    straight = await runDpo(jobOf(settings, 'straight'));
+    straight = await runDpo(job(settings, 'straight'));
     const log = readFileSync(join(folder, 'straight', 'metrics.jsonl'), 'utf8')
       .trim()
       .split('\n')
@@ -111,24 +103,24 @@ describe('plumb train dpo', () => {
   });
 
   it('goes on after an interruption to the same bytes, and knows the reference from before', async () => {
-    await expect(runDpo(jobOf(settings, 'stopped', after(3, 'stopped')))).rejects.toThrow(/stopped after step 3/);
-    const summary = await runDpo(jobOf(settings, 'stopped'));
+    await expect(runDpo(job(settings, 'stopped', after(3, 'stopped')))).rejects.toThrow(/stopped after step 3/);
+    const summary = await runDpo(job(settings, 'stopped'));
     expect(adapterOf('stopped')).toEqual(adapterOf('straight'));
     expect(summary.reference).toEqual({ computed: 0, cached: 16 });
   });
 
   it('takes the reference from the model where it moves or the loss reads tokens, and refuses what would do nothing', async () => {
-    const moving = await runDpo(jobOf({ ...settings, steps: 2, referenceSync: { every: 1, mixup: 1 } }, 'moving'));
+    const moving = await runDpo(job({ ...settings, steps: 2, referenceSync: { every: 1, mixup: 1 } }, 'moving'));
     expect(moving.reference).toBeUndefined();
-    expect((await runDpo(jobOf({ ...settings, steps: 1, ldAlpha: 0.5 }, 'tokens'))).steps).toBe(1);
-    await expect(runDpo(jobOf({ ...settings, loss: 'simpo', referenceSync: { every: 1, mixup: 1 } }, 'none'))).rejects.toThrow(
+    expect((await runDpo(job({ ...settings, steps: 1, ldAlpha: 0.5 }, 'tokens'))).steps).toBe(1);
+    await expect(runDpo(job({ ...settings, loss: 'simpo', referenceSync: { every: 1, mixup: 1 } }, 'none'))).rejects.toThrow(
       /the loss simpo has no reference; setting referenceSync would do nothing/,
     );
-    await expect(runDpo(jobOf({ ...settings, maxTokens: 3 }, 'short'))).rejects.toThrow(/16 longer than 3 tokens/);
+    await expect(runDpo(job({ ...settings, maxTokens: 3 }, 'short'))).rejects.toThrow(/16 longer than 3 tokens/);
   });
 
   it('trains all weights where asked to', async () => {
-    const summary = await runDpo(jobOf({ ...settings, full: true, steps: 3, learningRate: 1e-3 }, 'full'));
+    const summary = await runDpo(job({ ...settings, full: true, steps: 3, learningRate: 1e-3 }, 'full'));
     expect(summary.heldOut!.after.loss).toBeLessThan(Math.LN2);
     expect((await loadDecoder(summary.output)).parameters.trainable().length).toBeGreaterThan(0);
   });
@@ -137,11 +129,11 @@ describe('plumb train dpo', () => {
 describe('plumb train kto', () => {
   it('takes pairs apart, learns, and goes on to the same bytes', async () => {
     const settings = KtoSettings.parse({ steps: 5, heldOut: 0.25, rowsPerStep: 8, learningRate: 5e-3, lora: { r: 4 }, saveEvery: 100 });
-    const straight = await runKto(jobOf(settings, 'kto'));
+    const straight = await runKto(job(settings, 'kto'));
     expect(straight.heldOut!.after.auroc!).toBeGreaterThan(0.85);
     expect(straight.heldOut!.after.margin.mean).toBeGreaterThan(0);
-    await expect(runKto(jobOf(settings, 'ktoStopped', after(2, 'ktoStopped')))).rejects.toThrow(/stopped after step 2/);
-    await runKto(jobOf(settings, 'ktoStopped'));
+    await expect(runKto(job(settings, 'ktoStopped', after(2, 'ktoStopped')))).rejects.toThrow(/stopped after step 2/);
+    await runKto(job(settings, 'ktoStopped'));
     expect(adapterOf('ktoStopped')).toEqual(adapterOf('kto'));
   });
 
@@ -154,10 +146,10 @@ describe('plumb train kto', () => {
       return join(folder, name);
     };
     const settings = KtoSettings.parse({ steps: 1, heldOut: 0, rowsPerStep: 4, lora: { r: 2 } });
-    await expect(runKto({ ...jobOf(settings, 'one'), dataset: labelled('ones.jsonl', [true, true, true]) })).rejects.toThrow(
+    await expect(runKto({ ...job(settings, 'one'), dataset: labelled('ones.jsonl', [true, true, true]) })).rejects.toThrow(
       /every label is true/,
     );
-    const { warnings } = await runKto({ ...jobOf(settings, 'skewed'), dataset: labelled('skewed.jsonl', [true, true, true, false]) });
+    const { warnings } = await runKto({ ...job(settings, 'skewed'), dataset: labelled('skewed.jsonl', [true, true, true, false]) });
     expect(warnings[0]).toMatch(/count 3.00 times as much as undesirable ones \(3 and 1\).*set desirableWeight to 0.39/);
   });
 });

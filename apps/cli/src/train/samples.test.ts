@@ -6,6 +6,7 @@ import { runDpo, runKto } from './preference.js';
 import { DpoSettings, KtoSettings } from './preferenceConfig.js';
 import { runSft } from './sft.js';
 import { SftSettings } from './sftConfig.js';
+import { jobsIn } from './testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'plumbline-samples-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -27,16 +28,7 @@ const shared = {
   newTokens: 6,
   saveEvery: 100,
 };
-const never = new AbortController().signal;
-const job = <S>(dir: string, settings: S, signal = never) => ({
-  settings,
-  model: 'zoo:words-1m',
-  dataset,
-  seed: 1,
-  dir: join(folder, dir),
-  signal,
-});
-const adapterOf = (dir: string) => readFileSync(join(folder, dir, 'adapter', 'adapter_model.safetensors'));
+const { job, adapterOf } = jobsIn(folder, dataset);
 const files = (dir: string) => (existsSync(join(folder, dir, 'samples')) ? readdirSync(join(folder, dir, 'samples')).sort() : []);
 const read = (dir: string, step: number) =>
   readFileSync(join(folder, dir, 'samples', `step-${String(step).padStart(6, '0')}.jsonl`), 'utf8')
@@ -46,8 +38,8 @@ const read = (dir: string, step: number) =>
 
 describe('samples of a policy', () => {
   it('are its likeliest answers to the same held-out prompts before training, at each evaluation and at the end, and move nothing', async () => {
-    await runSft(job('with', SftSettings.parse({ ...shared, writtenSamples: 2 })));
-    await runSft(job('without', SftSettings.parse({ ...shared, writtenSamples: 0 })));
+    await runSft(job(SftSettings.parse({ ...shared, writtenSamples: 2 }), 'with'));
+    await runSft(job(SftSettings.parse({ ...shared, writtenSamples: 0 }), 'without'));
     expect(files('without')).toEqual([]);
     expect(files('with')).toEqual([0, 2, 4].map((step) => `step-00000${step}.jsonl`));
     expect(adapterOf('with')).toEqual(adapterOf('without'));
@@ -69,10 +61,10 @@ describe('samples of a policy', () => {
       },
       throwIfAborted() {},
     } as AbortSignal;
-    await expect(runSft(job('stopped', settings, stops))).rejects.toThrow(/stopped after step 3/);
+    await expect(runSft(job(settings, 'stopped', stops))).rejects.toThrow(/stopped after step 3/);
     expect(files('stopped')).toHaveLength(2);
     writeFileSync(join(folder, 'stopped', 'samples', 'step-000002.jsonl'), '{"mark":1}\n');
-    await runSft(job('stopped', settings));
+    await runSft(job(settings, 'stopped'));
     expect(read('stopped', 2)).toEqual([{ mark: 1 }]);
     expect(read('stopped', 4)).toEqual(read('with', 4));
     expect(adapterOf('stopped')).toEqual(adapterOf('with'));
@@ -80,10 +72,10 @@ describe('samples of a policy', () => {
 
   it('stand beside the two answers of a pair, and beside the rated one', async () => {
     const { evaluateEvery: _, ...atTheEnd } = shared;
-    await runDpo(job('dpo', DpoSettings.parse({ ...atTheEnd, steps: 1, pairsPerStep: 4 })));
+    await runDpo(job(DpoSettings.parse({ ...atTheEnd, steps: 1, pairsPerStep: 4 }), 'dpo'));
     expect(files('dpo')).toEqual(['step-000000.jsonl', 'step-000001.jsonl']);
     expect(read('dpo', 1)[0]).toMatchObject({ chosen: expect.stringContaining('was happy'), rejected: expect.stringContaining('cried') });
-    await runKto(job('kto', KtoSettings.parse({ ...atTheEnd, steps: 1, rowsPerStep: 8 })));
+    await runKto(job(KtoSettings.parse({ ...atTheEnd, steps: 1, rowsPerStep: 8 }), 'kto'));
     expect(files('kto')).toEqual(['step-000000.jsonl', 'step-000001.jsonl']);
     for (const { rated, desirable } of read('kto', 1)) expect((rated as string).includes('was happy')).toBe(desirable);
   });
