@@ -87,7 +87,8 @@ export async function trainDynamics(
       if (!Number.isFinite(values.loss + values.gradNorm)) await run.fail(step, { rows: [], values }, state);
       optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, config.maxGradNorm), learningRate: config.learningRate });
       sum.dispose();
-      const due = (step + 1) % evaluateEvery === 0 || step + 1 === config.steps;
+      const last = step + 1 === config.steps;
+      const due = (step + 1) % evaluateEvery === 0 || last;
       const errors = due ? await heldOutErrors(ensemble, transitions, heldOut) : [];
       if (due) await best.look(errors);
       run.log(step, {
@@ -95,7 +96,7 @@ export async function trainDynamics(
         learningRate: config.learningRate,
         ...(due && { 'eval/loss': errors.reduce((a, b) => a + b, 0) / members }),
       });
-      if ((step + 1) % run.saveEvery === 0) await run.save(step + 1, state);
+      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
     }
     await best.goBack();
     const errors = best.errors();
