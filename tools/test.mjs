@@ -1,6 +1,8 @@
-// Runs every package's tests through turbo and ends with one line: `N passed, N failed`. `--full` adds the slow checks.
+// Runs every package's tests through turbo and ends with what failed and one line: `N passed, N failed`. `--full` adds the slow checks.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const root = new URL('..', import.meta.url);
 const full = process.argv.includes('--full');
@@ -9,6 +11,12 @@ const folders = ['packages', 'apps']
   .concat('test')
   .filter((folder) => existsSync(new URL(`${folder}/package.json`, root)))
   .filter((folder) => JSON.parse(readFileSync(new URL(`${folder}/package.json`, root), 'utf8')).scripts?.test);
+const firstLines = (text) =>
+  text
+    .split('\n')
+    .slice(0, 12)
+    .map((line) => `  ${line}`)
+    .join('\n');
 const resultOf = (folder) => new URL(`${folder}/.results/vitest.json`, root);
 
 for (const folder of folders) rmSync(resultOf(folder), { force: true });
@@ -32,6 +40,12 @@ for (const folder of folders) {
     (file) => file.status === 'failed' && !file.assertionResults.some((one) => one.status === 'failed'),
   );
   failed += result.numFailedTests + broken.length; // a file that could not be loaded counts as one
+  for (const file of result.testResults) {
+    const path = relative(fileURLToPath(root), file.name);
+    for (const { fullName, failureMessages } of file.assertionResults.filter(({ status }) => status === 'failed'))
+      console.log(`FAILED ${path} > ${fullName}\n${firstLines(failureMessages.join('\n'))}`);
+    if (broken.includes(file)) console.log(`FAILED ${path} could not be run\n${firstLines(file.message)}`);
+  }
 }
 if (turbo.status !== 0 && failed === 0) failed = 1;
 if (skipped > 0) console.log(`${skipped} skipped, each for the reason in its name${full ? '' : ' (slow ones run with npm run test:full)'}`);

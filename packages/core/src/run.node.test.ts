@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { build } from 'tsup';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -314,22 +315,24 @@ describe('a training process', () => {
   });
 
   const env = { ...process.env, PLUMB_BACKEND: 'cpu' };
-  const launch = (at: string) =>
-    spawn(process.execPath, [script, at, String(steps)], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env,
-    });
+  /** Starts it; a paced one waits after each step for a line of its stdin. */
+  const launch = (at: string, paced = false) =>
+    spawn(process.execPath, [script, at, String(steps)], { stdio: [paced ? 'pipe' : 'ignore', 'pipe', 'pipe'], env });
 
-  /** Waits for the process; `onStep` is called at each step that it prints. */
+  /** Waits for the process; `onStep` is called at each step that it prints, before a paced one is let go on. */
   function finish(
     child: ChildProcess,
     onStep: (step: number) => void = () => {},
   ): Promise<{ code: number | null; end?: string; errors: string }> {
     let out = '';
     let errors = '';
-    child.stdout!.on('data', (data) => {
-      out += data;
-      for (const [, step] of String(data).matchAll(/step (\d+)\n/g)) onStep(Number(step));
+    child.stdin?.on('error', () => {}); // it was killed
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      out += `${line}\n`;
+      const step = /^step (\d+)$/.exec(line)?.[1];
+      if (step === undefined) return;
+      onStep(Number(step));
+      child.stdin?.write('\n');
     });
     child.stderr!.on('data', (data) => {
       errors += data;
@@ -342,9 +345,9 @@ describe('a training process', () => {
     const killed = join(folder, 'killed');
     const reached: number[] = [];
     for (let kills = 0; kills < (process.env.PLUMB_FULL ? 20 : 6); kills++) {
-      const child = launch(killed);
+      const child = launch(killed, true);
       const after = 1 + draw.below(9); // steps seen before it is killed
-      const delay = draw.below(12); // milliseconds
+      const delay = draw.below(12); // milliseconds, in which it does one more step at most
       let seen = 0;
       const { end } = await finish(child, (step) => {
         if (++seen === after) setTimeout(() => child.kill('SIGKILL'), delay);
@@ -361,7 +364,7 @@ describe('a training process', () => {
 
   it('that is interrupted saves, says so, and goes on from there', async () => {
     const stopped = join(folder, 'stopped');
-    const child = launch(stopped);
+    const child = launch(stopped, true);
     const first = await finish(child, (step) => {
       if (step === 7) child.kill('SIGINT');
     });

@@ -1,4 +1,8 @@
-/** A small training run in a process of its own, for tests that stop it: `node smallTraining.js DIR STEPS`. Prints a line a step, then its end. */
+/**
+ * A small training run in a process of its own, for tests that stop it: `node smallTraining.js DIR STEPS`. Prints a line a step, then its
+ * end. Each step waits for a line of stdin while there is one, so that a test that was kept from running cannot miss the end.
+ */
+import { createInterface } from 'node:readline';
 import * as tf from '@tensorflow/tfjs-core';
 import {
   adamW,
@@ -16,6 +20,8 @@ import {
 
 const [dir, count] = process.argv.slice(2);
 const steps = Number(count);
+const lines = createInterface({ input: process.stdin });
+const allowed = lines[Symbol.asyncIterator]();
 const run = await openRun({ dir, config: { steps, width: 16 }, seed: 11, saveEvery: 3, signal: onInterrupt() });
 const policy = createParameters({
   w1: { shape: [4, 16], data: run.rng.fork('w1').normal(64) },
@@ -46,6 +52,7 @@ try {
     await saveIfAborted(run, step + 1, state);
     if ((step + 1) % run.saveEvery === 0) await run.save(step + 1, state);
     await new Promise((done) => setTimeout(done, 8));
+    await allowed.next(); // at once where stdin has ended
   }
   const { tensors } = await policy.save();
   process.stdout.write(`end ${JSON.stringify(Object.values(tensors).map(({ data }) => [...data]))}\n`);
@@ -54,5 +61,6 @@ try {
   process.stderr.write(`${error.message}\n`);
   process.exitCode = 130;
 } finally {
+  lines.close();
   await run.close();
 }
