@@ -11,9 +11,9 @@ describe('packages, packed and installed into an empty project', () => {
   beforeAll(() => {
     ({ project, how } = installPacked(['native', 'core', 'data', 'models', 'rewards', 'dpo']));
     console.log(`installed by ${how === 'npm' ? 'npm install' : 'unpacking, since no registry is in reach'}`);
-  }, 600_000);
+  });
 
-  it('run the DPO example of the README', { timeout: 120_000 }, () => {
+  it('run the DPO example of the README', () => {
     expect(existsSync(join(project, 'node_modules/@plumbline/dpo/dist/index.d.ts'))).toBe(true);
     writeFileSync(join(project, 'example.mjs'), codeUnder('README.md', 'One package alone', 'js'));
     const printed = execFileSync(process.execPath, ['example.mjs'], { cwd: project, encoding: 'utf8' });
@@ -23,7 +23,7 @@ describe('packages, packed and installed into an empty project', () => {
   });
 
   /** The last of these tests: it takes the heavy packages away. */
-  it('judge without tfjs, native code or models: the light door of rewards', { timeout: 120_000 }, () => {
+  it('judge without tfjs, native code or models: the light door of rewards', () => {
     for (const gone of [
       '@tensorflow',
       '@plumbline/native',
@@ -58,7 +58,7 @@ console.log(JSON.stringify({ cold, json: json.scores[0], language: language.scor
 });
 
 describe('the statistics of bench, from the tarballs of bench and data alone', () => {
-  it('run where nothing else is installed: no tfjs, no environments', { timeout: 120_000 }, () => {
+  it('run where nothing else is installed: no tfjs, no environments', () => {
     const project = unpackAlone(['bench', 'data']);
     writeFileSync(
       join(project, 'example.mjs'),

@@ -9,7 +9,6 @@ const full = Boolean(process.env.PLUMB_FULL);
 
 it.skipIf(!full)(
   `@plumbline/tensorflow alone starts its backend on import, or says how to get one${full ? '' : ' (not run: PLUMB_FULL=1 packs it)'}`,
-  { timeout: 300_000 },
   () => {
     const { project } = installPacked(['tensorflow']);
     expect(existsSync(join(project, 'node_modules/@plumbline/tensorflow/src/cc/opener.c'))).toBe(true);

@@ -30,12 +30,12 @@ const summaryIn = (folder: string) => {
 };
 const arms = ['base', 'bestOf8', 'dpo', 'grpo', 'grpoOveroptimised'];
 
-describe('plumb start', { timeout: 300_000 }, () => {
+describe('plumb start', () => {
   const folder = newFolder();
   let outcome: Outcome;
   beforeAll(async () => {
     outcome = await plumb(start, { cwd: folder });
-  }, 300_000);
+  });
 
   it('ends with the table and the path of the page', () => {
     expect(outcome.code, outcome.stderr).toBe(0);

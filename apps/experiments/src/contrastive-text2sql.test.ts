@@ -46,12 +46,12 @@ describe("contrastive-text2sql on a user's own questions", () => {
     const plan = await planApply(experiment, options);
     expect(plan.rows).toMatchObject({ unreadable: 1, unusable: [], train: expect.any(Number) });
     expect(plan.refusal).toBe('');
-  }, 30_000);
+  });
   it('names what other pairs lack', async () => {
     const { experiment, options } = await settings();
     const records = options.records.map(({ meta: _, ...record }) => record);
     await expect(planApply(experiment, { ...options, records })).rejects.toThrow('question, schema or db_id is missing in meta');
-  }, 30_000);
+  });
   it('trains baseline, method and encoder, and leaves them behind', async () => {
     const { experiment, options } = await settings();
     const dir = join(folder, 'out');
@@ -62,5 +62,5 @@ describe("contrastive-text2sql on a user's own questions", () => {
     const [question] = await encoder.embed(['How many boats are there?']);
     expect(Math.hypot(...question)).toBeCloseTo(1, 5);
     encoder.dispose();
-  }, 60_000);
+  });
 });

@@ -43,5 +43,5 @@ describe.each(ids)('%s', async (id) => {
     expect(experiment.id).toBe(id);
     expect(papers.find((paper) => paper.id === id)?.arxiv).toBe(experiment.paper.replace('arXiv:', ''));
   });
-  for (const check of experimentContract(experiment, { dir: experimentDir(id), beds })) it(check.name, check.run, 120_000);
+  for (const check of experimentContract(experiment, { dir: experimentDir(id), beds })) it(check.name, check.run);
 });

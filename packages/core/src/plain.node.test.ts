@@ -24,7 +24,7 @@ describe('a plain Node script that imports core alone', () => {
   beforeAll(async () => {
     script = await buildScript('plainTraining');
     expected = train('cpu').losses;
-  }, 120_000);
+  });
 
   it.each(['native', 'wasm', 'webgpu'])('trains to the losses of cpu on %s', async (backend) => {
     const software = backend === 'webgpu' && hasSwiftShader ? swiftShader(vulkan, import.meta.url) : undefined;

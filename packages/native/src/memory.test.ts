@@ -52,7 +52,7 @@ describe('memory', () => {
 
 describe('large arrays, which are stored past the caches', () => {
   // Beyond the sizes from which stores are streamed; odd, so that ends and beginnings of blocks count.
-  it('give what small ones give, with any number of threads', { timeout: 120_000 }, async (ctx) => {
+  it('give what small ones give, with any number of threads', async (ctx) => {
     if (!ready) return ctx.skip();
     await tf.setBackend('native');
     const [rows, n] = [8207, 1031];

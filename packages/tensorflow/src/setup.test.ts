@@ -128,9 +128,7 @@ describe('a jar', () => {
 describe.skipIf(reason)(`setup with a TensorFlow${reason && ` (not run: ${reason})`}`, () => {
   const yours = 'folder' in found ? found.folder : '';
 
-  it('compiles, tests and remembers; a second run does not compile again; a moved environment is noticed', {
-    timeout: 120_000,
-  }, async () => {
+  it('compiles, tests and remembers; a second run does not compile again; a moved environment is noticed', async () => {
     const moved = join(folder, 'environment');
     mkdirSync(moved, { recursive: true });
     for (const name of readdirSync(yours).filter((file) => file.startsWith('libtensorflow')))

@@ -24,7 +24,6 @@ describe('zoo:maths-1m', () => {
   for (const [name, settings] of Object.entries(algorithms))
     it.skipIf(!process.env.PLUMB_FULL)(
       `answers more held-out problems rightly after ${settings.steps} steps of ${name}, by more than chance (a minute or two: in the full suite)`,
-      { timeout: 600_000 },
       async () => {
         const bed = await mathsBed({ seed: 1, count: 400, heldOut: 300 });
         const policy = bed.policy();

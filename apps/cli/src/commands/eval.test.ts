@@ -72,7 +72,7 @@ async function run(flags: Record<string, unknown>, ids = ['judgebench']): Promis
 }
 
 describe('plumb eval on servers', () => {
-  it('asks several at once, waits where one is busy, counts tokens, and asks nothing again', { timeout: 30_000 }, async () => {
+  it('asks several at once, waits where one is busy, counts tokens, and asks nothing again', async () => {
     const first = await stub((question, n) =>
       n === 1 ? { status: 429, headers: { 'retry-after': '0' } } : { text: longer(question), slowMs: 8 },
     );
@@ -92,9 +92,7 @@ describe('plumb eval on servers', () => {
     expect(page).toContain('25 requests, 1 again');
     expect(page).toContain('72 written');
   });
-  it('goes to the other server where one fails, and leaves out what all refuse, to be asked at the next start', {
-    timeout: 30_000,
-  }, async () => {
+  it('goes to the other server where one fails, and leaves out what all refuse, to be asked at the next start', async () => {
     let mended = false;
     const broken = await stub(() => ({ status: 400 }));
     const whole = await stub((question) => (question.includes('question 3') && !mended ? { status: 400 } : { text: longer(question) }));
@@ -107,7 +105,7 @@ describe('plumb eval on servers', () => {
     expect(await run(flags)).toMatchObject({ items: 12, missing: 0 });
     expect(whole.seen.requests - before).toBe(2);
   });
-  it('rates answers one by one where asked, and says what it needs', { timeout: 30_000 }, async () => {
+  it('rates answers one by one where asked, and says what it needs', async () => {
     const { url } = await stub((question) => ({ text: question.includes('longer') ? '[[9]]' : '[[2]]' }));
     const result = await run({ url, as: 'rating', out: join(folder, 'three') });
     expect(result).toMatchObject({ subject: 'stub, rating', items: 12 });

@@ -18,4 +18,4 @@ it('begins a paper in under 150 lines that holds what every experiment must, whe
   writeFileSync(join(dir, 'README.md'), readme);
   const experiment = await loadExperimentFrom(dir);
   for (const { run } of experimentContract(experiment, { dir, listed: false })) await run();
-}, 60_000);
+});

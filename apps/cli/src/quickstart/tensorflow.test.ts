@@ -42,7 +42,7 @@ async function readsDuring(f: () => Promise<void>): Promise<number> {
   return count;
 }
 
-it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not run: ${why})`}`, { timeout: 300_000 }, async () => {
+it.skipIf(why)(`tensorflow learns with native's losses to 1e-3${why && ` (not run: ${why})`}`, async () => {
   await initBackend({ backend: 'native' });
   const bed = await wordsBed({ seed, base: 'zoo:words-1m' });
   const groups = await bed.sampleGroups({ prompts: bed.prompts.slice(0, 32), n: 4, rng: rng(seed) });

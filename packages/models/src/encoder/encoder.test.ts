@@ -188,7 +188,7 @@ describe('files of encoders', () => {
 describe.skipIf(!sharedFolder || !miniLm)(
   `all-MiniLM-L6-v2${sharedFolder && miniLm ? '' : whySkipped || ' (skipped: fetch it with ../shared/models/get-models.sh)'}`,
   () => {
-    it('embeds sentences as sentence-transformers does', { timeout: 120_000 }, async () => {
+    it('embeds sentences as sentence-transformers does', async () => {
       const encoder = await loadEncoder(miniLm!);
       expect(encoder.sentences).toEqual({ pooling: 'mean', normalize: true, maxTokens: 256 });
       const { sentences, ids: expectedIds } = readJson<{ sentences: string[]; ids: number[][] }>(sharedFixture('smollm2/minilm.json'));

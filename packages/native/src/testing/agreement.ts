@@ -9,7 +9,7 @@ beforeAll(async () => {
   const a = await buildNative();
   ready = a.ok && registerNativeBackend();
   if (!a.ok) console.warn(`native kernels are not tested: ${a.why}`);
-}, 120_000);
+});
 
 let state = 12345;
 /** The next of a fixed series in [0, 1). */

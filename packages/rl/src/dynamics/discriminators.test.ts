@@ -23,7 +23,7 @@ describe('trainDynamicsReward', () => {
       { steps: 60, batchSize: 64, learningRate: 5e-3, elites: 2 },
       { ensemble, transitions, run: memoryRun({ seed: 0 }) },
     );
-  }, 60_000);
+  });
 
   it('finds the true next state more plausible than one that is moved, where there were data', async () => {
     const run = memoryRun({ seed: 0 });
@@ -39,7 +39,7 @@ describe('trainDynamicsReward', () => {
     expect(Math.max(...truth, ...moved)).toBeLessThan(1.3133);
     expect(run.history.at(-1)!.accuracy!).toBeGreaterThan(0.7);
     dispose();
-  }, 60_000);
+  });
   it('goes on from a checkpoint to the bit, and leaves no tensor behind', async () => {
     const before = tf.memory().numTensors;
     const short = { ...settings, batchSize: 16, discriminators: 2 };

@@ -117,7 +117,7 @@ describe('a dynamics ensemble', () => {
     const run = memoryRun({ seed: 0 });
     result = await trainDynamics(settings, { ensemble: trained, transitions, run });
     for (const step of run.history) if (step['eval/loss'] !== undefined) history.push(step['eval/loss']);
-  }, 60_000);
+  });
 
   it('learns the world: held-out errors fall far below the spread of the data', () => {
     // What a model that knows nothing errs by: the variance of changes and rewards, the mean over dimensions.

@@ -163,7 +163,7 @@ describe('a decision transformer on a point mass', () => {
     expect(share(await asked(-2))).toBeGreaterThan(0.65);
     expect(share(await asked(-80))).toBeLessThan(0.4);
     model.dispose();
-  }, 60_000);
+  });
 });
 
 describe('a decision transformer on a language model', () => {
@@ -191,7 +191,7 @@ describe('a decision transformer on a language model', () => {
     model.dispose();
     trunk.dispose();
     language.dispose();
-  }, 60_000);
+  });
   it('refuses texts that have no weight, or too few', async () => {
     const language = tinyDecoder();
     const trunk = await decoderTrunk(language);
