@@ -130,13 +130,14 @@ backendOptions(
     .option('--scale <model>', 'with another model, such as words-6m or a folder; --store then adds a row by scale')
     .option('--quick', 'two steps an arm, to see that it runs')
     .option('--store', 'keep the result under docs/reproductions and rewrite docs/REPRODUCTIONS.md')
+    .option('--confirm', 'measure one seed of the stored result again, and note there that the code as it is gives the same numbers')
     .option('--json', 'print the result as JSON')
     .option('--out <folder>', 'where run folders go', 'runs')
     .option('--set <key=value...>', 'one setting of the experiment'),
 )
   .addHelpText(
     'after',
-    '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json\n  plumb reproduce ./my-paper --pilot 3\n  plumb reproduce --all --store --jobs 2\n  plumb reproduce par --scale words-6m --seeds 2 --store',
+    '\nExamples:\n  plumb reproduce par\n  plumb reproduce reward-augmented-dpo --seeds 1 --json\n  plumb reproduce ./my-paper --pilot 3\n  plumb reproduce --all --store --jobs 2\n  plumb reproduce par --scale words-6m --seeds 2 --store\n  plumb reproduce --all --confirm',
   )
   .action(async (ids, options) => (await import('./commands/reproduce.js')).reproduce(ids, options));
 
@@ -146,6 +147,7 @@ backendOptions(
     .description('every paper beside what was measured here, and whether the code has changed since')
     .option('--run', 'measure and store what is not stored yet; an interrupted matrix goes on')
     .option('--stale', 'with --run: measure again what other code measured')
+    .option('--confirm', 'measure one seed again of each result that other code measured, as plumb reproduce --confirm does')
     .option('--seeds <n>', 'how many counted seeds')
     .option('--jobs <n>', 'with --run: experiments at a time', '1')
     .option('--all', 'show papers without an experiment too')

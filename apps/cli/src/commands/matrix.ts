@@ -1,6 +1,6 @@
 /** `plumb matrix`: every paper beside what was measured here. */
 import { join } from 'node:path';
-import type { MatrixRow } from '@plumbline/bench';
+import { freshness, type MatrixRow } from '@plumbline/bench';
 import { matrix as readMatrix } from '@plumbline/experiments';
 import pc from 'picocolors';
 import type { BackendFlags } from '../backend.js';
@@ -9,6 +9,7 @@ import { docsFolder, reproduce } from './reproduce.js';
 type MatrixOptions = BackendFlags & {
   run?: boolean;
   stale?: boolean;
+  confirm?: boolean;
   seeds?: string;
   jobs?: string;
   all?: boolean;
@@ -16,10 +17,17 @@ type MatrixOptions = BackendFlags & {
   out: string;
 };
 
-export async function matrix({ run, stale, all, json, ...options }: MatrixOptions): Promise<void> {
+export async function matrix({ run, stale, confirm, all, json, ...options }: MatrixOptions): Promise<void> {
   let rows = await readMatrix(join(docsFolder(), 'reproductions'));
+  if (confirm) {
+    const wanted = rows.filter((row) => row.result && !row.fresh && !row.confirmed).map(({ paper }) => paper.id);
+    if (wanted.length > 0) await reproduce(wanted, { ...options, confirm: true, quiet: true });
+    rows = await readMatrix(join(docsFolder(), 'reproductions'));
+  }
   if (run) {
-    const wanted = rows.filter((row) => row.implemented && (!row.result || (stale && !row.fresh))).map(({ paper }) => paper.id);
+    const wanted = rows
+      .filter((row) => row.implemented && (!row.result || (stale && !row.fresh && !row.confirmed)))
+      .map(({ paper }) => paper.id);
     if (wanted.length > 0) await reproduce(wanted, { ...options, store: true, quiet: true });
     rows = await readMatrix(join(docsFolder(), 'reproductions'));
   }
@@ -31,7 +39,7 @@ export async function matrix({ run, stale, all, json, ...options }: MatrixOption
   for (const row of shown) {
     const { paper, result } = row;
     const state = result
-      ? `${result.seeds.length} seeds, ${(result.seconds / result.seeds.length).toFixed(0)} s each${row.fresh ? '' : pc.yellow(', the code has changed since')}`
+      ? `${result.seeds.length} seeds, ${(result.seconds / result.seeds.length).toFixed(0)} s each${row.fresh ? '' : pc.yellow(`, ${freshness(row)}`)}`
       : row.implemented
         ? 'not measured yet'
         : 'not yet implemented';
@@ -45,9 +53,9 @@ export async function matrix({ run, stale, all, json, ...options }: MatrixOption
   );
 }
 
-const jsonRow = ({ paper, implemented, result, fresh, scales }: MatrixRow) => ({
+const jsonRow = ({ paper, implemented, result, fresh, confirmed, scales }: MatrixRow) => ({
   ...paper,
   implemented,
-  ...(result && { fresh, seeds: result.seeds, seconds: result.seconds, backend: result.backend, claims: result.claims }),
+  ...(result && { fresh, confirmed, seeds: result.seeds, seconds: result.seconds, backend: result.backend, claims: result.claims }),
   ...(scales && { scales }),
 });

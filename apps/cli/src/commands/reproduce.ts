@@ -4,9 +4,12 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   type ArmSummary,
+  type Confirmation,
+  confirmResult,
   type Experiment,
   type ExperimentResult,
   loadExperimentFrom,
+  type Progress,
   reproductionsMarkdown,
   runExperiment,
 } from '@plumbline/bench';
@@ -25,6 +28,7 @@ type ReproduceOptions = BackendFlags & {
   scale?: string;
   quick?: boolean;
   store?: boolean;
+  confirm?: boolean;
   json?: boolean;
   quiet?: boolean;
   all?: boolean;
@@ -44,6 +48,11 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
   if (options.all && named.length > 0) throw new ConfigError(`--all is every experiment; leave ${named.join(', ')} out, or --all`);
   const ids = options.all ? experimentIds() : named;
   if (ids.length === 0) throw new ConfigError(`name an experiment, or --all; there are ${experimentIds().join(', ')}`);
+  if (options.confirm) {
+    const given = (['seeds', 'pilot', 'scale', 'quick', 'store', 'set'] as const).filter((name) => options[name] !== undefined);
+    if (given.length > 0)
+      throw new ConfigError(`--confirm repeats a stored seed with the settings that are stored; leave --${given.join(', --')} out`);
+  }
   const found = await Promise.all(ids.map(findExperiment));
   const seeds = options.seeds === undefined ? undefined : seedsOf(options.seeds);
   const few = typeof seeds === 'number' ? seeds : seeds?.length;
@@ -56,24 +65,18 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
     return;
   }
   await startBackend(options);
-  const results: ExperimentResult[] = [];
+  const results: (ExperimentResult | Confirmation)[] = [];
   const run = async ({ which, experiment, dir }: (typeof found)[number]) => {
     const started = Date.now();
     const say = (line: string) => console.error(pc.dim(`  ${duration((Date.now() - started) / 1000).padStart(12)}  ${line}`));
     console.error(`${pc.bold(experiment.id)}: ${experiment.arms.join(', ')}`);
     let last = 0;
-    const { result, reportPath } = await runExperiment(experiment, {
-      ...(seeds !== undefined && { seeds }),
-      config: parseSettings(options.set ?? []),
-      quick: options.quick,
-      ...(options.pilot !== undefined && { pilot: wholeNumber('--pilot', options.pilot, 0) }),
-      ...(options.scale !== undefined && { scale: options.scale }),
+    const storeDir = join(docsFolder(), 'reproductions', experiment.id);
+    const common = {
       outDir: join(options.out, experiment.id),
       experimentDir: dir,
-      ...(options.store && { storeDir: join(docsFolder(), 'reproductions', experiment.id) }),
-      command: commandOf(which, options),
       signal,
-      onProgress(progress) {
+      onProgress(progress: Progress) {
         if (progress.kind === 'message') say(`seed ${progress.seed}: ${progress.text}`);
         else if (progress.kind === 'seed')
           say(
@@ -84,6 +87,20 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
           say(`seed ${progress.seed}, ${progress.run}: step ${progress.step + 1}`);
         }
       },
+    };
+    if (options.confirm) {
+      results.push(await confirm(experiment, { ...common, storeDir }));
+      return;
+    }
+    const { result, reportPath } = await runExperiment(experiment, {
+      ...common,
+      ...(seeds !== undefined && { seeds }),
+      config: parseSettings(options.set ?? []),
+      quick: options.quick,
+      ...(options.pilot !== undefined && { pilot: wholeNumber('--pilot', options.pilot, 0) }),
+      ...(options.scale !== undefined && { scale: options.scale }),
+      ...(options.store && { storeDir }),
+      command: commandOf(which, options),
     });
     results.push(result);
     if (!options.json && !options.quiet) print(result, reportPath);
@@ -103,6 +120,22 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
   if (failed.length > 0) throw new PlumblineError(`${failed.join(', ')} failed; the same command tries them again and keeps the rest`);
 }
 
+/** @throws PlumblineError with the numbers that are others than those stored */
+async function confirm(experiment: Experiment, options: Parameters<typeof confirmResult>[1]): Promise<Confirmation> {
+  const confirmation = await confirmResult(experiment, options);
+  const { id, seed, compared, differences } = confirmation;
+  if (differences.length > 0)
+    throw new PlumblineError(
+      [
+        `seed ${seed} of "${id}" gives other numbers on today's code; what is stored stays as it is`,
+        ...differences.map(({ where, stored, now }) => `  ${where}: ${stored ?? 'nothing'} stored, ${now ?? 'nothing'} now`),
+      ].join('\n'),
+    );
+  await writeReproductions();
+  console.error(`${pc.green('confirmed')} ${id}: seed ${seed} gives the ${compared} numbers that are stored, bit for bit`);
+  return confirmation;
+}
+
 /** A number of seeds, or seeds by name: `0` and `3,7` are seeds, `5` is how many. */
 function seedsOf(given: string): number | number[] {
   if (given !== '0' && !given.includes(',')) return wholeNumber('--seeds', given, 1);
@@ -118,7 +151,7 @@ async function atOnce(
   const { seeds, pilot, scale, set = [], out, backend } = options;
   const flags = [
     ...Object.entries({ seeds, pilot, scale, out, backend }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value])),
-    ...(['quick', 'store', 'json'] as const).filter((name) => options[name]).map((name) => `--${name}`),
+    ...(['quick', 'store', 'confirm', 'json'] as const).filter((name) => options[name]).map((name) => `--${name}`),
     ...set.flatMap((one) => ['--set', one]),
   ];
   const show = !options.json && !options.quiet;
@@ -138,7 +171,7 @@ async function atOnce(
         ),
       );
   } finally {
-    if (options.store) await writeReproductions();
+    if (options.store || options.confirm) await writeReproductions();
   }
 }
 

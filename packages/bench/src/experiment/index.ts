@@ -12,11 +12,12 @@ export {
 export { applyReport } from './applyReport.js';
 export { bedMakers } from './beds.js';
 export { codeHash, experimentFile, loadExperimentFrom, packageVersions } from './bundle.js';
+export { type Confirmation, confirmResult } from './confirm.js';
 export { experimentContract } from './contract.js';
 export { defineApply, defineExperiment, parseConfig } from './define.js';
 export { judgeClaims, minimumSeeds, seedsForClaims } from './judge.js';
 export { experimentReport } from './report.js';
-export { type MatrixRow, readResult, reproductionMatrix, reproductionsMarkdown } from './reproductions.js';
+export { freshness, type MatrixRow, readResult, reproductionMatrix, reproductionsMarkdown } from './reproductions.js';
 export { type RunOptions, runExperiment } from './run.js';
 export { readScales, type ScaleRow, scaleRow, storeApplied, storeScale } from './scales.js';
 export type {

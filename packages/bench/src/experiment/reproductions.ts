@@ -16,6 +16,8 @@ export type MatrixRow = {
   result?: ExperimentResult;
   /** Whether the code that the result depends on is still the same. */
   fresh?: boolean;
+  /** Whether one of its seeds has given the same numbers on the code as it is now. */
+  confirmed?: boolean;
   /** With other models, and whether their code is still the same. */
   scales?: (ScaleRow & { fresh: boolean })[];
 };
@@ -39,7 +41,8 @@ export async function reproductionMatrix({
     const result = readResult(file);
     const hash = await codeHash(result.packages, implemented.get(paper.id));
     const scales = readScales(join(resultsDir, paper.id)).map((one) => ({ ...one, fresh: one.codeHash === hash }));
-    return { paper, implemented: true, result, fresh: result.codeHash === hash, ...(scales.length > 0 && { scales }) };
+    const current = { fresh: result.codeHash === hash, confirmed: result.confirmed?.codeHash === hash };
+    return { paper, implemented: true, result, ...current, ...(scales.length > 0 && { scales }) };
   };
   return Promise.all(papers.map(row));
 }
@@ -93,13 +96,22 @@ export function reproductionsMarkdown(rows: readonly MatrixRow[]): string {
   ].join('\n');
 }
 
-function section({ paper, result, fresh, scales = [] }: MatrixRow): string[] {
-  const r = result!;
+/** Whether the numbers are still those of the code as it is now. */
+export function freshness({ result, fresh, confirmed }: MatrixRow): string {
+  if (fresh) return 'code unchanged since';
+  if (!confirmed) return 'the code has changed since';
+  const { seed, date } = result!.confirmed!;
+  return `code changed since; seed ${seed}, repeated on ${date} on the code as it is, gives the same numbers`;
+}
+
+function section(row: MatrixRow): string[] {
+  const { paper, scales = [] } = row;
+  const r = row.result!;
   return [
     `### ${cellText(paper.title)}`,
     '',
     `\`${paper.id}\` · ${r.paper} · from ${sourceWords[paper.source]} · ${r.seeds.length} seeds, ${(r.seconds / r.seeds.length / 60).toFixed(1)} minutes each · ${r.backend} · ${r.date} · ${
-      fresh ? 'code unchanged since' : '**the code has changed since**'
+      row.fresh || row.confirmed ? freshness(row) : `**${freshness(row)}**`
     }`,
     '',
     '| what the paper claims | verdict here | difference [95% interval] | n | smallest effect | power | seeds for 0.8 |',

@@ -370,7 +370,7 @@ function readMetrics(runDir: string): LoggedRow[] {
 }
 
 /** Without the number of threads, on which results do not depend. */
-function backendName(): string {
+export function backendName(): string {
   const { name, device } = backendInfo();
   return device ? `${name} (${device})` : name;
 }

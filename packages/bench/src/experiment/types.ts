@@ -254,6 +254,8 @@ export type ExperimentResult = {
   codeHash: string;
   /** All counted seeds together. */
   seconds: number;
+  /** Code on which one of the seeds was measured again since, and gave the same numbers (`plumb reproduce ID --confirm`). */
+  confirmed?: { codeHash: string; seed: number; date: string };
 };
 
 export type { Estimate };
