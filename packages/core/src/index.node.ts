@@ -100,6 +100,7 @@ export {
   bestWeights,
   CheckpointError,
   ConfigError,
+  checkSynchronisable,
   clipScale,
   createParameters,
   EarlyStopping,
@@ -116,14 +117,17 @@ export {
   NonFiniteError,
   PlumblineError,
   parameterCount,
+  ReferenceSync,
   rmsProp,
   rng,
   ScheduleConfig,
   ShapeError,
   saveIfAborted,
+  saveIfDue,
   sgd,
   symptomsOf,
   symptomWatch,
+  synchroniseReference,
 } from './index.js';
 
 // Files

@@ -48,13 +48,14 @@ export { adagrad, rmsProp } from './optimizers/adaptive.js';
 export { lion } from './optimizers/lion.js';
 export { type SgdSettings, sgd } from './optimizers/sgd.js';
 export { createParameters, type ParameterEntry, parameterCount, type TensorTree } from './parameters.js';
+export { checkSynchronisable, ReferenceSync, synchroniseReference } from './referenceSync.js';
 export { learningRateSchedule, ScheduleConfig } from './schedules.js';
 
 // Randomness, metrics and runs
 
 export { type Metric, type MetricName, metrics } from './metrics.js';
 export { rng } from './rng.js';
-export { type LoggedStep, type MemoryRun, memoryRun, saveIfAborted } from './run.js';
+export { type LoggedStep, type MemoryRun, memoryRun, saveIfAborted, saveIfDue } from './run.js';
 export { knownSymptoms, type Symptom, symptomsOf, symptomWatch } from './symptoms.js';
 
 // Files

@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { describe, expect, it } from 'vitest';
 import { CheckpointError, InterruptedError, NonFiniteError } from './errors.js';
 import { createParameters, replaceValue } from './parameters.js';
-import { memoryRun, saveIfAborted } from './run.js';
+import { memoryRun, saveIfAborted, saveIfDue } from './run.js';
 
 const counter = (value: number) => createParameters({ value: { shape: [1], data: Float32Array.of(value) } });
 const held = async (tree: ReturnType<typeof counter>) => (await tree.save()).tensors.value.data[0];
@@ -64,5 +64,22 @@ describe('saveIfAborted', () => {
     controller.abort();
     await expect(saveIfAborted(run, 2, parts)).rejects.toThrow(InterruptedError);
     expect([...run.checkpoints.keys()]).toEqual([2]);
+  });
+});
+
+describe('saveIfDue', () => {
+  it('saves every saveEvery steps and where the training ends, each once', async () => {
+    const run = memoryRun({ seed: 1, saveEvery: 2 });
+    const saved: number[] = [];
+    const counting = { ...run, save: async (step: number) => void saved.push(step) };
+    for (let step = 1; step <= 5; step++) await saveIfDue(counting, step, {}, step === 5);
+    expect(saved).toEqual([2, 4, 5]);
+    await saveIfDue(counting, 6, {}, true);
+    expect(saved).toEqual([2, 4, 5, 6]);
+  });
+  it('saves nothing where the run makes no checkpoints, not even at the end', async () => {
+    const run = memoryRun({ seed: 1 });
+    await saveIfDue(run, 1, { policy: counter(1) }, true);
+    expect(run.checkpoints.size).toBe(0);
   });
 });

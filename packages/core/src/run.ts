@@ -61,6 +61,11 @@ export async function saveIfAborted(run: Run, step: number, parts: Record<string
   throw new InterruptedError(`stopped after step ${step}; the state is saved in ${run.dir}, and the same command goes on from there`);
 }
 
+/** Saves `parts`, in which `step` steps are done, every `saveEvery` steps and where the training `ends` with this one; nothing where the run makes no checkpoints. */
+export async function saveIfDue(run: Run, step: number, parts: Record<string, Checkpointable>, ends: boolean): Promise<void> {
+  if (step % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step, parts);
+}
+
 const eventLoopTurn = (): Promise<void> =>
   new Promise((resolve) => {
     if (typeof setImmediate === 'function') setImmediate(resolve);

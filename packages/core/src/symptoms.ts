@@ -46,7 +46,7 @@ const rules: readonly Rule[] = [
     steps: 3,
     shows: (x) => (x['policy/samplerGap'] ?? 0) > 0.1,
     hint: (n) =>
-      `in ${n} steps the sampler's log-probabilities differed from the trainer's by more than 0.1 nats a token: they run other weights, another precision or another temperature`,
+      `in ${n} steps the sampler's log-probabilities differed from the trainer's by more than 0.1 nats a token: they run other weights, another precision or another temperature, or sampling is cut (topP, topK, minP) or penalised (repetitionPenalty)`,
   },
 ];
 

@@ -113,6 +113,8 @@ export type Sampling = {
   topP?: number;
   topK?: number;
   minP?: number;
+  /** Divides positive logits of tokens that are in the prompt or were generated, multiplies negative ones; 1 is off. */
+  repetitionPenalty?: number;
   stop?: readonly string[];
   rng: Rng;
   signal?: AbortSignal;

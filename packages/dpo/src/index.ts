@@ -71,7 +71,6 @@ export type {
 export { evaluatePairs, type PairEvaluation, withoutIdentical } from './evaluatePairs.js';
 export { precomputeReference, type Reference, type ReferenceLogps, type TrainingPairs, withGold } from './pairInputs.js';
 export { type KnownLogps, type LogpCache, memoryLogpCache, referenceLogps, referenceRowLogps } from './referenceLogps.js';
-export { synchroniseReference } from './syncReference.js';
 export { type PairResult, PairTrainConfig, type PairTraining, trainPairs } from './trainPairs.js';
 
 // Pairs of the policy and an opponent: XPO, Nash-MD

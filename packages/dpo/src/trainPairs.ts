@@ -2,6 +2,7 @@ import {
   adamW,
   bestWeights,
   ConfigError,
+  checkSynchronisable,
   clipScale,
   createParameters,
   type GradientSum,
@@ -10,9 +11,12 @@ import {
   learningRateSchedule,
   type MetricName,
   type ParameterTree,
+  ReferenceSync,
   type Run,
   readCopy,
   saveIfAborted,
+  saveIfDue,
+  synchroniseReference,
 } from '@plumbline/core';
 import { affordableTokens, type Batches, type Decoder, microBatches } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -29,7 +33,6 @@ import {
   type TrainingPairs,
   withNll,
 } from './pairInputs.js';
-import { checkSynchronisable, synchroniseReference } from './syncReference.js';
 import { tokensPerMicroBatch, updateSettings } from './updateSettings.js';
 
 /** Settings of `trainPairs`. */
@@ -39,13 +42,9 @@ export const PairTrainConfig = z
     pairsPerStep: z.int().positive().default(8).describe('Pairs whose gradient makes one update'),
     pairsPerMicroBatch: z.int().positive().default(8).describe('Pairs in memory at once at most'),
     tokensPerMicroBatch,
-    referenceSync: z
-      .strictObject({
-        every: z.int().positive().default(512).describe('Steps between two synchronisations'),
-        mixup: z.number().gt(0).max(1).default(0.6).describe("The policy's share in the new reference; 1 replaces it"),
-      })
-      .optional()
-      .describe('Moves the reference towards the policy (TR-DPO); the reference is a snapshot of the policy'),
+    referenceSync: ReferenceSync.optional().describe(
+      'Moves the reference towards the policy (TR-DPO); the reference is a snapshot of the policy',
+    ),
     ...updateSettings,
   })
   .refine((c) => c.pairsPerStep % c.pairsPerMicroBatch === 0, { path: ['pairsPerMicroBatch'], error: 'must divide pairsPerStep' });
@@ -158,8 +157,7 @@ export async function trainPairs(
       const tokens = batch.packed.tokens.length + (batch.gold?.tokens.length ?? 0);
       const counts = batch.dropped && { 'pairs/identical': batch.dropped.identical, 'pairs/ties': batch.dropped.ties };
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...counts, ...evaluation });
-      const ends = last || stopping.over();
-      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last || stopping.over());
     }
     await stopping.goBack();
     return { steps: step, ...(stopping.best() && { best: stopping.best() }) };
@@ -171,7 +169,7 @@ export async function trainPairs(
 function movingReference(policy: Decoder, reference: Reference | undefined): Decoder {
   if (!reference || !('completionLogps' in reference))
     throw new ConfigError('trainPairs: referenceSync moves a model; known log-probabilities stay what they are');
-  checkSynchronisable(policy.parameters, reference.parameters);
+  checkSynchronisable(policy, reference);
   return reference;
 }
 

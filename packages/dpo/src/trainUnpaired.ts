@@ -10,6 +10,7 @@ import {
   type Run,
   readCopy,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import { affordableTokens, type Batches, type Decoder, microBatches } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -136,8 +137,7 @@ export async function trainUnpaired(
       if (due) await stopping.look(step + 1, evaluation);
       const tokens = batch.packed.tokens.length;
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond: tokens / seconds, ...evaluation });
-      const ends = last || stopping.over();
-      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last || stopping.over());
     }
     await stopping.goBack();
     return { steps: step, ...(stopping.best() && { best: stopping.best() }) };

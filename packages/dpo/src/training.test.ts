@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { memoryRun, rng } from '@plumbline/core';
+import { memoryRun, rng, synchroniseReference } from '@plumbline/core';
 import { type PairwiseJudge, pairBatches } from '@plumbline/data';
 import { addLora, type LocalDecoder } from '@plumbline/models';
 import { tinyDecoder } from '@plumbline/models/testing';
@@ -18,7 +18,6 @@ import { xpo } from './losses/xpo.js';
 import { sampleMixture } from './online/mixture.js';
 import { opponentPairs } from './online/opponentPairs.js';
 import { memoryLogpCache, referenceLogps } from './referenceLogps.js';
-import { synchroniseReference } from './syncReference.js';
 import { separablePairs } from './testing/encoded.js';
 import { trainPairs } from './trainPairs.js';
 import { unpairedLoss } from './unpaired/index.js';

@@ -16,6 +16,7 @@ import {
   readCopy,
   ShapeError,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import { encodePrompt, type Prompt, packSequences, type RewardFunction, type Scores } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -184,7 +185,7 @@ export async function trainGate(config: GateTrainConfig, { gate, pairs, run }: {
       optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, maxGradNorm), learningRate });
       sum.dispose();
       run.log(step, { ...values, learningRate });
-      if ((step + 1) % run.saveEvery === 0) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, step + 1 === steps);
     }
   } finally {
     optimizer.dispose();

@@ -14,6 +14,7 @@ import {
   type Run,
   ScheduleConfig,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import { affordableTokens, type Batches, microBatches, type Scorer } from '@plumbline/data';
 import { z } from 'zod';
@@ -149,8 +150,7 @@ export async function trainReward(config: RewardTrainConfig, training: RewardTra
       const evaluated = due ? await evaluate(scorer, step + 1) : {};
       if (due) await stopping.look(step + 1, evaluated);
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
-      const ends = step + 1 === steps || stopping.over();
-      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, step + 1 === steps || stopping.over());
     }
     await stopping.goBack();
     const saved = own ? (await own.save()).tensors : {};

@@ -1,4 +1,4 @@
-import { ConfigError, EarlyStopping, ScheduleConfig } from '@plumbline/core';
+import { ConfigError, EarlyStopping, ReferenceSync, ScheduleConfig } from '@plumbline/core';
 import { affordableTokens, type Decoder } from '@plumbline/data';
 import { z } from 'zod';
 
@@ -114,6 +114,13 @@ export const PolicyTrainConfig = z
     topP: z.number().positive().max(1).default(1).describe('Share of probability that is sampled from'),
     topK: z.int().min(0).default(0).describe('Likeliest tokens that are sampled from; 0 is all'),
     minP: z.number().min(0).lt(1).default(0).describe('Share of the likeliest token that a token must reach'),
+    repetitionPenalty: z
+      .number()
+      .positive()
+      .default(1)
+      .describe(
+        'Of sampling, not of the reward: divides the logits of tokens that are in the prompt or were written, where positive, and multiplies negative ones; 1 is off',
+      ),
     advantage: AdvantageConfig.default({ kind: 'group', scale: 'group', ddof: 1, eps: 1e-4 }).describe('How rewards become advantages'),
     rewardAggregation: z
       .enum(['sum', 'normalizeThenSum'])
@@ -130,6 +137,9 @@ export const PolicyTrainConfig = z
     klEstimator: z.enum(['k1', 'k2', 'k3', 'k3+']).optional().describe('k3 in the loss and k1 in the reward, unless given'),
     klTarget: z.number().positive().optional().describe('Nats per sequence that the KL weight is steered to'),
     klHorizon: z.number().positive().default(10_000).describe('Samples over which it is steered'),
+    referenceSync: ReferenceSync.optional().describe(
+      'Moves the reference towards the policy, every so many batches; the reference is a snapshot of the policy',
+    ),
     biasCorrectedKl: z.boolean().default(false).describe('Multiply the KL term of the loss by the ratio'),
     epochs: z.int().positive().default(1).describe('Passes over each batch of samples'),
     miniBatches: z.int().positive().default(1).describe('Updates of each pass'),
@@ -256,6 +266,14 @@ export const PolicyTrainConfig = z
       error: 'normalizeThenSum takes each reward as it is: rewardClip, softOverlong and missingEosPenalty change their sum',
     },
   )
+  .refine((c) => c.referenceSync === undefined || c.klCoef > 0 || c.advantage.kind === 'a2po', {
+    path: ['referenceSync'],
+    error: 'moves a reference that nothing is learned from: klCoef is 0',
+  })
+  .refine((c) => c.referenceSync === undefined || !['minillm', 'iwOpd'].includes(c.advantage.kind), {
+    path: ['referenceSync'],
+    error: 'goes without this advantage, whose reference is the teacher',
+  })
   .refine((c) => c.klTarget === undefined || c.klCoef > 0, { path: ['klTarget'], error: 'steers klCoef, which is 0' });
 export type PolicyTrainConfig = z.infer<typeof PolicyTrainConfig>;
 

@@ -235,15 +235,15 @@ function slotsOf({ prompts, ids }: PromptBatch<string | PromptRecord>, { tokeniz
 async function gather(slots: readonly Slot[], c: Collecting, round: number): Promise<{ groups: Group[]; weights: number[] } | undefined> {
   const { config, policy, rollout, signal, step } = c;
   const rng = round === 0 ? c.rng : c.rng.fork('round', round);
-  const { maxTokens, temperature, topP, topK, minP, samplesPerPrompt: n } = config;
+  const { maxTokens, temperature, topP, topK, minP, repetitionPenalty, samplesPerPrompt: n } = config;
   const prompts = slots.map(({ prompt }) => prompt);
   const records = slots.map(({ record }) => record);
   const shared = { policy, prompts, records, signal, version: step };
-  const sampling = { maxTokens, temperature, topP, topK, minP };
+  const sampling = { maxTokens, temperature, topP, topK, minP, repetitionPenalty };
   const samples = await rollout({ ...shared, n, sampling, rng: rng.fork('samples'), onProgress: c.onProgress });
   const greedy =
     config.advantage.kind === 'remax'
-      ? await rollout({ ...shared, n: 1, sampling: { maxTokens, temperature: 0 }, rng: rng.fork('greedy') })
+      ? await rollout({ ...shared, n: 1, sampling: { maxTokens, temperature: 0, repetitionPenalty }, rng: rng.fork('greedy') })
       : [];
   const drawn = config.advantage.kind === 'a2po' ? await fromReference(c, shared, sampling, config.advantage.referenceSamples, rng) : [];
   if (signal.aborted) return undefined;

@@ -1,6 +1,7 @@
 /** What the trainer does with a batch before it learns from it: dynamic sampling, penalties, advantages by name, the entropy bonus. */
 import { type MemoryRun, memoryRun, readCopy, rng } from '@plumbline/core';
 import { type PromptRecord, promptBatches, type RewardFunction } from '@plumbline/data';
+import { generate } from '@plumbline/models';
 import { plainTokenizer, tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
@@ -34,6 +35,43 @@ async function train(over: Partial<Settings> | Record<string, unknown>, more: Pa
   const weights = await Promise.all(policy.parameters.trainable().map(async (p) => Array.from(await readCopy(p.value))));
   return { seen, history: run.history, weights, run };
 }
+
+describe('repetitionPenalty', () => {
+  it('is of the sampling, the greedy baseline among it, and the trainer knows nothing of it', async () => {
+    const { seen, history } = await train({ steps: 1, repetitionPenalty: 1.5 });
+    const asked = seen[0].samples.filter((_, i) => i % 4 === 0).map(({ prompt }) => prompt);
+    const drawn = (repetitionPenalty: number) =>
+      generate(tinyDecoder(), asked, { n: 4, maxTokens: 4, repetitionPenalty, rng: memoryRun({ seed: 4 }).rng.fork('step', 0, 'samples') });
+    const tokens = seen[0].samples.map((sample) => sample.tokens);
+    expect(tokens).toEqual((await drawn(1.5)).flat().map((sample) => sample.tokens));
+    expect(tokens).not.toEqual((await drawn(1)).flat().map((sample) => sample.tokens));
+    expect(history[0]['policy/ratio']).toBeCloseTo(1, 6);
+    expect(history[0]['policy/samplerGap']!).toBeGreaterThan(0.01);
+    const asks: number[][] = [];
+    const listening: typeof rollout = (options) => {
+      asks.push([options.sampling.temperature!, options.sampling.repetitionPenalty!]);
+      return rollout(options);
+    };
+    const remax = { steps: 1, repetitionPenalty: 1.5, advantage: 'remax', loss: 'reinforce', samplesPerPrompt: 1 };
+    await train(remax, { rollout: listening });
+    expect(asks).toEqual([
+      [1, 1.5],
+      [0, 1.5],
+    ]);
+  });
+  it('is in what the sampler correction divides by', async () => {
+    const gaps = async (repetitionPenalty: number) => {
+      const { seen } = await train({ steps: 1, repetitionPenalty, samplingCorrection: { mode: 'token_truncate' } });
+      return seen[0].samples.flatMap(({ samplingLogps }, i) => Array.from(samplingLogps, (logp, t) => seen[0].oldLogps![i][t] - logp));
+    };
+    for (const gap of await gaps(1)) expect(gap).toBeCloseTo(0, 4);
+    expect(Math.max(...(await gaps(1.5)).map(Math.abs))).toBeGreaterThan(0.01);
+  });
+  it('of 1 changes nothing, and 0 is refused by name', async () => {
+    expect((await train({ repetitionPenalty: 1 })).weights).toEqual((await train({})).weights);
+    await expect(train({ repetitionPenalty: 0 })).rejects.toThrow('repetitionPenalty');
+  });
+});
 
 describe('dynamic sampling', () => {
   const rare = reward('rare', (ids) => Number(ids[0] === 2)); // most groups of four have none

@@ -8,6 +8,7 @@ import {
   type Run,
   ScheduleConfig,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import { type Batches, type CompletionRecord, encodeCompletion, encodePrompt, type PromptBatch } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
@@ -128,8 +129,7 @@ export async function trainDistillation(
       const tokens = samples.reduce((n, { prompt, tokens: own }) => n + prompt.length + own.length, 0);
       const tokensPerSecond = tokens / ((performance.now() - started) / 1000);
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, 'completions/length': tokensInStep / samples.length });
-      const last = step + 1 === config.steps;
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, step + 1 === config.steps);
     }
   } finally {
     optimizer.dispose();

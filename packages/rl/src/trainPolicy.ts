@@ -2,6 +2,7 @@ import {
   adamW,
   bestWeights,
   ConfigError,
+  checkSynchronisable,
   clipScale,
   gradientSum,
   gradients,
@@ -10,6 +11,8 @@ import {
   type ParameterTree,
   type Run,
   saveIfAborted,
+  saveIfDue,
+  synchroniseReference,
 } from '@plumbline/core';
 import type { Batches, Decoder, PromptBatch, PromptRecord, Shaper } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
@@ -30,7 +33,7 @@ import type { Reward } from './scoring.js';
 export type PolicyTraining = {
   /** Its trainable parameters are changed in place. */
   policy: LocalDecoder;
-  /** Frozen; needed where `klCoef` is above 0, and for the KL that is logged. */
+  /** Frozen; needed where `klCoef` is above 0, and for the KL that is logged. With `referenceSync` a snapshot of the policy, which is changed in place. */
   reference?: Decoder;
   /** The value model of PPO, for `advantage: 'gae'`; its trainable parameters are changed in place. */
   critic?: Critic;
@@ -96,7 +99,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     throw new ConfigError(`trainPolicy: a critic is for advantage gae, not ${config.advantage.kind}`);
   if (!critic && !advantage && config.advantage.kind === 'gae')
     throw new ConfigError('trainPolicy: advantage gae needs a critic; createCritic(policy) makes one');
-  const { earlyStopping } = config;
+  const { earlyStopping, referenceSync } = config;
   if (earlyStopping && !(evaluate && config.evaluateEvery))
     throw new ConfigError('trainPolicy: earlyStopping looks at eval/reward or eval/loss; give evaluateEvery and a function that evaluates');
   const stopping = bestWeights(policy.parameters, {
@@ -104,6 +107,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     watch: { 'eval/reward': 'higher', 'eval/loss': 'lower' },
     stop: earlyStopping,
   });
+  const moving = referenceSync && movingReference(policy, reference);
   const updates = config.epochs * config.miniBatches;
   const weights = policy.parameters.trainable();
   const optimizer = adamW({ ...config, decays: matricesOf(policy.parameters) });
@@ -124,6 +128,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     optimizer,
     kl,
     baseline,
+    ...(moving && { reference: moving.parameters }),
     ...(config.adaptiveEntropy && { entropy }),
     ...(replay && { replay }),
     ...(shaper && { shaper }),
@@ -211,6 +216,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
       entropy.update(values['policy/entropy']);
       const tokens = experience.samples.reduce((n, { tokens, prompt }) => n + prompt.length + tokens.length, 0);
       const tokensPerSecond = tokens / ((performance.now() - started) / 1000);
+      if (moving && (step + 1) % referenceSync.every === 0) await synchroniseReference(policy, moving, referenceSync.mixup);
       const last = step + 1 === config.steps;
       const due = config.evaluateEvery && evaluate && ((step + 1) % config.evaluateEvery === 0 || last);
       const evaluation = due ? await evaluate(policy, step + 1) : {};
@@ -218,8 +224,7 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
       run.log(step, { ...experience.metrics, ...values, tokens, tokensPerSecond, ...evaluation });
       await afterUpdate?.(policy, step + 1);
       await observe?.(experience, step);
-      const ends = last || stopping.over();
-      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last || stopping.over());
     }
     await stopping.goBack();
     return { steps: step, ...(stopping.best() && { best: stopping.best() }) };
@@ -227,6 +232,12 @@ export async function trainPolicy(settings: z.input<typeof PolicyTrainConfig>, t
     optimizer.dispose();
     criticOptimizer.dispose();
   }
+}
+
+function movingReference(policy: Decoder, reference: Decoder | undefined): Decoder {
+  if (!reference) throw new ConfigError('trainPolicy: referenceSync moves the reference, and there is none; policy.snapshot() is one');
+  checkSynchronisable(policy, reference);
+  return reference;
 }
 
 function lossOptions(loss: PolicyLossSpec<unknown>, config: PolicyTrainConfig): unknown {

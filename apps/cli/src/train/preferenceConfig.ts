@@ -1,5 +1,5 @@
 /** The settings of `plumb train dpo` and `plumb train kto`, and the loss that they name. */
-import { ConfigError } from '@plumbline/core';
+import { ConfigError, ReferenceSync } from '@plumbline/core';
 import {
   Divergence,
   mixture,
@@ -54,13 +54,7 @@ export const DpoSettings = z.strictObject({
     .boolean()
     .default(true)
     .describe('Reference log-probabilities are computed once and kept by content, where the loss needs no more than their sums'),
-  referenceSync: z
-    .strictObject({
-      every: z.int().positive().default(512).describe('Steps between two synchronisations'),
-      mixup: z.number().gt(0).max(1).default(0.6).describe("The policy's share in the new reference"),
-    })
-    .optional()
-    .describe('Moves the reference towards the policy (TR-DPO)'),
+  referenceSync: ReferenceSync.optional().describe('Moves the reference towards the policy (TR-DPO)'),
   sharePrompts: z.boolean().default(true).describe('The two answers of a pair compute their prompt once'),
   online: z
     .enum(['pairs', 'xpo', 'nash_md', 'rounds'])

@@ -45,7 +45,7 @@ export async function readPrompts(
   return { prompts, read, skipped, ...(why && { why }) };
 }
 
-export type Sampling = { maxTokens: number; temperature?: number; topP?: number; topK?: number; minP?: number };
+export type Sampling = { maxTokens: number; temperature?: number; topP?: number; topK?: number; minP?: number; repetitionPenalty?: number };
 
 /** One completion of each prompt, as candidates, from the same random numbers whatever the policy. */
 export async function heldOutCandidates(

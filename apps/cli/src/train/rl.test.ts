@@ -43,6 +43,7 @@ describe('the settings of plumb train rl', () => {
       adaptiveEntropy: { target: 0.2 },
       dynamicSampling: { maxRounds: 4 },
     });
+    expect(config('--algorithm', 'rloo', '--referenceSync').referenceSync).toEqual({ every: 512, mixup: 0.6 });
     expect(readSettings(DpoSettings, { flags: parseFlags(['--divergence', 'js_divergence', '--referenceSync']) })).toMatchObject({
       divergence: { type: 'js_divergence' },
       referenceSync: { every: 512, mixup: 0.6 },
@@ -105,6 +106,16 @@ describe('runRl', () => {
     expect(existsSync(join(folder, 'halves', 'adapter'))).toBe(false);
     await job('halves', new AbortController().signal);
     expect(adapterOf('halves').equals(adapterOf('whole'))).toBe(true);
+  });
+
+  it('moves the reference to the adapter as it is, where asked', async () => {
+    await job('moving', new AbortController().signal, spaces, '--heldOut', '0', '--referenceSync.every', '2', '--referenceSync.mixup', '1');
+    const lines = readFileSync(join(folder, 'moving', 'metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n');
+    const kl = lines.map((line) => (JSON.parse(line) as Record<string, number>)['policy/kl']);
+    expect(kl[1]).toBeGreaterThan(1e-7);
+    for (const step of [0, 2]) expect(kl[step]).toBeLessThan(1e-9);
   });
 
   it('writes what each of several rewards said of a sample, and where one abstained', async () => {

@@ -39,7 +39,7 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
   if (weights.length !== rewards.length) throw new ConfigError(`weights names ${weights.length}, and there are ${rewards.length} rewards`);
   const { base, policy } = await loadPolicy(job, rng);
   const needsReference = config.klCoef > 0;
-  const reference = needsReference ? (full ? base.snapshot() : base) : undefined; // the adapter off is the model as it was
+  const reference = needsReference ? (full || config.referenceSync ? policy.snapshot() : base) : undefined; // the adapter off is the model as it was
 
   const { prompts, read, skipped, why } = await readPrompts(dataset, settings, base);
   const order = drawn(prompts, settings.records, rng);

@@ -100,9 +100,10 @@ describe('openAiModel', () => {
   it('gives each sample a seed of its own, reads ids and log-probabilities, and counts tokens', async () => {
     const { url, asked } = await stub(answer);
     const model = openAiModel({ ...quick, url, logps: true, extra: { reasoning_effort: 'low' } });
-    const [samples] = await model.generate(['Once'], { ...ask, n: 3, topP: 0.9, stop: ['.'] });
+    const [samples] = await model.generate(['Once'], { ...ask, n: 3, topP: 0.9, repetitionPenalty: 1.2, stop: ['.'] });
     expect(new Set(asked.map(({ seed }) => seed)).size).toBe(3);
-    expect(asked[0]).toMatchObject({ model: 'stub', prompt: 'Once', max_tokens: 4, top_p: 0.9, stop: ['.'], reasoning_effort: 'low' });
+    expect(asked[0]).toMatchObject({ model: 'stub', prompt: 'Once', max_tokens: 4, stop: ['.'], reasoning_effort: 'low' });
+    expect(asked[0]).toMatchObject({ top_p: 0.9, repetition_penalty: 1.2 });
     for (const { text, tokens, samplingLogps } of samples) {
       expect(String.fromCharCode(...tokens)).toBe(text);
       expect(samplingLogps.length).toBe(4);

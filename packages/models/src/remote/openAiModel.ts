@@ -33,7 +33,7 @@ export interface OpenAiModel extends LanguageModel {
  * A model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, `plumb serve`, hosted ones.
  *
  * Each sample is a request of its own with a seed from `rng.fork(prompt, sample)`, so that it does not depend on the others where the server honours
- * seeds. An aborted `generate` answers what had come, and empty samples with `finish: 'aborted'` for the rest. `topK` and `minP` are sent as vLLM names them.
+ * seeds. An aborted `generate` answers what had come, and empty samples with `finish: 'aborted'` for the rest. `topK`, `minP` and `repetitionPenalty` are sent as vLLM names them.
  *
  * @throws ServerError where the server cannot be reached, refuses or answers nonsense; ConfigError for a token mask, which a server cannot apply
  */
@@ -43,7 +43,7 @@ export function openAiModel(options: OpenAiOptions): OpenAiModel {
   const tokens: TokenCounts = { promptTokens: 0, completionTokens: 0 };
 
   const request = (prompt: Prompt, sampling: Sampling, path: number[]): { path: string; body: object } => {
-    const { maxTokens, temperature = 1, topP, topK, minP, stop, rng, mask } = sampling;
+    const { maxTokens, temperature = 1, topP, topK, minP, repetitionPenalty = 1, stop, rng, mask } = sampling;
     if (mask) throw new ConfigError(`${model}: a token mask needs a local model; a server has none`);
     const chat = isMessages(prompt) || plain === 'chat';
     const ask = logps
@@ -62,6 +62,7 @@ export function openAiModel(options: OpenAiOptions): OpenAiModel {
         ...(topP !== undefined && { top_p: topP }),
         ...(topK !== undefined && topK > 0 && { top_k: topK }),
         ...(minP !== undefined && minP > 0 && { min_p: minP }),
+        ...(repetitionPenalty !== 1 && { repetition_penalty: repetitionPenalty }),
         ...(stop && stop.length > 0 && { stop }),
         ...ask,
         ...extra,

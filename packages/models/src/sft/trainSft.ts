@@ -13,6 +13,7 @@ import {
   readCopy,
   ScheduleConfig,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import { affordableTokens, type Batches, type Decoder, microBatches, packSequences, type Sequence } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -125,8 +126,7 @@ export async function trainSft(config: SftConfig, { policy, batches, run, evalua
       const evaluated = due ? await evaluate(policy, step + 1) : {};
       if (due) await stopping.look(step + 1, evaluated);
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
-      const ends = last || stopping.over();
-      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last || stopping.over());
     }
     await stopping.goBack();
     return { steps: step, ...(stopping.best() && { best: stopping.best() }) };

@@ -10,6 +10,7 @@ import {
   type Run,
   ScheduleConfig,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import { type Batches, promptBatches } from '@plumbline/data';
 import { type LocalEncoder, packTexts } from '@plumbline/models';
@@ -140,7 +141,7 @@ export async function trainEncoder(config: EncoderTrainConfig, { encoder, batche
       const last = step + 1 === steps;
       const evaluated = evaluate && (last || (step + 1) % evaluateEvery === 0) ? await evaluate(encoder, step + 1) : {};
       run.log(step, { ...values, learningRate, tokens, tokensPerSecond, ...evaluated });
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last);
     }
   } finally {
     optimizer.dispose();

@@ -12,6 +12,7 @@ import {
   readScalars,
   type SavedTensor,
   saveIfAborted,
+  saveIfDue,
   type TensorTree,
 } from '@plumbline/core';
 import type { Transitions } from '@plumbline/data';
@@ -92,8 +93,7 @@ export async function trainDynamicsReward(
       sum.dispose();
       if (keepAt.has(step + 1)) kept.add((await network.save()).tensors);
       run.log(step, { ...values, learningRate: config.learningRate });
-      const last = step + 1 === config.steps;
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, step + 1 === config.steps);
     }
     return await rewardOf(kept.all(), { ensemble, transitions, config, run, inputs });
   } finally {

@@ -8,6 +8,7 @@ import {
   type Run,
   readScalars,
   saveIfAborted,
+  saveIfDue,
 } from '@plumbline/core';
 import type { Transitions } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -96,7 +97,7 @@ export async function trainDynamics(
         learningRate: config.learningRate,
         ...(due && { 'eval/loss': errors.reduce((a, b) => a + b, 0) / members }),
       });
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last);
     }
     await best.goBack();
     const errors = best.errors();

@@ -1,4 +1,4 @@
-import { ConfigError, clipScale, gradientSum, gradients, type Run, saveIfAborted } from '@plumbline/core';
+import { ConfigError, clipScale, gradientSum, gradients, type Run, saveIfAborted, saveIfDue } from '@plumbline/core';
 import type { ControlPolicy, Transitions } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
@@ -106,7 +106,7 @@ export async function trainOffline(
         learningRate: config.learningRate,
         ...(due && { 'eval/reward': await evaluate(actor.policy(), step + 1) }),
       });
-      if ((step + 1) % run.saveEvery === 0 || (last && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, last);
     }
     return { ...actor.policy(), dispose: () => actor.parameters.dispose() };
   } catch (error) {

@@ -18,6 +18,7 @@ type Body = {
   max_tokens?: number;
   seed?: number;
   top_k?: number;
+  repetition_penalty?: number;
 };
 type Stub = { url: string; calls: string[]; loaded: Set<string>; close: () => Promise<void> };
 const open: Stub[] = [];
@@ -71,6 +72,7 @@ async function vllm(
       n: body.n,
       maxTokens: body.max_tokens!,
       topK: Math.max(0, body.top_k ?? 1),
+      repetitionPenalty: body.repetition_penalty,
       rng: rng(body.seed!),
     });
     const choices = samples.map(({ tokens, samplingLogps, finish }, index) => ({
@@ -148,6 +150,11 @@ describe('a server that samples', () => {
     }
     const { history } = await train({ gap: -0.25 }, { samplingCorrection: { mode: 'token_truncate' } });
     expect(history[0]['policy/samplerGap']!).toBeCloseTo(0.25, 4);
+  });
+
+  it('penalises what was written where asked, and says what it drew from', async () => {
+    const { history } = await train({}, { repetitionPenalty: 1.5, samplingCorrection: { mode: 'token_truncate' } });
+    expect(history[0]['policy/samplerGap']!).toBeGreaterThan(0.01);
   });
 
   it('that keeps an older policy has its samples refused, unless they may be that old', async () => {

@@ -23,7 +23,7 @@ export interface RemotePolicy {
  *
  * The server is vLLM's, started with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True` (and `--max-lora-rank`, for an adapter of a rank above its 16); adapters come and go by
  * `/load_lora_adapter` and `/unload_lora_adapter`. Every sampling parameter is sent, since what a request leaves out vLLM takes from the model's `generation_config.json`. Each answer says which version wrote it, and samples are tagged with that; the trainer refuses those that are older than
- * `maxStaleness`. Prompts travel as token ids and come back as such. At a temperature other than 1 start the server with
+ * `maxStaleness`. Prompts travel as token ids and come back as such. At a temperature other than 1, or with a repetition penalty, start the server with
  * `--logprobs-mode processed_logprobs`, or its log-probabilities are of another distribution than the trainer's.
  *
  * @throws ConfigError for a server that cannot load adapters; ServerError where it refuses, answers under another name, or does not name its tokens
@@ -77,7 +77,7 @@ export function remotePolicy({ name = 'plumbline', publish, logps = true, ...req
     rollout: async ({ policy, prompts, n, sampling, rng, version = 0, signal, onProgress }) => {
       await bring(policy, version);
       const { tokenizer } = policy;
-      const { maxTokens, temperature = 1, topP = 1, topK = 0, minP = 0, stop } = sampling;
+      const { maxTokens, temperature = 1, topP = 1, topK = 0, minP = 0, repetitionPenalty = 1, stop } = sampling;
       const total = prompts.length * n;
       let [finished, tokens] = [0, 0];
       const drawn = await Promise.all(
@@ -91,7 +91,7 @@ export function remotePolicy({ name = 'plumbline', publish, logps = true, ...req
             top_p: topP,
             top_k: topK > 0 ? topK : -1,
             min_p: minP,
-            repetition_penalty: 1,
+            repetition_penalty: repetitionPenalty,
             presence_penalty: 0,
             frequency_penalty: 0,
             ...(stop && stop.length > 0 && { stop }),

@@ -9,6 +9,7 @@ import {
   readScalars,
   ScheduleConfig,
   saveIfAborted,
+  saveIfDue,
   stopGradient,
 } from '@plumbline/core';
 import { type Batches, checkTrajectories, type Trajectory } from '@plumbline/data';
@@ -121,8 +122,7 @@ export async function trainDecisionTransformer(
       optimizer.apply(sum.grads, { scale: clipScale(values.gradNorm, config.maxGradNorm), learningRate });
       sum.dispose();
       run.log(step, { ...values, learningRate });
-      const ends = step + 1 === config.steps;
-      if ((step + 1) % run.saveEvery === 0 || (ends && Number.isFinite(run.saveEvery))) await run.save(step + 1, state);
+      await saveIfDue(run, step + 1, state, step + 1 === config.steps);
     }
     return last;
   } finally {
