@@ -487,8 +487,14 @@ backendOptions(
       'a reward model (its folder or run folder), a reward by name, a verifier specification (.yaml, .json), or the URL of a reward server',
     )
     .requiredOption('--out <file>', 'the same rows with their scores: .jsonl, .json, .csv or .parquet')
-    .addOption(new Option('--format <format>', "a server's protocol").choices(['openrlhf', 'vllm-classify', 'vllm-score']))
-    .option('--token <token>', "a server's key")
+    .addOption(
+      new Option('--format <format>', "a server's protocol; by its path, else openrlhf").choices([
+        'openrlhf',
+        'vllm-classify',
+        'vllm-score',
+      ]),
+    )
+    .option('--token <token>', "a server's key ($PLUMB_REWARD_TOKEN)")
     .option('--batch <n>', 'rows at once', '64')
     .option('--limit <n>', 'only so many rows')
     .option('--json', 'print the summary as JSON'),

@@ -126,6 +126,7 @@ describe('symptoms', () => {
     expect(symptomsOf(steps(60, { loss: Math.LN2, 'rewards/margin': 0 }))).toMatchObject([{ name: 'loss still ln 2', step: 19 }]);
     expect(symptomsOf(steps(60, { loss: Math.LN2 }))).toEqual([]); // not a loss of pairs
     expect(symptomsOf(steps(3, { 'groups/withoutDeviation': 1 }))[0].hint).toMatch(/every group's rewards were all equal/);
+    expect(symptomsOf(steps(3, { 'groups/withoutDeviation': 1, 'advantages/std': 0.5 }))).toEqual([]); // compared with other prompts, or a teacher
     expect(symptomsOf(steps(3, { 'completions/finished': 0 }))[0].hint).toMatch(/no completion came to its end/);
     expect(symptomsOf(steps(5, { gradNorm: 0 }))).toMatchObject([{ name: 'no gradient' }]);
   });

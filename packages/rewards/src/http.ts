@@ -9,7 +9,7 @@ export class RewardServerError extends PlumblineError {}
 export type HttpRewardOptions = {
   /**
    * `openrlhf`: POST `{ query, prompts, labels }`, answered by `{ rewards }` (or `{ scores }`). `vllm-classify`: POST `{ model, input }`, answered by `data[i].probs`. `vllm-score`: POST
-   * `{ model, text_1, text_2 }` with prompts and completions, answered by `data[i].score`.
+   * `{ model, text_1, text_2 }` with prompts and completions, answered by `data[i].score`. Unless given that of the URL's path, and `openrlhf` where it says nothing.
    */
   format?: 'openrlhf' | 'vllm-classify' | 'vllm-score';
   /** Sent as `Authorization: Bearer`. */
@@ -33,6 +33,7 @@ export type HttpRewardOptions = {
 
 /** Where the URL is a server's root, its path of the format. */
 const paths = { openrlhf: '/get_reward', 'vllm-classify': '/classify', 'vllm-score': '/score' } as const;
+const formats = Object.keys(paths) as (keyof typeof paths)[];
 
 /**
  * A reward that a server computes. A `null` score is an abstention.
@@ -42,7 +43,7 @@ const paths = { openrlhf: '/get_reward', 'vllm-classify': '/classify', 'vllm-sco
 export function httpReward(
   url: string,
   {
-    format = 'openrlhf',
+    format: asked,
     token,
     model,
     label,
@@ -55,14 +56,15 @@ export function httpReward(
     fetch: send = fetch,
   }: HttpRewardOptions = {},
 ): RewardFunction {
-  if (!Object.hasOwn(paths, format))
-    throw new ConfigError(`httpReward: there is no format "${format}"; there are ${Object.keys(paths).join(', ')}`);
+  if (asked !== undefined && !Object.hasOwn(paths, asked))
+    throw new ConfigError(`httpReward: there is no format "${asked}"; there are ${formats.join(', ')}`);
   let target: URL;
   try {
     target = new URL(url);
   } catch {
     throw new ConfigError(`httpReward: "${url}" is no URL`);
   }
+  const format = asked ?? formats.find((name) => target.pathname.endsWith(paths[name])) ?? 'openrlhf';
   if (target.pathname === '/') target.pathname = paths[format];
   if (!(Number.isInteger(batchSize) && batchSize > 0))
     throw new ConfigError(`httpReward: batchSize must be a whole number above 0, got ${batchSize}`);

@@ -82,6 +82,7 @@ describe('httpReward', () => {
       0.25, 0.25,
     ]);
     expect([...(await httpReward(url, { format: 'vllm-score', token: 'secret' }).score(candidates, ctx)).scores]).toEqual([-2, -6]);
+    expect([...(await httpReward(`${url}/classify`, { token: 'secret' }).score(candidates, ctx)).scores]).toEqual([3, 26]); // by its path
     await expect(httpReward(url, { format: 'vllm-score' }).score(candidates, ctx)).rejects.toThrow(/refused: 401.*it wants a token/);
   });
   it('tries again what may pass, and not what will not', async () => {

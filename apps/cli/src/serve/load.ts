@@ -39,12 +39,15 @@ export async function loadService({ model, reward, backend, threads, storage, pr
   return localService(decoder, reward === undefined ? undefined : await loadReward(reward), rest);
 }
 
-/** The folder of a scorer or of a scorer's adapter, a reward function or a verifier (with its defaults) by name, a verifier specification (`.yaml`, `.json`), or the URL of a reward server. */
+/**
+ * The folder of a scorer or of a scorer's adapter, a reward function or a verifier (with its defaults) by name, a verifier specification (`.yaml`, `.json`), or the URL of a
+ * reward server, which is shown the token of $PLUMB_REWARD_TOKEN.
+ */
 export async function loadReward(nameOrPath: string, http: HttpRewardOptions = {}): Promise<RewardFunction> {
   const named = namedReward(nameOrPath);
   if (named) return named;
   if (Object.hasOwn(verifiers, nameOrPath)) return verifierOf(nameOrPath);
-  if (/^https?:\/\//.test(nameOrPath)) return httpReward(nameOrPath, http);
+  if (/^https?:\/\//.test(nameOrPath)) return httpReward(nameOrPath, { token: process.env.PLUMB_REWARD_TOKEN, ...http });
   if (/\.(ya?ml|json)$/i.test(nameOrPath)) {
     if (!existsSync(nameOrPath)) throw new ConfigError(`${nameOrPath}: there is no such file`);
     return rewardFromSpec(readYaml(nameOrPath));
