@@ -246,8 +246,8 @@ function tellingName(path: string, name: string): string {
 }
 
 /** A hash of the weights' beginnings, ends and sizes, and the settings that change what is answered and how it is checked. */
-function identityOf({ reward, encoder, model, url, endpoints, storage, maxTokens, command, judge, judgeUrl }: EvalFlags): string {
-  const hash = createHash('sha256').update(JSON.stringify({ storage, maxTokens, command, judge, judgeUrl }));
+function identityOf({ reward, encoder, model, url, endpoints, as, storage, maxTokens, command, judge, judgeUrl }: EvalFlags): string {
+  const hash = createHash('sha256').update(JSON.stringify({ as, storage, maxTokens, command, judge, judgeUrl }));
   const name = reward ?? encoder ?? (url === undefined && endpoints === undefined ? model : undefined);
   const path = name?.startsWith('zoo:') ? modelPath(name) : name;
   if (path !== undefined && existsSync(path)) {

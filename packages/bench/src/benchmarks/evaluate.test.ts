@@ -81,6 +81,24 @@ describe('evaluate', () => {
       'choose another folder',
     );
   });
+  it('judges an item again that is no longer what was judged, and one whose score is no number not at all', async () => {
+    const options = { dir: dir('changed'), subject: { kind: 'reward' as const, reward: lengthReward() } };
+    await evaluate(judgeBench, { ...options, items });
+    const calls: number[] = [];
+    const changed = items.map((item, i) => (i < 3 ? { ...item, prompt: `another question ${i}` } : item));
+    await evaluate(judgeBench, { ...options, items: changed, subject: { kind: 'reward', reward: lengthReward(calls) } });
+    expect(calls).toEqual([6]);
+    const broken: RewardFunction = {
+      name: 'broken',
+      score: async (batch) => ({ scores: Float32Array.from(batch, ({ prompt }) => (prompt === 'question 3' ? Number.NaN : 1)) }),
+    };
+    const { result } = await evaluate(judgeBench, { items, subject: { kind: 'reward', reward: broken }, dir: dir('broken') });
+    expect(result).toMatchObject({
+      items: 9,
+      missing: 1,
+      firstError: 'item "i3": the reward gave NaN, NaN for 2 answers, not a number each',
+    });
+  });
   it('asks a judge in both orders: one that always takes the first shown is undecided everywhere', async () => {
     const judge = (pick: (a: string, b: string) => 'a' | 'b'): PairwiseJudge => ({
       name: 'judge',

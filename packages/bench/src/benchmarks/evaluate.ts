@@ -1,4 +1,5 @@
 /** Judges a reward, a judge, a step scorer or a model on a benchmark: item by item, kept as it goes, then the official table. */
+import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, FormatError, InterruptedError, type Rng, rng as seeded, writeFileAtomic } from '@plumbline/core';
@@ -27,8 +28,8 @@ export type Subject =
   | { kind: 'model'; model: LanguageModel; sampling?: Partial<Omit<Sampling, 'rng' | 'signal'>> };
 export type Item = PreferenceItem | StepItem | AnswerItem;
 type Outcome = (PreferenceOutcome | StepOutcome | AnswerOutcome) & { firstShown?: number; agrees?: number; pairs?: number };
-/** One line of `results.jsonl`. */
-type Line = { id: string; outcome?: Outcome; error?: string };
+/** One line of `results.jsonl`; `item` says what was judged, so that another file's item of the same id does not pass for it. */
+type Line = { id: string; item: string; outcome?: Outcome; error?: string };
 /** What judging took: tokens as servers counted them, or as a model here wrote them. */
 export type Spent = {
   seconds: number;
@@ -144,6 +145,7 @@ export async function evaluate(
     JSON.stringify({ benchmark: benchmark.id, subject: name, seed, ...(identity && { identity }) }),
   );
   const rng = seeded(seed).fork('evaluate', benchmark.id);
+  for (const item of items) if (done.get(item.id)?.item !== fingerprint(item)) done.delete(item.id);
   const open = items.filter(({ id }) => !done.get(id)?.outcome);
   const begun = spent();
   let failures = 0;
@@ -189,7 +191,7 @@ export async function evaluate(
   };
   await writeFileAtomic(join(dir, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
   const reportPath = join(dir, 'report.html');
-  await writeFileAtomic(reportPath, reportPage(benchmarkReport(benchmark, result, judged, outcomes)));
+  await writeFileAtomic(reportPath, reportPage(benchmarkReport(benchmark, result, judged, outcomes, { threshold })));
   return { result, reportPath };
 }
 
@@ -216,6 +218,8 @@ const nameOf = (subject: Subject): string =>
         ? subject.steps.name
         : subject.model.name;
 
+const fingerprint = (item: Item): string => createHash('sha256').update(JSON.stringify(item)).digest('hex').slice(0, 16);
+
 /** A batch at once; where it fails, one by one, so that one bad item costs itself alone. */
 async function tryEach(
   items: readonly Item[],
@@ -226,11 +230,12 @@ async function tryEach(
     const outcomes = await run(items);
     return items.map(({ id }, i) => {
       const outcome = outcomes[i];
-      return outcome instanceof Error ? { id, error: outcome.message } : { id, outcome };
+      return { id, item: fingerprint(items[i]), ...(outcome instanceof Error ? { error: outcome.message } : { outcome }) };
     });
   } catch (error) {
     if (signal?.aborted) return [];
-    if (items.length === 1) return [{ id: items[0].id, error: error instanceof Error ? error.message : String(error) }];
+    const [{ id }] = items;
+    if (items.length === 1) return [{ id, item: fingerprint(items[0]), error: error instanceof Error ? error.message : String(error) }];
     const lines: Line[] = [];
     for (const item of items) lines.push(...(await tryEach([item], run, signal)));
     return lines;
@@ -300,7 +305,10 @@ async function rewardOutcomes(items: readonly PreferenceItem[], reward: RewardFu
     at += item.candidates.length;
     if (abstained?.subarray(from, at).some(Boolean))
       throw new RangeError(`item "${item.id}": the reward abstained (a reward model does on what is longer than its context)`);
-    return { scores: Array.from(scores.subarray(from, at)) };
+    const own = Array.from(scores.subarray(from, at));
+    if (own.length < item.candidates.length || !own.every(Number.isFinite))
+      throw new RangeError(`item "${item.id}": the reward gave ${own.join(', ')} for ${item.candidates.length} answers, not a number each`);
+    return { scores: own };
   });
 }
 

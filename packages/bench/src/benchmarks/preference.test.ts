@@ -79,6 +79,10 @@ describe('RewardBench 2', () => {
     // the right ones are further apart than right from wrong
     const spread = rewardBench2.report(items, [{ scores: [3, 1, 0] }, { scores: [9, 2, 1.5, 0] }]);
     expect(spread[0].value).toBeCloseTo(0.6 + 0.01 * Math.tanh(0.5 / 7 - 1), 12);
+    // right answers that score the same: as far apart as can be, or nothing to say where no gap is left either
+    const alike = (wrong: number) => rewardBench2.report(items, [{ scores: [3, wrong, 0] }, { scores: [3, 3, wrong, 0] }])[0].value;
+    expect(alike(1)).toBeCloseTo(1.01, 12);
+    expect(alike(3)).toBe(0);
     expect(() => rewardBench2.report(items, [{ wins: [1, 1] }, { wins: [1, 1, 1, 1] }])).toThrow('needs scores');
   });
 });
@@ -104,6 +108,24 @@ describe('RM-Bench', () => {
     expect(() => rmBench.read({ id: 1, prompt: 'p', chosen: ['a', 'b', 'c'], rejected: ['x', 'y', 'z'] }, at('unknown'))).toThrow(
       'chat, math, code or safety',
     );
+  });
+});
+
+describe('JudgeBench and LLMBar', () => {
+  it('count verdicts that cancel as wrong in JudgeBench, and as half in LLMBar', () => {
+    const hard = judgeBench.read({ pair_id: 'i', source: 's', question: 'q', response_A: 'A', response_B: 'B', label: 'A>B' }, at())!;
+    expect(judgeBench.report([hard, { ...hard, id: 'j' }], [{ wins: [0.5] }, { wins: [1] }])[0].value).toBe(0.5);
+    const natural = llmBar.read({ input: 'q', output_1: 'one', output_2: 'two', label: 2 }, at('natural'))!;
+    expect(llmBar.report([natural], [{ wins: [0.5] }])[0].value).toBe(0.5);
+  });
+  it('leave what LLMBar took from other benchmarks out of its headline', () => {
+    const items = ['natural', 'adversarial_manual', 'processed_mt_bench'].map(
+      (file) => llmBar.read({ input: 'q', output_1: 'one', output_2: 'two', label: 1 }, at(file))!,
+    );
+    const numbers = llmBar.report(items, [{ scores: [1, 0] }, { scores: [0, 1] }, { scores: [0, 1] }]);
+    expect(numbers[0]).toMatchObject({ name: 'overall', value: 0.5, n: 2 });
+    expect(numbers.find(({ name }) => name === 'Processed')).toMatchObject({ value: 0, n: 1 });
+    expect(llmBar.report([items[2]], [{ scores: [1, 0] }])[0]).toMatchObject({ value: 1, n: 1 });
   });
 });
 

@@ -12,7 +12,7 @@ export function outcomeOf(item: PreferenceItem, outcome: PreferenceOutcome, i: n
   return right > wrongScore ? 1 : right === wrongScore ? tie : 0;
 }
 
-/** Accuracy over pairs of one right and one wrong answer. A tie between scores is a loss. */
+/** Accuracy over pairs of one right and one wrong answer. A tie between scores is a loss, verdicts of a judge that cancel in the two orders are half a win. */
 const pairAccuracy =
   (options: Parameters<typeof tabulate>[1]) => (items: readonly PreferenceItem[], outcomes: readonly PreferenceOutcome[]) =>
     tabulate(
@@ -192,7 +192,7 @@ function tiesScore(items: readonly PreferenceItem[], outcomes: readonly Preferen
   }
   const share = (list: readonly boolean[]) => (list.length > 0 ? list.filter(Boolean).length / list.length : 0);
   const both = [...stats.tied].flatMap(([prompt, tied]) => (stats.ref.has(prompt) ? [{ tied, ref: stats.ref.get(prompt)! }] : []));
-  const margins = both.map(({ tied, ref }) => (tied.spread === 0 ? 0 : Math.tanh(Math.min(ref.gap, tied.gap) / tied.spread - 1)));
+  const margins = both.map(({ tied, ref }) => Math.tanh(Math.min(ref.gap, tied.gap) / tied.spread - 1) || 0); // 0 / 0 counts as 0, as in the reference
   return (
     0.3 * share([...stats.tied.values()].map(({ accurate }) => accurate)) +
     0.3 * share([...stats.ref.values()].map(({ accurate }) => accurate)) +
@@ -265,7 +265,16 @@ export const rmBench: PreferenceBenchmark = {
 };
 const styles = ['concise', 'detailed', 'with Markdown'];
 
-/** LLMBar. Zeng et al. 2024, arXiv:2310.07641: which of two answers follows the instruction; natural pairs, and adversarial ones that look better than they are. */
+const llmBarGroups = {
+  Natural: ['Natural'],
+  Adversarial: ['Neighbor', 'GPTInst', 'GPTOut', 'Manual'],
+  Processed: ['FairEval', 'LLMEval^2', 'MT-Bench'],
+};
+
+/**
+ * LLMBar. Zeng et al. 2024, arXiv:2310.07641: which of two answers follows the instruction; natural pairs, and adversarial ones that look better than they are. The pairs
+ * of other benchmarks that come with it (Processed) stand beside the headline, not in it.
+ */
 export const llmBar: PreferenceBenchmark = {
   kind: 'preference',
   id: 'llmbar',
@@ -279,22 +288,28 @@ export const llmBar: PreferenceBenchmark = {
     if (oneOf(r, 'label', ['1', '2'], place) === '2') answers.reverse();
     return pair(`${subset}/${place.line}`, subset, text(r, 'input', place), answers[0], answers[1]);
   },
-  report: pairAccuracy({
-    overall: 'groups',
-    groups: {
-      Natural: ['Natural'],
-      Adversarial: ['Neighbor', 'GPTInst', 'GPTOut', 'Manual'],
-      Processed: ['FairEval', 'LLMEval^2', 'MT-Bench'],
-    },
-  }),
+  report(items, outcomes) {
+    const table = pairAccuracy({ overall: 'groups', groups: llmBarGroups });
+    const [whole, ...parts] = table(items, outcomes);
+    const own = items.flatMap(({ subset }, i) => ([...llmBarGroups.Natural, ...llmBarGroups.Adversarial].includes(subset) ? [i] : []));
+    if (own.length === 0) return [whole, ...parts];
+    const [headline] = table(
+      own.map((i) => items[i]),
+      own.map((i) => outcomes[i]),
+    );
+    return [headline, ...parts];
+  },
 };
 function llmBarSubset({ path }: RowPlace): string {
   const squeezed = path.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
-  const known = ['Natural', 'Neighbor', 'GPTInst', 'GPTOut', 'Manual', 'FairEval', 'LLMEval^2', 'MT-Bench'];
+  const known = Object.values(llmBarGroups).flat();
   return known.find((name) => squeezed.includes(name.toLowerCase().replaceAll(/[^a-z0-9]/g, ''))) ?? 'other';
 }
 
-/** JudgeBench. Tan et al. 2024, arXiv:2410.12784: pairs of which one is objectively right, hard for judges. */
+/**
+ * JudgeBench. Tan et al. 2024, arXiv:2410.12784: pairs of which one is objectively right, hard for judges. A judge is right where its verdicts in both orders together
+ * favour the right answer; verdicts that cancel, and equal scores, are wrong.
+ */
 export const judgeBench: PreferenceBenchmark = {
   kind: 'preference',
   id: 'judgebench',
@@ -308,16 +323,19 @@ export const judgeBench: PreferenceBenchmark = {
     return pair(text(r, 'pair_id', place), text(r, 'source', place), text(r, 'question', place), answers[0], answers[1]);
   },
   report: (items, outcomes) =>
-    pairAccuracy({
-      overall: 'items',
-      weights: 'items',
-      groups: {
-        Knowledge: [...new Set(items.map(({ subset }) => subset))].filter((one) => one.startsWith('mmlu-pro')),
-        Reasoning: ['livebench-reasoning'],
-        Math: ['livebench-math'],
-        Coding: ['livecodebench'],
+    tabulate(
+      items.map((item, i) => ({ subset: item.subset, value: outcomeOf(item, outcomes[i], 0, 1) === 1 ? 1 : 0 })),
+      {
+        overall: 'items',
+        weights: 'items',
+        groups: {
+          Knowledge: [...new Set(items.map(({ subset }) => subset))].filter((one) => one.startsWith('mmlu-pro')),
+          Reasoning: ['livebench-reasoning'],
+          Math: ['livebench-math'],
+          Coding: ['livecodebench'],
+        },
       },
-    })(items, outcomes),
+    ),
 };
 
 /** Its roles, as chat templates know them: a tool call is the assistant's. */

@@ -16,7 +16,14 @@ import type {
 /** Texts longer than this are cut on the page. */
 const longest = 1200;
 
-export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items: readonly Item[], outcomes: readonly object[]): ReportPage {
+/** @param options.threshold a step counts as sound above it */
+export function benchmarkReport(
+  benchmark: Benchmark,
+  result: EvalResult,
+  items: readonly Item[],
+  outcomes: readonly object[],
+  { threshold = 0.5 }: { threshold?: number } = {},
+): ReportPage {
   const [headline] = result.numbers;
   const parts = result.numbers.filter(({ level, ci95 }) => level !== 'detail' && ci95);
   return {
@@ -78,7 +85,7 @@ export function benchmarkReport(benchmark: Benchmark, result: EvalResult, items:
             } satisfies Section,
           ]
         : []),
-      ...wrongOnes(benchmark, items, outcomes),
+      ...wrongOnes(benchmark, items, outcomes, threshold),
     ],
     // the whole stands out; its parts are one kind of thing
     colors: {
@@ -120,12 +127,12 @@ const thousands = (n: number) => n.toLocaleString('en-US');
 const percent = ({ value }: BenchmarkNumber) => `${(100 * value).toFixed(1)}%`;
 
 /** A few items that were judged wrongly, to read. */
-function wrongOnes(benchmark: Benchmark, items: readonly Item[], outcomes: readonly object[]): Section[] {
+function wrongOnes(benchmark: Benchmark, items: readonly Item[], outcomes: readonly object[], threshold: number): Section[] {
   const groups =
     benchmark.kind === 'preference'
       ? (items as readonly PreferenceItem[]).flatMap((item, i) => preferenceWrong(item, outcomes[i] as PreferenceOutcome))
       : benchmark.kind === 'steps'
-        ? (items as readonly StepItem[]).flatMap((item, i) => stepsWrong(item, outcomes[i] as StepOutcome))
+        ? (items as readonly StepItem[]).flatMap((item, i) => stepsWrong(item, outcomes[i] as StepOutcome, threshold))
         : (items as readonly AnswerItem[]).flatMap((item, i) => answerWrong(item, outcomes[i] as AnswerOutcome));
   if (groups.length === 0) return [];
   // spread over the benchmark, not its first subset alone
@@ -167,9 +174,9 @@ const group = (item: PreferenceItem, right: number, wrong: number, note: string,
   ],
 });
 
-function stepsWrong(item: StepItem, { scores }: StepOutcome): Group[] {
+function stepsWrong(item: StepItem, { scores }: StepOutcome, threshold: number): Group[] {
   const first = Math.min(...item.errors);
-  if (item.errors.length === 0 || !(scores[first] > 0.5)) return [];
+  if (item.errors.length === 0 || !(scores[first] > threshold)) return [];
   return [
     {
       prompt: shown(item.prompt),

@@ -73,6 +73,22 @@ describe('the PRM-Score', () => {
   });
 });
 
+describe('PRMBench', () => {
+  it('has the score of all steps together first, and the F1 of sound steps where no step is wrong', () => {
+    const read = (classification: string, idx: string, error_steps: number[]) =>
+      prmBench.read({ ...row, classification, idx, error_steps }, place)!;
+    const items = [read('circular', 'a', [2]), read('deception', 'a', [3]), read('multi_solutions', 'a', [])];
+    const outcomes = [{ scores: [1, 0, 1] }, { scores: [1, 1, 1] }, { scores: [1, 1, 0] }];
+    const numbers = Object.fromEntries(prmBench.report(items, outcomes).map(({ name, value }) => [name, value]));
+    // tp 2 + 2 + 2, fp 0 + 1 + 0, tn 1, fn 0 + 0 + 1: F1 of sound steps 12 / 14, of wrong ones 2 / 4
+    expect(numbers['PRM-Score']).toBeCloseTo((12 / 14 + 2 / 4) / 2, 12);
+    expect(numbers.multi_solutions).toBeCloseTo(4 / 5, 12);
+    expect(numbers.deception).toBeCloseTo(0.5 * (4 / 5), 12);
+    expect(numbers.Sensitivity).toBeCloseTo((0.4 + 0.8) / 2, 12);
+    expect(numbers['PRM-Score, mean of the categories']).toBeCloseTo((1 + 0.6) / 2, 12);
+  });
+});
+
 describe('ProcessBench', () => {
   it('has the harmonic means of the reference', () => {
     expect(harmonic(60, 90)).toBeCloseTo(72, 9);

@@ -26,7 +26,7 @@ export function countSteps(
 
 /**
  * F1 of sound steps and of wrong steps, and their mean, the PRM-Score. Socratic-PRMBench, Li et al. 2025, arXiv:2505.23474, with PRMBench's conventions: a ratio without a
- * denominator is −1, and F1 is computed from it.
+ * denominator is −1, and F1 is computed from it; where both ratios are 0 it is 0 (the reference's evaluator has −1 there too, which a class of many items never meets).
  *
  * @param undefinedAs what a ratio without a denominator is: −1 as in the reference evaluator, or another number
  */
@@ -87,7 +87,17 @@ function readErrorRow(r: Row, place: RowPlace): StepItem {
   };
 }
 
-function errorReport(groups: Record<string, readonly string[]>) {
+type Pooling = 'mean of the categories' | 'mean of the classes' | 'all steps together';
+
+/**
+ * @param groups     classes of error by category
+ * @param headline   over what the first PRM-Score is; the other two stand beside it
+ * @param soundClass a class whose steps are all sound: its score is the F1 of sound steps
+ */
+function errorReport(
+  groups: Record<string, readonly string[]>,
+  { headline = 'mean of the categories', soundClass }: { headline?: Pooling; soundClass?: string } = {},
+) {
   return (
     items: readonly StepItem[],
     outcomes: readonly StepOutcome[],
@@ -99,9 +109,10 @@ function errorReport(groups: Record<string, readonly string[]>) {
       const some = chosen.map((i) => items[i]);
       return { items: some, sound: chosen.map((i) => sound[i]), steps: some.reduce((n, { steps }) => n + steps.length, 0) };
     };
-    const scoreOf = (subsets?: readonly string[]) => {
-      const part = of(subsets);
-      return { ...prmScore(countSteps(part.items, part.sound)), steps: part.steps };
+    const scoreOf = (subset?: string) => {
+      const part = of(subset === undefined ? undefined : [subset]);
+      const scores = prmScore(countSteps(part.items, part.sound));
+      return { ...scores, ...(subset !== undefined && subset === soundClass && { prmScore: scores.f1 }), steps: part.steps };
     };
     const present = Object.entries(groups)
       .map(([group, subsets]) => [group, subsets.filter((subset) => items.some((item) => item.subset === subset))] as const)
@@ -110,15 +121,20 @@ function errorReport(groups: Record<string, readonly string[]>) {
     if (unknown)
       throw new FormatError(`item "${unknown.id}": "${unknown.subset}" is none of the classes ${Object.values(groups).flat().join(', ')}`);
     const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-    const parts = present.map(([group, subsets]) => ({ group, subsets, scores: subsets.map((subset) => scoreOf([subset])) }));
+    const parts = present.map(([group, subsets]) => ({ group, subsets, scores: subsets.map((subset) => scoreOf(subset)) }));
     const classes = parts.flatMap(({ scores }) => scores.map((score) => score.prmScore));
     const whole = scoreOf();
     const all = of();
     const first = firstErrors(all.items, all.sound);
+    const pooled: Record<Pooling, number> = {
+      'mean of the categories': meanOf(parts.map(({ scores }) => meanOf(scores.map((score) => score.prmScore)))),
+      'mean of the classes': meanOf(classes),
+      'all steps together': whole.prmScore,
+    };
+    const { [headline]: score, ...others } = pooled;
     return [
-      plain('PRM-Score', 'overall', meanOf(parts.map(({ scores }) => meanOf(scores.map((score) => score.prmScore)))), whole.steps),
-      plain('PRM-Score, mean of the classes', 'detail', meanOf(classes), whole.steps),
-      plain('PRM-Score, all steps together', 'detail', whole.prmScore, whole.steps),
+      plain('PRM-Score', 'overall', score, whole.steps),
+      ...Object.entries(others).map(([over, value]) => plain(`PRM-Score, ${over}`, 'detail', value, whole.steps)),
       plain('F1 of sound steps', 'detail', whole.f1, whole.steps),
       plain('F1 of wrong steps', 'detail', whole.negF1, whole.steps),
       plain('sound steps called sound', 'detail', whole.correctStepAccuracy, whole.steps),
@@ -169,8 +185,8 @@ export const socraticPrmBench: StepBenchmark = {
 };
 
 /**
- * PRMBench. Song et al. 2025, arXiv:2501.03124. The headline is the mean of its three categories of the classes' PRM-Scores; redundant steps count as wrong ones, and
- * `multi_solutions`, whose steps are all sound, counts with the reference's −1 for what is undefined.
+ * PRMBench. Song et al. 2025, arXiv:2501.03124. The headline is the PRM-Score of all steps together; a category's is the mean of its classes'. Redundant steps count as wrong
+ * ones, and `multi_solutions`, whose steps are all sound, has the F1 of sound steps.
  */
 export const prmBench: StepBenchmark = {
   kind: 'steps',
@@ -178,13 +194,16 @@ export const prmBench: StepBenchmark = {
   title: 'PRMBench',
   paper: '2501.03124',
   files: 'JSON lines with modified_question, modified_process, error_steps, classification, idx',
-  metric: 'PRM-Score, mean of the three categories',
+  metric: 'PRM-Score of all steps together',
   read: readErrorRow,
-  report: errorReport({
-    Simplicity: ['redundency', 'circular'],
-    Soundness: ['counterfactual', 'step_contradiction', 'domain_inconsistency', 'confidence'],
-    Sensitivity: ['missing_condition', 'deception', 'multi_solutions'],
-  }),
+  report: errorReport(
+    {
+      Simplicity: ['redundency', 'circular'],
+      Soundness: ['counterfactual', 'step_contradiction', 'domain_inconsistency', 'confidence'],
+      Sensitivity: ['missing_condition', 'deception', 'multi_solutions'],
+    },
+    { headline: 'all steps together', soundClass: 'multi_solutions' },
+  ),
 };
 
 /**

@@ -1,6 +1,7 @@
 import { rng } from '@plumbline/core';
+import type { LanguageModel } from '@plumbline/data';
 import { describe, expect, it } from 'vitest';
-import { likelihoodReward, prefixSteps, similarityReward } from './subjects.js';
+import { likelihoodReward, prefixSteps, sharedModel, similarityReward } from './subjects.js';
 
 const ctx = { rng: rng(0) };
 
@@ -29,5 +30,35 @@ describe('reference points', () => {
     expect(steps[1]).toBeCloseTo(1 / (1 + Math.exp(-3)), 6);
     expect(() => similarityReward({ name: 'm' })).toThrow('m gives no embeddings');
     expect(() => likelihoodReward({ name: 'm' })).toThrow('m gives no log-probabilities');
+  });
+});
+
+describe('one model on several servers', () => {
+  const server = (calls: string[], isDown: () => boolean): LanguageModel => ({
+    name: 'm',
+    can: { score: false, embed: false, logps: false },
+    async generate(prompts) {
+      calls.push(String(prompts[0]));
+      if (isDown()) throw new Error('down');
+      return [[{ text: '', tokens: new Int32Array(0), samplingLogps: new Float32Array(0), finish: 'stop' as const }]];
+    },
+  });
+  it('asks one that failed last, until it answers again', async () => {
+    const [first, second]: string[][] = [[], []];
+    const down = { first: true, second: false };
+    const model = sharedModel([server(first, () => down.first), server(second, () => down.second)]);
+    const ask = (prompt: string) => model.generate([prompt], { maxTokens: 1, rng: rng(0) });
+    await ask('a');
+    await ask('b');
+    expect([first, second]).toEqual([['a'], ['a', 'b']]);
+    Object.assign(down, { first: false, second: true });
+    await ask('c');
+    await ask('d');
+    expect([first, second]).toEqual([
+      ['a', 'c', 'd'],
+      ['a', 'b', 'c'],
+    ]);
+    down.first = true;
+    await expect(ask('e')).rejects.toThrow('down');
   });
 });

@@ -49,24 +49,28 @@ function cosine(a: Float32Array, b: Float32Array): number {
 }
 
 /**
- * One model on several servers: each prompt goes to the server that has the fewest under way, and to the others in turn where that one fails. A prompt's randomness is its own, whichever
- * server has it.
+ * One model on several servers: each prompt goes to the server that has the fewest under way, and to the others in turn where that one fails. A server that failed is asked last until
+ * it answers again, so that one that is down does not hold up every prompt. A prompt's randomness is its own, whichever server has it.
  *
  * @throws the last server's error where all of them failed
  */
 export function sharedModel(servers: readonly LanguageModel[]): LanguageModel {
   if (servers.length === 0) throw new RangeError('sharedModel: there are no servers');
   const busy = servers.map(() => 0);
+  const failed = servers.map(() => 0);
   const one = async (run: (server: LanguageModel) => Promise<Generation[][]>, signal?: AbortSignal): Promise<Generation[]> => {
-    const order = [...servers.keys()].sort((a, b) => busy[a] - busy[b] || a - b);
+    const order = [...servers.keys()].sort((a, b) => failed[a] - failed[b] || busy[a] - busy[b] || a - b);
     let failure: unknown;
     for (const i of order) {
       busy[i]++;
       try {
-        return (await run(servers[i]))[0];
+        const [answer] = await run(servers[i]);
+        failed[i] = 0;
+        return answer;
       } catch (error) {
         failure = error;
         if (signal?.aborted) break;
+        failed[i] = 1;
       } finally {
         busy[i]--;
       }
