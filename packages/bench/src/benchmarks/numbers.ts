@@ -26,15 +26,20 @@ export function tabulate(
   const bySubset = new Map<string, Moments>();
   for (const subset of new Set(values.map((v) => v.subset)))
     bySubset.set(subset, moments(values.filter((v) => v.subset === subset).map(({ value }) => value)));
-  const weightOf = (subset: string) =>
-    weights === 'equal' ? 1 : weights === 'items' ? bySubset.get(subset)!.n : (weights[subset] ?? bySubset.get(subset)!.n);
+  const weightOf = (subset: string) => (typeof weights === 'string' ? 1 : (weights[subset] ?? bySubset.get(subset)!.n));
   const grouped = new Set(Object.values(groups ?? {}).flat());
   const allGroups = Object.entries(groups ?? {}).map(
     ([group, subsets]) => [group, subsets.filter((subset) => bySubset.has(subset))] as const,
   );
   const groupMoments = new Map<string, Moments>();
   for (const [group, subsets] of allGroups)
-    if (subsets.length > 0) groupMoments.set(group, combine(subsets.map((subset) => [bySubset.get(subset)!, weightOf(subset)])));
+    if (subsets.length > 0)
+      groupMoments.set(
+        group,
+        weights === 'items'
+          ? moments(values.flatMap(({ subset, value }) => (subsets.includes(subset) ? [value] : [])))
+          : combine(subsets.map((subset) => [bySubset.get(subset)!, weightOf(subset)])),
+      );
   const top = new Map([...groupMoments, ...[...bySubset].filter(([subset]) => !grouped.has(subset))]);
   const whole =
     overall === 'items'

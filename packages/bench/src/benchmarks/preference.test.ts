@@ -118,6 +118,15 @@ describe('JudgeBench and LLMBar', () => {
     const natural = llmBar.read({ input: 'q', output_1: 'one', output_2: 'two', label: 2 }, at('natural'))!;
     expect(llmBar.report([natural], [{ wins: [0.5] }])[0].value).toBe(0.5);
   });
+  it('have an interval for a group of JudgeBench of which a subset has one pair alone', () => {
+    const items = ['mmlu-pro-law', 'mmlu-pro-law', 'mmlu-pro-math'].map(
+      (source, i) => judgeBench.read({ pair_id: String(i), source, question: 'q', response_A: 'A', response_B: 'B', label: 'A>B' }, at())!,
+    );
+    const numbers = judgeBench.report(items, [{ scores: [1, 0] }, { scores: [0, 1] }, { scores: [1, 0] }]);
+    const knowledge = numbers.find(({ name }) => name === 'Knowledge')!;
+    expect(knowledge).toEqual({ ...numbers[0], name: 'Knowledge', level: 'group' });
+    expect(knowledge.ci95).toBeDefined();
+  });
   it('leave what LLMBar took from other benchmarks out of its headline', () => {
     const items = ['natural', 'adversarial_manual', 'processed_mt_bench'].map(
       (file) => llmBar.read({ input: 'q', output_1: 'one', output_2: 'two', label: 1 }, at(file))!,
