@@ -1,6 +1,6 @@
 /** A user's mistake is answered by one clear line that names the thing and what is allowed, and by an exit code that is not 0. */
 import { exec } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -163,12 +163,26 @@ describe('a mistake gets one clear line and a failing exit code:', () => {
     });
 
   it.each([
+    ['sft', ['--maxTokens', '1'], /none of 2 conversations fits/],
+    ['reward', ['--loss', 'step'], /--loss step learns from stepwise records/],
+    ['dpo', ['--maxTokens', '1'], /too few are left to train on/],
+    ['kto', ['--loss', 'bco', '--desirableWeight', '2'], /bco has no weights/],
+    ['rl', ['--reward', 'numeric', '--weights', '1', '2'], /weights names 2/],
+  ])('a mistake in plumb train %s leaves no run folder behind', async (kind, flags, says) => {
+    const pairs = file('two-pairs.jsonl', '{"prompt":"a","chosen":"b","rejected":"c"}\n{"prompt":"d","chosen":"e","rejected":"f"}\n');
+    const out = join(folder, `nothing-of-${kind}`);
+    const outcome = await plumb(['train', kind, '--model', 'zoo:words-1m', '--dataset', pairs, '--out', out, ...flags], { cwd: folder });
+    expect(outcome.stderr).toMatch(says);
+    expect(outcome.code).toBe(2);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it.each([
     ['judge', '--swap', '--model', 'zoo:words-6m', '--out', 'verdicts.jsonl'],
     ['score', '--reward', 'zoo:gold-words', '--out', 'scored.jsonl'],
   ])('%s ends at the first Ctrl-C, however early it comes', async (command, ...flags) => {
     const pairs = file('many.jsonl', '{"prompt":"There was","chosen":" a dog.","rejected":" a cat."}\n'.repeat(5000));
-    const kill = { signal: 'SIGINT' as const, when: (printed: string) => printed.includes('Backend:') };
-    const { code, stderr } = await plumb([command, pairs, ...flags], { cwd: folder, kill });
+    const { code, stderr } = await plumb([command, pairs, ...flags], { cwd: folder, stop: { signal: 'SIGINT', printed: 'Backend:' } });
     expect(code).toBe(130);
     expect(stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
   });

@@ -1,5 +1,5 @@
 /** Run folders of the long commands: found again after an interruption, filled stage by stage. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FormatError, InterruptedError, makeFolder, openRun, writeFileAtomic } from '@plumbline/core';
 import pc from 'picocolors';
@@ -33,6 +33,25 @@ export async function runFolder({
   await makeFolder(dir);
   await writeFileAtomic(join(dir, 'identity.json'), same);
   return dir;
+}
+
+/**
+ * What `work` gives in the run folder `dir`. Where it fails and nothing is there that a second start could go on from, the folder goes again, and the one
+ * that it stands in where it is empty: a mistake leaves nothing behind.
+ *
+ * @param begun whether there is something; an interruption leaves the folder as it is
+ */
+export async function leavingNothing<T>(dir: string, begun: () => boolean, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const stopped = error instanceof InterruptedError || (error instanceof DOMException && error.name === 'AbortError');
+    if (!stopped && !begun()) {
+      rmSync(dir, { recursive: true, force: true });
+      if (readdirSync(dirname(dir)).length === 0) rmdirSync(dirname(dir));
+    }
+    throw error;
+  }
 }
 
 /** Newest first. */

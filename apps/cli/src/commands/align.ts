@@ -1,5 +1,5 @@
 /** `plumb align`: the main job on a user's model and preference pairs. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { reportPage } from '@plumbline/bench';
 import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
@@ -12,7 +12,7 @@ import { alignPage, alignStory, alignTable, summariseAlign } from '../align/repo
 import { type BackendFlags, startBackend } from '../backend.js';
 import { wholeModel } from '../models.js';
 import { duration } from '../progress.js';
-import { runFolder } from '../runs.js';
+import { leavingNothing, runFolder } from '../runs.js';
 import { parseFlags, readSettings, type SettingSources, settingsSection, wholeNumber } from '../settings.js';
 
 export type AlignOptions = BackendFlags &
@@ -44,7 +44,11 @@ export async function align(options: AlignOptions, rest: readonly string[]): Pro
   const identity = { config, seed, backend: backend.name, model: resolve(model), dataset: existsSync(source) ? resolve(source) : source };
   const dir = await runFolder({ out: options.out, prefix: `align-seed${seed}-${backend.name}`, identity, fresh: options.fresh });
 
-  const outcome = await runAlign({ config, model, records, skipped: skipped.length, seed, dir, signal });
+  const outcome = await leavingNothing(
+    dir,
+    () => readdirSync(dir).length > 1, // a stage, beside what the run is known by
+    () => runAlign({ config, model, records, skipped: skipped.length, seed, dir, signal }),
+  );
 
   const facts = { outcome, config, dataset, seed, backend };
   const summary = summariseAlign(facts);

@@ -4,7 +4,7 @@ import { settingsSection } from '../settings.js';
 import { type OnlineSummary, runOnline } from '../train/online.js';
 import { type PreferenceSummary, runDpo, runKto } from '../train/preference.js';
 import { DpoSettings, KtoSettings } from '../train/preferenceConfig.js';
-import { endTraining, policyIs, startTraining, type TrainOptions } from '../train/start.js';
+import { endTraining, policyIs, startTraining, type TrainOptions, trained } from '../train/start.js';
 
 export const preferenceHelp = (kind: 'dpo' | 'kto'): string => settingsSection(kind === 'dpo' ? DpoSettings : KtoSettings);
 
@@ -12,9 +12,12 @@ export async function trainDpo(options: TrainOptions, rest: readonly string[]): 
   const { job, backend } = await startTraining('dpo', DpoSettings, options, rest);
   const place = { dir: job.dir, backend, json: options.json };
   if (job.settings.online === undefined)
-    await endTraining(await runDpo(job), place, { tell: (summary) => toldOf(summary, 'pairs'), where: (summary) => [policyIs(summary)] });
+    await endTraining(await trained(job, runDpo), place, {
+      tell: (summary) => toldOf(summary, 'pairs'),
+      where: (summary) => [policyIs(summary)],
+    });
   else
-    await endTraining(await runOnline(job), place, {
+    await endTraining(await trained(job, runOnline), place, {
       tell: toldOnline,
       where: (summary) => [`Pairs of each step are in ${join(job.dir, 'samples')}. ${policyIs(summary)}`],
     });
@@ -23,7 +26,7 @@ export async function trainDpo(options: TrainOptions, rest: readonly string[]): 
 export async function trainKto(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('kto', KtoSettings, options, rest);
   await endTraining(
-    await runKto(job),
+    await trained(job, runKto),
     { dir: job.dir, backend, json: options.json },
     { tell: (summary) => toldOf(summary, 'answers'), where: (summary) => [policyIs(summary)] },
   );

@@ -4,14 +4,14 @@ import pc from 'picocolors';
 import { settingsSection } from '../settings.js';
 import { type RewardSummary, runReward } from '../train/reward.js';
 import { RewardSettings } from '../train/rewardConfig.js';
-import { endTraining, startTraining, type TrainOptions } from '../train/start.js';
+import { endTraining, startTraining, type TrainOptions, trained } from '../train/start.js';
 
 export const rewardHelp = (): string => settingsSection(RewardSettings);
 
 export async function trainRewardModel(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('reward', RewardSettings, options, rest);
   await endTraining(
-    await runReward(job),
+    await trained(job, runReward),
     { dir: job.dir, backend, json: options.json },
     {
       tell({ steps, data, heldOut, best, settings }) {

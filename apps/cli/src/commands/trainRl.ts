@@ -6,7 +6,7 @@ import { loadReward } from '../serve/load.js';
 import { settingsSection } from '../settings.js';
 import { runRl } from '../train/rl.js';
 import { policyConfig, RlSettings } from '../train/rlConfig.js';
-import { endTraining, policyIs, startTraining, type TrainOptions } from '../train/start.js';
+import { endTraining, policyIs, startTraining, type TrainOptions, trained } from '../train/start.js';
 
 export const rlHelp = (): string => settingsSection(RlSettings);
 
@@ -26,7 +26,7 @@ export async function trainRl(options: TrainOptions & { reward?: string[] }, res
   });
   const { job, backend, loaded } = started;
   await endTraining(
-    await runRl({ ...job, rewards: loaded }),
+    await trained({ ...job, rewards: loaded }, runRl),
     { dir: job.dir, backend, json: options.json },
     {
       tell({ steps, data, rewards, heldOutReward: held }) {

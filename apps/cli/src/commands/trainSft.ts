@@ -3,14 +3,14 @@
 import { settingsSection } from '../settings.js';
 import { runSft } from '../train/sft.js';
 import { SftSettings } from '../train/sftConfig.js';
-import { endTraining, policyIs, startTraining, type TrainOptions } from '../train/start.js';
+import { endTraining, policyIs, startTraining, type TrainOptions, trained } from '../train/start.js';
 
 export const sftHelp = (): string => settingsSection(SftSettings);
 
 export async function trainSft(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('sft', SftSettings, options, rest);
   await endTraining(
-    await runSft(job),
+    await trained(job, runSft),
     { dir: job.dir, backend, json: options.json },
     {
       tell({ steps, data, heldOutLoss, best }) {

@@ -8,7 +8,7 @@ import type { z } from 'zod';
 import { type BackendFlags, startBackend } from '../backend.js';
 import { wholeModel } from '../models.js';
 import { duration } from '../progress.js';
-import { runFolder } from '../runs.js';
+import { leavingNothing, runFolder } from '../runs.js';
 import { parseFlags, readSettings, wholeNumber } from '../settings.js';
 import type { Job, Spent } from './training.js';
 
@@ -66,6 +66,14 @@ export async function startTraining<Z extends z.ZodObject, E extends object = ob
   const dir = before?.dir ?? (await runFolder({ out: options.out, prefix, identity, fresh: options.fresh }));
   return { job: { settings, seed, model: where, dataset, dir, signal: onInterrupt() }, backend, loaded };
 }
+
+/** What a training gives; where it fails before there was a checkpoint, its folder goes again. */
+export const trained = <J extends { dir: string }, S>(job: J, train: (job: J) => Promise<S>): Promise<S> =>
+  leavingNothing(
+    job.dir,
+    () => existsSync(join(job.dir, 'checkpoints')),
+    () => train(job),
+  );
 
 /**
  * Leaves `summary.json`, by which a run is known to be finished, and prints the summary: as JSON, or what `tell` says of data and
