@@ -204,6 +204,10 @@ describe('binary scores', () => {
     close(m.averagePrecision(truth, score), ap.value);
     close(m.averagePrecision(truth, tied), ap.tied);
   });
+  it('take labels first, and say so where scores stand in their place', () => {
+    for (const measure of [m.logLoss, m.auroc, m.averagePrecision])
+      expect(() => measure([0.2, 0.7], [0, 1])).toThrow(`${measure.name}: label 0 is 0.2, neither 0 nor 1; labels come before scores`);
+  });
 });
 
 describe('Bradley-Terry', () => {

@@ -57,7 +57,7 @@ export function brierScore(truth: Numbers, probability: Numbers): number {
 
 /** Mean negative log-likelihood of a probability, in nats. */
 export function logLoss(truth: Numbers, probability: Numbers): number {
-  sameLength('logLoss', truth, probability);
+  checkLabels('logLoss', truth, probability);
   const eps = Number.EPSILON;
   let sum = 0;
   for (let i = 0; i < truth.length; i++) {
@@ -69,7 +69,7 @@ export function logLoss(truth: Numbers, probability: Numbers): number {
 
 /** Area under the ROC curve: how often a positive scores above a negative; ties count half. */
 export function auroc(truth: Numbers, score: Numbers, weight?: Numbers): number {
-  sameLength('auroc', truth, score);
+  checkLabels('auroc', truth, score);
   const order = Array.from(score, (_, i) => i).sort((i, j) => score[i] - score[j]);
   const w = (i: number) => weight?.[i] ?? 1;
   let negativesBelow = 0;
@@ -93,7 +93,7 @@ export function auroc(truth: Numbers, score: Numbers, weight?: Numbers): number 
 
 /** Average precision: the mean of precision over recall steps, without interpolation. */
 export function averagePrecision(truth: Numbers, score: Numbers): number {
-  sameLength('averagePrecision', truth, score);
+  checkLabels('averagePrecision', truth, score);
   const order = Array.from(score, (_, i) => i).sort((i, j) => score[j] - score[i]);
   const total = Array.from(truth).filter((t) => t === 1).length;
   let hits = 0;
@@ -110,6 +110,13 @@ export function averagePrecision(truth: Numbers, score: Numbers): number {
   return precisionSum;
 }
 
+/** @throws RangeError for a label that is neither 0 nor 1, as where labels and scores have changed places */
+function checkLabels(where: string, truth: Numbers, score: Numbers) {
+  sameLength(where, truth, score);
+  for (let i = 0; i < truth.length; i++)
+    if (truth[i] !== 0 && truth[i] !== 1)
+      throw new RangeError(`${where}: label ${i} is ${truth[i]}, neither 0 nor 1; labels come before scores`);
+}
 function sameLength(where: string, truth: Numbers, score: Numbers) {
   if (truth.length !== score.length) throw new RangeError(`${where}: ${truth.length} labels against ${score.length} scores`);
 }
