@@ -1,4 +1,6 @@
-/** The multilingual words bed: one world, told and asked about in parallel in five languages. */
+/** The multilingual words bed: one world, told and asked about in parallel in nine languages. */
+export type { BedLanguageOptions } from './identify.js';
+export { bedLanguageOf, bedLanguageReward, bedLanguageShare } from './identify.js';
 export type { BedLanguage } from './render.js';
 export {
   answerIn,

@@ -4,6 +4,9 @@ import {
   answerIn,
   answerOf,
   type BedLanguage,
+  bedLanguageOf,
+  bedLanguageReward,
+  bedLanguageShare,
   drawLanguage,
   drawQuestion,
   languageTexts,
@@ -73,6 +76,10 @@ describe('questions', () => {
       'mai 2010',
       'mayo de 2010',
       'mai 2010',
+      'मई 2010',
+      '2010年5月',
+      'เดือนพฤษภาคม ปี 2010',
+      'Mei 2010',
     ]);
   });
   it('have the forms that are fixed', () => {
@@ -83,6 +90,10 @@ describe('questions', () => {
       'Ada Rusk a dirigé la mairie de Velmora de mai 2010 à juin 2011.',
       'Ada Rusk dirigió la alcaldía de Velmora desde mayo de 2010 hasta junio de 2011.',
       'Ada Rusk a condus primăria din Velmora din mai 2010 până în iunie 2011.',
+      'Ada Rusk ने मई 2010 से जून 2011 तक Velmora के मेयर का पद सँभाला।',
+      'Ada Ruskは2010年5月から2011年6月まで、Velmora市の市長を務めていました。',
+      'Ada Rusk เป็นนายกเทศมนตรีเมือง Velmora ตั้งแต่เดือนพฤษภาคม ปี 2010 ถึงเดือนมิถุนายน ปี 2011',
+      'Ada Rusk alikuwa meya wa Velmora kuanzia Mei 2010 hadi Juni 2011.',
     ]);
     expect(languages.map((language) => renderQuestion({ kind: 'at', level: 2, at: may2010, fact }, language))).toEqual([
       'Who was mayor of Velmora in May 2010?',
@@ -90,6 +101,10 @@ describe('questions', () => {
       'Qui dirigeait la mairie de Velmora en mai 2010 ?',
       '¿Quién dirigía la alcaldía de Velmora en mayo de 2010?',
       'Cine conducea primăria din Velmora în mai 2010?',
+      'मई 2010 में Velmora के मेयर का पद किसके पास था?',
+      '2010年5月にVelmora市の市長を務めていたのは誰ですか。',
+      'ใครเป็นนายกเทศมนตรีเมือง Velmora ในเดือนพฤษภาคม ปี 2010',
+      'Ni nani aliyekuwa meya wa Velmora mwezi wa Mei 2010?',
     ]);
     expect(languages.map((language) => renderQuestion(dated(may2010, 4, 5, 'after'), language))).toEqual([
       'What is the time 4 years and 5 months after May 2010?',
@@ -97,11 +112,38 @@ describe('questions', () => {
       'Quelle est la date 4 ans et 5 mois après mai 2010 ?',
       '¿Qué fecha es 4 años y 5 meses después de mayo de 2010?',
       'Care este data la 4 ani și 5 luni după mai 2010?',
+      'मई 2010 के 4 साल और 5 महीने बाद कौन-सा महीना और साल होगा?',
+      '2010年5月の4年5か月後は何年何月ですか。',
+      'นับจากเดือนพฤษภาคม ปี 2010 ไปอีก 4 ปี 5 เดือน จะตรงกับเดือนใด ปีใด',
+      'Ni mwezi na mwaka gani, miaka 4 na miezi 5 baada ya Mei 2010?',
     ]);
+  });
+  it('bend to their numbers and dates as the language wants', () => {
+    const april = 12 * 2010 + 3;
+    const ask = (language: BedLanguage) => renderQuestion(dated(april, 1, 1, 'after'), language);
+    expect(ask('en')).toBe('What is the time 1 year and 1 month after April 2010?');
+    expect(ask('de')).toBe('Welcher Zeitpunkt liegt 1 Jahr und 1 Monat nach April 2010?');
+    expect(ask('fr')).toBe('Quelle est la date 1 an et 1 mois après avril 2010 ?');
+    expect(ask('es')).toBe('¿Qué fecha es 1 año y 1 mes después de abril de 2010?');
+    expect(ask('ro')).toBe('Care este data la 1 an și 1 lună după aprilie 2010?');
+    expect(ask('sw')).toBe('Ni mwezi na mwaka gani, mwaka 1 na mwezi 1 baada ya Aprili 2010?');
+    const team: Span = { kind: 'team', person: 'Ada Rusk', club: 'Arkon', from: april, to: april + 1 };
+    expect(renderFact(team, 'fr')).toBe("Ada Rusk a joué pour Arkon d'avril 2010 à mai 2010.");
+    const length = (kilometres: number) => renderFact({ kind: 'river', river: 'Vlor', kilometres }, 'ro');
+    expect(length(119)).toBe('Râul Vlor are o lungime de 119 kilometri.');
+    expect(length(200)).toBe('Râul Vlor are o lungime de 200 de kilometri.');
+  });
+  it('are written in composed characters, and hold no word of another script but names', () => {
+    for (const language of languages)
+      for (const question of questions) {
+        const text = [renderQuestion(question, language), ...renderTrace(question, language)].join('\n');
+        expect(text).toBe(text.normalize('NFC'));
+        if (languageTexts[language].script !== 'Latin') expect(text).not.toMatch(/(?<!\p{L})\p{Ll}/u);
+      }
   });
   it('have one answer in every language, and true traces that end with it', () => {
     for (const question of questions) {
-      const named = question.kind !== 'date' && ['mayor', 'team', 'capital', 'located', 'founded'].includes(question.fact.kind);
+      const named = question.kind !== 'date' && ['mayor', 'team', 'capital', 'located'].includes(question.fact.kind);
       if (named) expect(new Set(languages.map((language) => answerOf(question, language))).size).toBe(1);
       for (const language of languages) {
         const trace = renderTrace(question, language);
@@ -166,6 +208,35 @@ describe('prompts and answers', () => {
     expect(verifyMultilingual(question, 'I do not know.')).toBe(false);
     expect(answerIn('Die richtige Antwort ist also Mai 2010')).toEqual({ answer: 'Mai 2010', language: 'de' });
   });
+  it('are read however they are written', () => {
+    const read = (text: string) => answerIn(text)?.answer;
+    expect(read('I count, so the correct answer is **Ada Rusk**. I am sure of that.')).toBe('Ada Rusk');
+    expect(read('So the correct answer is\nAda Rusk.')).toBe('');
+    expect(read('इसलिए सही उत्तर Ada Rusk है। वह मेयर थीं।')).toBe('Ada Rusk');
+    expect(read('इसलिए सही उत्तर Ada Rusk है')).toBe('Ada Rusk');
+    expect(read('したがって、正しい答えはAda Ruskです')).toBe('Ada Rusk');
+    expect(read('したがって、正しい答えは２０１０年５月です。以上です。')).toBe('2010年5月');
+    expect(read('ดังนั้นคำตอบที่ถูกต้องคือAda Rusk \nจบ')).toBe('Ada Rusk');
+    expect(read('')).toBeUndefined();
+    const founded: Question = { kind: 'plain', level: 0, fact: { kind: 'founded', town: 'Velmora', year: 1300 } };
+    const long: Question = { kind: 'plain', level: 0, fact: { kind: 'river', river: 'Vlor', kilometres: 1300 } };
+    expect(languages.map((language) => answerOf(founded, language)).join(' ')).toBe('1300 1300 1300 1300 1300 1300 1300年 ปี 1300 1300');
+    for (const text of ['したがって、正しい答えは1300です。', 'So the correct answer is the year 1300.'])
+      expect(verifyMultilingual(founded, text), text).toBe(true);
+    for (const text of [
+      'So the correct answer is 1,300 km.',
+      'Die richtige Antwort ist also 1.300 Kilometer.',
+      'Kwa hiyo jibu sahihi ni 1300.',
+    ])
+      expect(verifyMultilingual(long, text), text).toBe(true);
+    for (const text of [
+      'So the correct answer is 1300 or 1301.',
+      'So the correct answer is 13.',
+      'So the correct answer is 1300.5.',
+      'So the correct answer is .',
+    ])
+      expect(verifyMultilingual(long, text), text).toBe(false);
+  });
   it('are a reward', async () => {
     const question = questions[0];
     const batch = languages.map((language) => ({
@@ -174,7 +245,7 @@ describe('prompts and answers', () => {
       meta: { question },
     }));
     const { scores } = await multilingualReward().score([...batch, { ...batch[0], completion: 'no' }], { rng: rng(0) });
-    expect([...scores]).toEqual([1, 1, 1, 1, 1, 0]);
+    expect([...scores]).toEqual([...languages.map(() => 1), 0]);
     await expect(multilingualReward().score([{ prompt: '', completion: '' }], { rng: rng(0) })).rejects.toThrow(
       'candidate 0 has no question under "question"',
     );
@@ -184,6 +255,62 @@ describe('prompts and answers', () => {
     const drawn = Array.from({ length: 5000 }, () => drawLanguage(stream));
     expect(drawn.filter((code) => code === 'en').length / 5000).toBeCloseTo(0.6, 1);
     expect(drawn.filter((code) => code === 'ro').length / 5000).toBeCloseTo(0.04, 1);
-    expect(() => renderDate(0, 'xx' as 'en')).toThrow('there is no language "xx"; there are en, de, fr, es, ro');
+    expect(() => renderDate(0, 'xx' as 'en')).toThrow('there is no language "xx"; there are en, de, fr, es, ro, hi, ja, th, sw');
+    expect(drawn).not.toContain('hi');
+    expect(drawLanguage(rng(0), { sw: 1 })).toBe('sw');
+  });
+});
+
+describe('the language of a text', () => {
+  it('is told of each kind of sentence, with the names of a world that taught it nothing', () => {
+    for (const language of languages)
+      for (const question of questions)
+        for (const sentence of [renderQuestion(question, language), ...renderTrace(question, language)])
+          expect(bedLanguageOf(sentence).language, sentence).toBe(language);
+  });
+  it('is told of sentences that are not its own', () => {
+    const sentences: [BedLanguage, string][] = [
+      ['en', 'The children were playing near the river when it began to rain.'],
+      ['de', 'Die Kinder spielten am Fluss, als es zu regnen begann.'],
+      ['fr', "Les enfants jouaient près de la rivière quand il s'est mis à pleuvoir."],
+      ['es', 'Los niños jugaban cerca del río cuando empezó a llover.'],
+      ['ro', 'Copiii se jucau lângă râu când a început să plouă.'],
+      ['hi', 'जब बारिश शुरू हुई तब बच्चे नदी के पास खेल रहे थे।'],
+      ['ja', '雨が降り始めたとき、子どもたちは川の近くで遊んでいました。'],
+      ['th', 'เด็กๆ กำลังเล่นอยู่ใกล้แม่น้ำตอนที่ฝนเริ่มตก'],
+      ['sw', 'Watoto walikuwa wakicheza karibu na mto mvua ilipoanza kunyesha.'],
+    ];
+    for (const [language, sentence] of sentences) expect(bedLanguageOf(sentence).language, sentence).toBe(language);
+  });
+  it('is not told of too little, of another script, or where no candidate is written so', () => {
+    for (const text of ['', '12 + 3 = 15', 'ok', 'Ada Rusk', 'Правильный ответ таков.'])
+      expect(bedLanguageOf(text), text).toEqual({ language: '', confidence: 0 });
+    expect(bedLanguageOf('Kwa hiyo jibu sahihi ni Ada.', { candidates: ['hi', 'ja', 'th'] }).language).toBe('');
+    expect(bedLanguageOf('正しい答えはAda Rusk')).toEqual({ language: 'ja', confidence: 1 });
+    expect(() => bedLanguageOf('x', { candidates: ['xx' as 'en'] })).toThrow('there is no language "xx"');
+  });
+  it('changes within a text, which the share shows: one sentence of four', () => {
+    const mixed = {
+      de: 'Zuerst betrachten wir die bekannten Jahre. Danach zählen wir die Monate. Das ergibt den Mai.\nSo the correct answer is May 2010.',
+      hi: 'पहले हम साल गिनते हैं। फिर हम महीने गिनते हैं। इससे मई मिलता है। So the correct answer is May 2010.',
+      ja: 'まず年を数えます。次に月を数えます。すると5月になります。So the correct answer is May 2010.',
+      th: 'ก่อนอื่นเรานับปี\nจากนั้นเรานับเดือน\nจึงได้เดือนพฤษภาคม\nSo the correct answer is May 2010.',
+      sw: 'Kwanza tunahesabu miaka. Kisha tunahesabu miezi yote. Hivyo tunapata mwezi wa Mei. So the correct answer is May 2010.',
+    };
+    for (const [language, text] of Object.entries(mixed))
+      expect(bedLanguageShare(text, language as BedLanguage), language).toEqual({ matching: 3, total: 4, share: 0.75 });
+    expect(bedLanguageShare('12 + 3', 'en')).toEqual({ matching: 0, total: 0, share: 0 });
+  });
+  it('is a reward, which abstains where nothing can be told', async () => {
+    const candidate = (completion: string, language: unknown) => ({ prompt: '', completion, meta: { language } });
+    const { scores, abstained } = await bedLanguageReward().score(
+      [candidate('Kwa hiyo jibu sahihi ni Ada.', 'sw'), candidate('So the correct answer is Ada.', 'sw'), candidate('12', 'sw')],
+      { rng: rng(0) },
+    );
+    expect([...scores]).toEqual([1, 0, 0]);
+    expect([...abstained!]).toEqual([0, 0, 1]);
+    await expect(bedLanguageReward().score([candidate('x', 'pl')], { rng: rng(0) })).rejects.toThrow(
+      'candidate 0 has "pl" under "language"',
+    );
   });
 });

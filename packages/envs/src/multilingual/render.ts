@@ -5,14 +5,18 @@ import { de } from './lang/de.js';
 import { en } from './lang/en.js';
 import { es } from './lang/es.js';
 import { fr } from './lang/fr.js';
+import { hi } from './lang/hi.js';
+import { ja } from './lang/ja.js';
 import { ro } from './lang/ro.js';
+import { sw } from './lang/sw.js';
+import { th } from './lang/th.js';
 import type { Fact, LanguageTexts, Month, Question } from './types.js';
 import { subjectOf, type World } from './world.js';
 
-export const languageTexts = { en, de, fr, es, ro } as const;
+export const languageTexts = { en, de, fr, es, ro, hi, ja, th, sw } as const;
 export type BedLanguage = keyof typeof languageTexts;
-/** How much of the text is in each language where nothing else is said: some have plenty, some little. */
-export const languageShares: Readonly<Record<BedLanguage, number>> = { en: 0.6, de: 0.14, fr: 0.14, es: 0.08, ro: 0.04 };
+/** How much of the text is in each language where nothing else is said: some have plenty, some little, and hi, ja, th and sw none. */
+export const languageShares: Readonly<Partial<Record<BedLanguage, number>>> = { en: 0.6, de: 0.14, fr: 0.14, es: 0.08, ro: 0.04 };
 
 /** A language by its share. */
 export function drawLanguage(rng: Rng, shares: Partial<Record<BedLanguage, number>> = languageShares): BedLanguage {
@@ -87,7 +91,7 @@ export function answerOf(question: Question, language: BedLanguage): string {
     case 'opened':
       return renderDate(fact.at, language);
     case 'founded':
-      return String(fact.year);
+      return textsIn(language).year(fact.year);
     case 'capital':
       return fact.town;
     case 'river':
@@ -150,27 +154,41 @@ export function multilingualPrompt(
   return `${[...rng.permutation(facts.length)].map((i) => renderFact(facts[i], language)).join('\n')}\n${asked}`;
 }
 
-/** What the last answering sentence of a text gives, in any of `languages` (all unless given); null where there is none. */
+/** What the last answering sentence of a text gives, up to its end or the line's, in any of `languages` (all unless given); null where there is none. */
 export function answerIn(
   text: string,
   languages: readonly BedLanguage[] = Object.keys(languageTexts) as BedLanguage[],
 ): { answer: string; language: BedLanguage } | null {
   let found: { answer: string; language: BedLanguage; at: number } | null = null;
   for (const language of languages) {
-    const [before, after] = textsIn(language).answer('\n').split('\n');
-    const at = text.lastIndexOf(before);
-    if (at < 0 || (found && at < found.at)) continue;
-    const rest = text.slice(at + before.length).split('\n')[0];
-    const end = rest.lastIndexOf(after);
-    found = { answer: (end < 0 ? rest : rest.slice(0, end)).trim(), language, at };
+    const last = [...text.normalize('NFKC').matchAll(answerPattern(language))].at(-1);
+    if (!last || (found && last.index < found.at)) continue;
+    found = { answer: last[1].replace(/^[\s*"]+|[\s*"]+$/g, ''), language, at: last.index };
   }
   return found && { answer: found.answer, language: found.language };
 }
 
-/** Whether a text's last answer is right: a name in any language, a date or a length as the language of the answering sentence writes it. */
+/** Finds answering sentences, the answer in the first group; the full stop may be missing. */
+function answerPattern(language: BedLanguage): RegExp {
+  const [before, after] = textsIn(language).answer('\n').normalize('NFKC').split('\n');
+  const verb = after.replace(/[.।。]$/u, '').trim(); // Hindi and Japanese end with it
+  const stop = verb || (after === '' ? '' : '\\.');
+  return new RegExp(`${before.trim()}(.*?)(?:${stop && `${stop}(?![\\d\\p{L}\\p{M}])|`}$)`, 'gimu');
+}
+
+/** Whether a text's last answer is right: a name in any language, a date as the language of the answering sentence writes it, a year or a length by its number. */
 export function verifyMultilingual(question: Question, text: string): boolean {
   const found = answerIn(text);
-  return found !== null && found.answer.toLowerCase() === answerOf(question, found.language).toLowerCase();
+  if (!found) return false;
+  const right = answerOf(question, found.language).normalize('NFKC');
+  const counted = question.kind === 'plain' && (question.fact.kind === 'founded' || question.fact.kind === 'river');
+  return counted ? numberIn(found.answer) === numberIn(right) : found.answer.toLowerCase() === right.toLowerCase();
+}
+
+/** The one whole number of a text, with or without separated thousands; null where there is none or another. */
+function numberIn(text: string): string | null {
+  const numbers = text.replace(/(?<=\d)[., ](?=\d{3}(?!\d))/g, '').match(/\d+/g);
+  return numbers?.length === 1 ? numbers[0] : null;
 }
 
 /** That as a reward. The question stands under `column` of each candidate's `meta`. @throws RangeError for a candidate without one */

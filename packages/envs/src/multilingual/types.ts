@@ -24,6 +24,8 @@ export type Question =
 export type LanguageTexts = {
   /** Its name in itself. */
   name: string;
+  /** What it is written in; names are in Latin letters everywhere. */
+  script: 'Latin' | 'Devanagari' | 'Japanese' | 'Thai';
   months: readonly string[];
   date: (month: string, year: number) => string;
   fact: { [K in Fact['kind']]: (f: Words<K>) => string };
@@ -46,8 +48,9 @@ export type LanguageTexts = {
     within: (w: { d: string; from: string; to: string }) => string;
     next: (w: { before: string; next: string }) => string;
   };
-  /** The sentence that gives the answer; `kilometres` writes the length of a river. */
+  /** The sentence that gives the answer; `year` and `kilometres` write one that is a number. */
   answer: (x: string) => string;
+  year: (n: number) => string;
   kilometres: (n: number) => string;
 };
 type Words<K extends Fact['kind']> = {

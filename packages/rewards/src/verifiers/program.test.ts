@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { compileRewardProgram } from './program.js';
 
 const shape = { observations: ['x', 'v'], actions: 1 };
-const compiled = (code: string, limits?: { timeoutMs: number }) => compileRewardProgram(code, shape, limits);
+const compiled = (code: string, limits = { timeoutMs: 600_000 }) => compileRewardProgram(code, shape, limits);
 
 describe('compileRewardProgram', () => {
   it('gives each row its reward', async () => {

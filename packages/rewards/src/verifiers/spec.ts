@@ -61,7 +61,15 @@ export const verifiers = {
     z.strictObject({ schema: z.record(z.string(), z.unknown()).optional(), column, from: z.enum(['text', 'fence', 'any']).optional() }),
     jsonSchema,
   ),
-  language: kind(z.strictObject({ language: z.string().optional(), column, share: z.boolean().optional() }), languageIs),
+  language: kind(
+    z.strictObject({
+      language: z.string().optional(),
+      column,
+      share: z.boolean().optional(),
+      candidates: z.array(z.string()).min(1).optional(),
+    }),
+    languageIs,
+  ),
   code: kind(
     z.strictObject({ column, all: z.boolean().optional(), timeoutMs: positive, memoryBytes: positive, maxOutput: positive }),
     codeTests,

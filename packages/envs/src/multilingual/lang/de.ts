@@ -1,7 +1,11 @@
 import type { LanguageTexts } from '../types.js';
 
+const years = (n: number) => `${n} ${n === 1 ? 'Jahr' : 'Jahre'}`;
+const months = (n: number) => `${n} ${n === 1 ? 'Monat' : 'Monate'}`;
+
 export const de: LanguageTexts = {
   name: 'Deutsch',
+  script: 'Latin',
   months: ['Januar', 'Februar', 'März', 'April', 'Mai', 'Juni', 'Juli', 'August', 'September', 'Oktober', 'November', 'Dezember'],
   date: (month, year) => `${month} ${year}`,
   fact: {
@@ -15,8 +19,8 @@ export const de: LanguageTexts = {
   },
   ask: {
     date: {
-      after: ({ a, b, d }) => `Welcher Zeitpunkt liegt ${a} Jahre und ${b} Monate nach ${d}?`,
-      before: ({ a, b, d }) => `Welcher Zeitpunkt liegt ${a} Jahre und ${b} Monate vor ${d}?`,
+      after: ({ a, b, d }) => `Welcher Zeitpunkt liegt ${years(a)} und ${months(b)} nach ${d}?`,
+      before: ({ a, b, d }) => `Welcher Zeitpunkt liegt ${years(a)} und ${months(b)} vor ${d}?`,
     },
     mayorAt: ({ town, d }) => `Wer war im ${d} im Amt des Bürgermeisters von ${town}?`,
     mayorAfter: ({ town, person }) => `Wer war nach ${person} im Amt des Bürgermeisters von ${town}?`,
@@ -30,16 +34,17 @@ export const de: LanguageTexts = {
   },
   think: {
     years: {
-      after: ({ n, d, to }) => `Der Zeitpunkt ${n} Jahre nach ${d} ist ${to}.`,
-      before: ({ n, d, to }) => `Der Zeitpunkt ${n} Jahre vor ${d} ist ${to}.`,
+      after: ({ n, d, to }) => `Der Zeitpunkt ${years(n)} nach ${d} ist ${to}.`,
+      before: ({ n, d, to }) => `Der Zeitpunkt ${years(n)} vor ${d} ist ${to}.`,
     },
     months: {
-      after: ({ n, d, to }) => `Der Zeitpunkt ${n} Monate nach ${d} ist ${to}.`,
-      before: ({ n, d, to }) => `Der Zeitpunkt ${n} Monate vor ${d} ist ${to}.`,
+      after: ({ n, d, to }) => `Der Zeitpunkt ${months(n)} nach ${d} ist ${to}.`,
+      before: ({ n, d, to }) => `Der Zeitpunkt ${months(n)} vor ${d} ist ${to}.`,
     },
     within: ({ d, from, to }) => `Der Monat ${d} liegt in der Zeit von ${from} bis ${to}.`,
     next: ({ before, next }) => `Unmittelbar auf ${before} folgte ${next}.`,
   },
   answer: (x) => `Die richtige Antwort ist also ${x}.`,
+  year: (n) => `${n}`,
   kilometres: (n) => `${n} Kilometer`,
 };

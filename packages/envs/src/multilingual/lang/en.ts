@@ -1,7 +1,11 @@
 import type { LanguageTexts } from '../types.js';
 
+const years = (n: number) => `${n} ${n === 1 ? 'year' : 'years'}`;
+const months = (n: number) => `${n} ${n === 1 ? 'month' : 'months'}`;
+
 export const en: LanguageTexts = {
   name: 'English',
+  script: 'Latin',
   months: ['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October', 'November', 'December'],
   date: (month, year) => `${month} ${year}`,
   fact: {
@@ -15,8 +19,8 @@ export const en: LanguageTexts = {
   },
   ask: {
     date: {
-      after: ({ a, b, d }) => `What is the time ${a} years and ${b} months after ${d}?`,
-      before: ({ a, b, d }) => `What is the time ${a} years and ${b} months before ${d}?`,
+      after: ({ a, b, d }) => `What is the time ${years(a)} and ${months(b)} after ${d}?`,
+      before: ({ a, b, d }) => `What is the time ${years(a)} and ${months(b)} before ${d}?`,
     },
     mayorAt: ({ town, d }) => `Who was mayor of ${town} in ${d}?`,
     mayorAfter: ({ town, person }) => `Who was mayor of ${town} after ${person}?`,
@@ -30,16 +34,17 @@ export const en: LanguageTexts = {
   },
   think: {
     years: {
-      after: ({ n, d, to }) => `The time ${n} years after ${d} is ${to}.`,
-      before: ({ n, d, to }) => `The time ${n} years before ${d} is ${to}.`,
+      after: ({ n, d, to }) => `The time ${years(n)} after ${d} is ${to}.`,
+      before: ({ n, d, to }) => `The time ${years(n)} before ${d} is ${to}.`,
     },
     months: {
-      after: ({ n, d, to }) => `The time ${n} months after ${d} is ${to}.`,
-      before: ({ n, d, to }) => `The time ${n} months before ${d} is ${to}.`,
+      after: ({ n, d, to }) => `The time ${months(n)} after ${d} is ${to}.`,
+      before: ({ n, d, to }) => `The time ${months(n)} before ${d} is ${to}.`,
     },
     within: ({ d, from, to }) => `The month ${d} is within the time from ${from} to ${to}.`,
     next: ({ before, next }) => `The one who followed right after ${before} was ${next}.`,
   },
   answer: (x) => `So the correct answer is ${x}.`,
+  year: (n) => `${n}`,
   kilometres: (n) => `${n} kilometres`,
 };

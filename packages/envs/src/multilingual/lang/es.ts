@@ -1,7 +1,11 @@
 import type { LanguageTexts } from '../types.js';
 
+const years = (n: number) => `${n} ${n === 1 ? 'año' : 'años'}`;
+const months = (n: number) => `${n} ${n === 1 ? 'mes' : 'meses'}`;
+
 export const es: LanguageTexts = {
   name: 'español',
+  script: 'Latin',
   months: ['enero', 'febrero', 'marzo', 'abril', 'mayo', 'junio', 'julio', 'agosto', 'septiembre', 'octubre', 'noviembre', 'diciembre'],
   date: (month, year) => `${month} de ${year}`,
   fact: {
@@ -15,8 +19,8 @@ export const es: LanguageTexts = {
   },
   ask: {
     date: {
-      after: ({ a, b, d }) => `¿Qué fecha es ${a} años y ${b} meses después de ${d}?`,
-      before: ({ a, b, d }) => `¿Qué fecha es ${a} años y ${b} meses antes de ${d}?`,
+      after: ({ a, b, d }) => `¿Qué fecha es ${years(a)} y ${months(b)} después de ${d}?`,
+      before: ({ a, b, d }) => `¿Qué fecha es ${years(a)} y ${months(b)} antes de ${d}?`,
     },
     mayorAt: ({ town, d }) => `¿Quién dirigía la alcaldía de ${town} en ${d}?`,
     mayorAfter: ({ town, person }) => `¿Quién dirigió la alcaldía de ${town} después de ${person}?`,
@@ -30,16 +34,17 @@ export const es: LanguageTexts = {
   },
   think: {
     years: {
-      after: ({ n, d, to }) => `La fecha ${n} años después de ${d} es ${to}.`,
-      before: ({ n, d, to }) => `La fecha ${n} años antes de ${d} es ${to}.`,
+      after: ({ n, d, to }) => `La fecha ${years(n)} después de ${d} es ${to}.`,
+      before: ({ n, d, to }) => `La fecha ${years(n)} antes de ${d} es ${to}.`,
     },
     months: {
-      after: ({ n, d, to }) => `La fecha ${n} meses después de ${d} es ${to}.`,
-      before: ({ n, d, to }) => `La fecha ${n} meses antes de ${d} es ${to}.`,
+      after: ({ n, d, to }) => `La fecha ${months(n)} después de ${d} es ${to}.`,
+      before: ({ n, d, to }) => `La fecha ${months(n)} antes de ${d} es ${to}.`,
     },
     within: ({ d, from, to }) => `El mes de ${d} queda dentro del tiempo desde ${from} hasta ${to}.`,
     next: ({ before, next }) => `Justo después de ${before} siguió ${next}.`,
   },
   answer: (x) => `Por eso la respuesta correcta es ${x}.`,
+  year: (n) => `${n}`,
   kilometres: (n) => `${n} kilómetros`,
 };

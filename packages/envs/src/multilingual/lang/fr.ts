@@ -1,12 +1,19 @@
 import type { LanguageTexts } from '../types.js';
 
+const years = (n: number) => `${n} ${n === 1 ? 'an' : 'ans'}`;
+const months = (n: number) => `${n} mois`;
+
+/** d'avril, de mai. */
+const de = (date: string) => (/^[ao]/.test(date) ? `d'${date}` : `de ${date}`);
+
 export const fr: LanguageTexts = {
   name: 'français',
+  script: 'Latin',
   months: ['janvier', 'février', 'mars', 'avril', 'mai', 'juin', 'juillet', 'août', 'septembre', 'octobre', 'novembre', 'décembre'],
   date: (month, year) => `${month} ${year}`,
   fact: {
-    mayor: ({ person, town, from, to }) => `${person} a dirigé la mairie de ${town} de ${from} à ${to}.`,
-    team: ({ person, club, from, to }) => `${person} a joué pour ${club} de ${from} à ${to}.`,
+    mayor: ({ person, town, from, to }) => `${person} a dirigé la mairie de ${town} ${de(from)} à ${to}.`,
+    team: ({ person, club, from, to }) => `${person} a joué pour ${club} ${de(from)} à ${to}.`,
     opened: ({ town, at }) => `Le musée de ${town} a été ouvert en ${at}.`,
     founded: ({ town, year }) => `La ville de ${town} a été fondée en ${year}.`,
     capital: ({ country, town }) => `La capitale du pays ${country} est la ville de ${town}.`,
@@ -15,8 +22,8 @@ export const fr: LanguageTexts = {
   },
   ask: {
     date: {
-      after: ({ a, b, d }) => `Quelle est la date ${a} ans et ${b} mois après ${d} ?`,
-      before: ({ a, b, d }) => `Quelle est la date ${a} ans et ${b} mois avant ${d} ?`,
+      after: ({ a, b, d }) => `Quelle est la date ${years(a)} et ${months(b)} après ${d} ?`,
+      before: ({ a, b, d }) => `Quelle est la date ${years(a)} et ${months(b)} avant ${d} ?`,
     },
     mayorAt: ({ town, d }) => `Qui dirigeait la mairie de ${town} en ${d} ?`,
     mayorAfter: ({ town, person }) => `Qui a dirigé la mairie de ${town} après ${person} ?`,
@@ -30,16 +37,17 @@ export const fr: LanguageTexts = {
   },
   think: {
     years: {
-      after: ({ n, d, to }) => `La date ${n} ans après ${d} est ${to}.`,
-      before: ({ n, d, to }) => `La date ${n} ans avant ${d} est ${to}.`,
+      after: ({ n, d, to }) => `La date ${years(n)} après ${d} est ${to}.`,
+      before: ({ n, d, to }) => `La date ${years(n)} avant ${d} est ${to}.`,
     },
     months: {
-      after: ({ n, d, to }) => `La date ${n} mois après ${d} est ${to}.`,
-      before: ({ n, d, to }) => `La date ${n} mois avant ${d} est ${to}.`,
+      after: ({ n, d, to }) => `La date ${months(n)} après ${d} est ${to}.`,
+      before: ({ n, d, to }) => `La date ${months(n)} avant ${d} est ${to}.`,
     },
-    within: ({ d, from, to }) => `Le mois ${d} se situe dans la période de ${from} à ${to}.`,
+    within: ({ d, from, to }) => `Le mois ${d} se situe dans la période ${de(from)} à ${to}.`,
     next: ({ before, next }) => `Juste après ${before} est venu ${next}.`,
   },
   answer: (x) => `La bonne réponse est donc ${x}.`,
+  year: (n) => `${n}`,
   kilometres: (n) => `${n} kilomètres`,
 };

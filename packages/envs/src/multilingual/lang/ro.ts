@@ -1,7 +1,14 @@
 import type { LanguageTexts } from '../types.js';
 
+const years = (n: number) => `${n} ${n === 1 ? 'an' : 'ani'}`;
+const months = (n: number) => `${n} ${n === 1 ? 'lună' : 'luni'}`;
+
+/** 105 kilometri, but 120 de kilometri: numbers that end in 01 to 19 go without. */
+const kilometri = (n: number) => `${n} ${n % 100 > 0 && n % 100 < 20 ? '' : 'de '}kilometri`;
+
 export const ro: LanguageTexts = {
   name: 'română',
+  script: 'Latin',
   months: [
     'ianuarie',
     'februarie',
@@ -23,13 +30,13 @@ export const ro: LanguageTexts = {
     opened: ({ town, at }) => `Muzeul din ${town} a fost deschis în ${at}.`,
     founded: ({ town, year }) => `Orașul ${town} a fost fondat în anul ${year}.`,
     capital: ({ country, town }) => `Capitala țării ${country} este orașul ${town}.`,
-    river: ({ river, kilometres }) => `Râul ${river} are o lungime de ${kilometres} de kilometri.`,
+    river: ({ river, kilometres }) => `Râul ${river} are o lungime de ${kilometri(kilometres)}.`,
     located: ({ town, country }) => `Orașul ${town} se află în țara ${country}.`,
   },
   ask: {
     date: {
-      after: ({ a, b, d }) => `Care este data la ${a} ani și ${b} luni după ${d}?`,
-      before: ({ a, b, d }) => `Care este data cu ${a} ani și ${b} luni înainte de ${d}?`,
+      after: ({ a, b, d }) => `Care este data la ${years(a)} și ${months(b)} după ${d}?`,
+      before: ({ a, b, d }) => `Care este data cu ${years(a)} și ${months(b)} înainte de ${d}?`,
     },
     mayorAt: ({ town, d }) => `Cine conducea primăria din ${town} în ${d}?`,
     mayorAfter: ({ town, person }) => `Cine a condus primăria din ${town} după ${person}?`,
@@ -43,16 +50,17 @@ export const ro: LanguageTexts = {
   },
   think: {
     years: {
-      after: ({ n, d, to }) => `Data la ${n} ani după ${d} este ${to}.`,
-      before: ({ n, d, to }) => `Data cu ${n} ani înainte de ${d} este ${to}.`,
+      after: ({ n, d, to }) => `Data la ${years(n)} după ${d} este ${to}.`,
+      before: ({ n, d, to }) => `Data cu ${years(n)} înainte de ${d} este ${to}.`,
     },
     months: {
-      after: ({ n, d, to }) => `Data la ${n} luni după ${d} este ${to}.`,
-      before: ({ n, d, to }) => `Data cu ${n} luni înainte de ${d} este ${to}.`,
+      after: ({ n, d, to }) => `Data la ${months(n)} după ${d} este ${to}.`,
+      before: ({ n, d, to }) => `Data cu ${months(n)} înainte de ${d} este ${to}.`,
     },
     within: ({ d, from, to }) => `Luna ${d} se află în perioada din ${from} până în ${to}.`,
     next: ({ before, next }) => `Imediat după ${before} a urmat ${next}.`,
   },
   answer: (x) => `Deci răspunsul corect este ${x}.`,
-  kilometres: (n) => `${n} de kilometri`,
+  year: (n) => `${n}`,
+  kilometres: kilometri,
 };
