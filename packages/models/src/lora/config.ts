@@ -11,7 +11,7 @@ export const LoraConfig = z.strictObject({
   targetModules: z
     .union([z.string(), z.array(z.string()).min(1)])
     .default('all-linear')
-    .describe('Names that modules end with, or one regular expression for whole names; "all-linear" is every projection'),
+    .describe('Names that modules end with, or a regular expression for whole names; "all-linear" is every projection'),
   excludeModules: z.array(z.string()).default([]).describe('Names of modules that are left alone'),
   layers: z.array(z.int().min(0)).optional().describe('Only these layers, counted from 0'),
   rankPattern: z.record(z.string(), z.int().positive()).default({}).describe('Other ranks, by the end of a name or a regular expression'),
@@ -29,7 +29,9 @@ export type ResolvedLora = z.output<typeof LoraConfig>;
 export function resolveLora(config: LoraConfig): ResolvedLora {
   const parsed = LoraConfig.safeParse(config);
   if (!parsed.success) throw new ConfigError(`lora: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  const { targetModules: names, ...rest } = parsed.data;
+  const isWord = typeof names === 'string' && /^\w+$/.test(names); // no expression for whole names, which have dots
+  return { ...rest, targetModules: isWord ? [names] : names };
 }
 
 /** A module of a layer that is updated: `y = x·Wᵀ + scale · x·Aᵀ·Bᵀ`, with A [r, inputs] and B [outputs, r]. */

@@ -285,7 +285,8 @@ describe('configurations', () => {
     await expect(add({ targetModules: ['q_proj', 'query'] })).rejects.toThrow(
       /"query", which matches nothing; there are "q_proj", "k_proj"/,
     );
-    await expect(add({ targetModules: 'nothing' })).rejects.toThrow(/"nothing" matches no module/);
+    await expect(add({ targetModules: 'nothing' })).rejects.toThrow(/names "nothing", which matches nothing/);
+    await expect(add({ targetModules: '.*nothing' })).rejects.toThrow(/".\*nothing" matches no module/);
     await expect(add({ targetModules: '(' })).rejects.toThrow(/not a regular expression/);
     await expect(add({ layers: [2] })).rejects.toThrow(/names 2; the model has layers 0 to 1/);
     await expect(add({ modulesToSave: ['score'] })).rejects.toThrow(/modulesToSave names "score"/);
@@ -295,6 +296,7 @@ describe('configurations', () => {
   it('choose modules by name, by pattern, by layer and by exclusion', async () => {
     const modulesOf = async (lora: LoraConfig) => (await add(lora)).adapter.targets.map(({ module }) => module);
     expect(await modulesOf({ targetModules: ['self_attn.v_proj'] })).toEqual([0, 1].map((l) => `model.layers.${l}.self_attn.v_proj`));
+    expect(await modulesOf({ targetModules: 'v_proj' })).toEqual(await modulesOf({ targetModules: ['v_proj'] }));
     expect(await modulesOf({ targetModules: '.*\\.1\\.mlp\\.(up|down)_proj' })).toEqual([
       'model.layers.1.mlp.up_proj',
       'model.layers.1.mlp.down_proj',
