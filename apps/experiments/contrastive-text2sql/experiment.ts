@@ -4,8 +4,8 @@
  *
  * On real SQLite: whether an answer is right is known by running it, and neither reward sees that.
  */
-import { defineExperiment, mean } from '@plumbline/bench';
-import { rng as newRng } from '@plumbline/core';
+import { byArm, defineExperiment, mean } from '@plumbline/bench';
+import { rng as newRng, parameterCount } from '@plumbline/core';
 import { promptBatches, type RewardFunction } from '@plumbline/data';
 import { judgeSql, mixedTasks, normalizeSql, readsTable, type SqlTask, sqlBed, sqlReward } from '@plumbline/envs';
 import { generate, type LocalDecoder, type LocalEncoder } from '@plumbline/models';
@@ -68,6 +68,8 @@ export default defineExperiment({
     testDraws: 1,
     testQuestions: 5,
   },
+  // rates fall as the width grows
+  scales: { '6m': { width: 352, startLearningRate: 1.5e-3, learningRate: 2e-4 } },
   arms,
   metrics: {
     right: { unit: 'share whose result is that of the right query, at temperature 1', better: 'higher' },
@@ -81,6 +83,7 @@ export default defineExperiment({
     withoutTable: { unit: 'share of what runs', better: 'lower' },
     length: { unit: 'tokens', better: 'lower' },
   },
+  units: 'questions',
   claims: [
     {
       id: 'right',
@@ -216,16 +219,13 @@ export default defineExperiment({
       easyNegatives: await train('easyNegatives'),
       result: await train('result'),
     };
+    const parameters = parameterCount(start.parameters).total;
     for (const model of [hard.encoder, easy.encoder, start]) model.dispose();
     bed.close();
     const { right, runs, rightEnglish, rightOthers } = before.metrics;
     return {
-      arms: {
-        execution: trained.execution.metrics,
-        contrastive: trained.contrastive.metrics,
-        easyNegatives: trained.easyNegatives.metrics,
-        result: trained.result.metrics,
-      },
+      parameters,
+      arms: byArm(arms, (name) => trained[name].metrics),
       statistics: {
         startRight: mean(right),
         startRuns: mean(runs),
@@ -242,7 +242,7 @@ export default defineExperiment({
         4,
       ).map(({ task, i }) => ({
         prompt: task.prompt,
-        texts: { ...Object.fromEntries(arms.map((name) => [name, trained[name].texts[i]])) },
+        texts: byArm(arms, (name) => trained[name].texts[i]),
       })),
     };
   },

@@ -1,19 +1,9 @@
 /** The models of the experiment: the encoder of questions and queries, which `plumb apply` trains too, and the start of the policies. */
+import { pretrainDecoder } from '@plumbline/bench';
 import type { Rng, Run } from '@plumbline/core';
 import { joinSequence, type Tokenizer } from '@plumbline/data';
 import { extractSql, normalizeSql, type SqlTask } from '@plumbline/envs';
-import {
-  createDecoder,
-  createEncoder,
-  decoderSpec,
-  encoderSpec,
-  type LocalDecoder,
-  type LocalEncoder,
-  sftBatches,
-  tokenizerFromJson,
-  trainByteBpe,
-  trainSft,
-} from '@plumbline/models';
+import { createEncoder, encoderSpec, type LocalDecoder, type LocalEncoder, tokenizerFromJson, trainByteBpe } from '@plumbline/models';
 import { contrastBatches, trainEncoder } from '@plumbline/rewards';
 
 /** The query of a completion in the form in which the encoder reads it: without comments and names of aliases, in which words of the question could be repeated. */
@@ -57,14 +47,11 @@ export async function trainStart(tasks: readonly SqlTask[], config: Config, { rn
     { vocabSize, specialTokens: ['<|endoftext|>'], splitDigits: true },
   );
   const tokenizer = tokenizerFromJson(json, { name: 'sql', eos_token: '<|endoftext|>' });
-  const spec = decoderSpec({ vocabSize, width, layers: 4, heads: 4, contextLength: 256 });
-  const policy = createDecoder(spec, { tokenizer, name: 'start', rng: rng.fork('weights') });
   const sequences = tasks.map(({ prompt, query }) =>
     joinSequence(tokenizer.encode(prompt), Int32Array.of(...tokenizer.encode(query), tokenizer.eosId!)),
   );
-  await trainSft(
-    { steps, learningRate, schedule: { kind: 'cosine', warmupSteps: Math.ceil(steps / 20) }, beta2: 0.98, weightDecay: 0.05 },
-    { policy, batches: sftBatches(sequences, { sequencesPerStep: 16, steps, rng: rng.fork('order') }), run },
+  return pretrainDecoder(
+    { vocabSize, width, contextLength: 256 },
+    { tokenizer, name: 'start', sequences, sequencesPerStep: 16, steps, learningRate, rng, run },
   );
-  return policy;
 }

@@ -3,7 +3,7 @@
  * the chi-squared divergence of the occupancy measures, not the KL divergence of the actions. Tomato boards and base policies are drawn at random and everything is solved exactly, with all
  * four of {actions, occupancy} x {KL, chi-squared}; with a chi-squared price the solutions over all weights are those of its square root, which the paper uses.
  */
-import { defineExperiment } from '@plumbline/bench';
+import { byArm, defineExperiment, pause } from '@plumbline/bench';
 import { mean } from '@plumbline/bench/metrics';
 import type { Rng } from '@plumbline/core';
 import {
@@ -57,6 +57,7 @@ export default defineExperiment({
     gain: { unit: 'share of the gain over the base that is possible', better: 'higher' },
     bestGain: { unit: 'the same at the best weight of each board', better: 'higher' },
   },
+  units: 'boards',
   claims: [
     {
       id: 'better',
@@ -92,14 +93,13 @@ export default defineExperiment({
     let largestViolation = -Infinity;
     /** Gains over the base of every price at every weight, and whether the proxy's optimum is hacked. */
     const measure = async (draw: Rng) => {
-      await new Promise((next) => setImmediate(next)); // an interruption is seen between boards
-      signal.throwIfAborted();
+      await pause(signal);
       const { mdp, proxy, base, start, known } = drawBoard(draw, config);
       const proxyMdp = withReward(mdp, proxy);
       const [truth, proxyReward] = [expectedReward(mdp), expectedReward(proxyMdp)];
       const under = (occupancy: Float64Array, reward: Float64Array) => occupancy.reduce((sum, m, i) => sum + m * reward[i], 0);
       const possible = under(policyIteration(mdp).occupancy, truth) - known.mean;
-      const gains = Object.fromEntries(armNames.map((arm) => [arm, [] as number[]])) as Record<Arm, number[]>;
+      const gains = byArm(armNames, (): number[] => []);
       for (const arm of armNames)
         for (const { occupancy } of regularisationPath(
           mdp,

@@ -4,17 +4,20 @@
  *
  * The arms differ in the source of their pairs alone. Offline is swept over learning rates, so that both methods' frontiers reach the same KL; online is not tuned.
  */
-import { defineExperiment, type FrontierPoint, frontierGap, mean, peak } from '@plumbline/bench';
 import {
-  type Batches,
-  encodePairs,
-  joinSequence,
-  makePairs,
-  type PairBatch,
-  pairBatches,
-  promptBatches,
-  rewardBatches,
-} from '@plumbline/data';
+  byArm,
+  defineExperiment,
+  type FrontierPoint,
+  firstAnswers,
+  frontierGap,
+  goldTie,
+  heldOutPrompts,
+  mean,
+  peak,
+  wordsMetrics,
+  wordsModel,
+} from '@plumbline/bench';
+import { type Batches, encodePairs, joinSequence, makePairs, type PairBatch, pairBatches, promptBatches } from '@plumbline/data';
 import {
   onlinePairs,
   type PairLossSpec,
@@ -25,23 +28,20 @@ import {
   trainPairs,
   withOptions,
 } from '@plumbline/dpo';
-import { distinctPairs } from '@plumbline/envs';
 import { analyticKl, createScorer, type LocalDecoder, loadDecoder } from '@plumbline/models';
-import { modelReward, pairwiseFromPointwise, rewardAccuracy, trainReward } from '@plumbline/rewards';
+import { modelReward, pairwiseFromPointwise, rewardAccuracy, trainRewardEpochs } from '@plumbline/rewards';
 import { z } from 'zod';
 import { apply } from './apply.js';
 
-/** Gold scores that differ by less are a tie. */
-const minGap = 0.05;
-
-type Arm = 'online' | 'offline' | 'shuffled' | 'finalVsFinal' | 'startVsEarly';
+const arms = ['online', 'offline', 'shuffled', 'finalVsFinal', 'startVsEarly'] as const;
+type Arm = (typeof arms)[number];
 
 export default defineExperiment({
   id: 'online-offline-gap',
   paper: 'arXiv:2405.08448',
   packages: ['models', 'dpo', 'rewards', 'envs'],
   config: z.strictObject({
-    model: z.string().default('zoo:words-1m').describe('Start and reference of every arm: zoo:NAME or a folder'),
+    model: wordsModel('Start and reference of every arm'),
     prompts: z.int().positive().default(384).describe('Prompts of the data set, with one pair each'),
     writer: z.string().default('start').describe('Who wrote the data set: the start, or another decoder (zoo:NAME or a folder)'),
     proxyEpochs: z.int().positive().default(3).describe('Passes of the preference model over the data set'),
@@ -56,21 +56,19 @@ export default defineExperiment({
       .describe('Factors of the rate that the offline arm is swept over'),
     beta: z.number().positive().default(0.1).describe('Of IPO in its form of sums, as in the paper'),
     evaluateEvery: z.int().positive().default(16).describe('Steps between checkpoints; the early policy is the first of them'),
-    evaluationPrompts: z.int().positive().max(256).default(96).describe('Held-out prompts, with 2 answers each at every checkpoint'),
+    evaluationPrompts: heldOutPrompts(96, 'Held-out prompts, with 2 answers each at every checkpoint'),
   }),
   quick: { prompts: 6, proxyEpochs: 1, steps: 2, pairsPerStep: 2, offlineSweep: [1], evaluateEvery: 1, evaluationPrompts: 3 },
-  arms: ['online', 'offline', 'shuffled', 'finalVsFinal', 'startVsEarly'],
+  arms,
   metrics: {
     winRate: { unit: 'share, against the best of 4 answers of the start', better: 'higher' },
     peakWinRate: { unit: 'share', better: 'higher' },
-    goldReward: { unit: 'points, −1 to 1', better: 'higher' },
-    kl: { unit: 'nats', better: 'lower' },
+    ...wordsMetrics('goldReward', 'kl'),
     classifierAccuracy: { unit: 'share of the data set', better: 'higher' },
     chosenChange: { unit: 'nats', better: 'higher' },
-    fluent: { unit: 'share', better: 'higher' },
-    length: { unit: 'tokens', better: 'higher' },
-    distinct2: { unit: 'share', better: 'higher' },
+    ...wordsMetrics('fluent', 'length', 'distinct2'),
   },
+  units: 'prompts',
   claims: [
     {
       id: 'gap',
@@ -127,21 +125,12 @@ export default defineExperiment({
     const answers = await words.sampleGroups({ prompts, n: 2, rng: rng.fork('answers'), policy: writer, signal });
     if (writer !== base) writer.dispose();
     const paired = (groups: Parameters<typeof makePairs>[0]) =>
-      encodePairs(tokenizer, makePairs(groups, 'all', rng.fork('pairs'), { minGap })).pairs;
+      encodePairs(tokenizer, makePairs(groups, 'all', rng.fork('pairs'), { minGap: goldTie })).pairs;
     const golden = paired(answers);
     const scorer = createScorer(base, { pooling: 'mean', rng: rng.fork('head') });
-    const proxyBatches = rewardBatches(golden, {
-      groupsPerStep: Math.min(16, golden.length),
-      epochs: config.proxyEpochs,
-      rng: rng.fork('proxy'),
-    });
-    await trainReward(
-      {
-        steps: proxyBatches.steps,
-        learningRate: config.proxyLearningRate,
-        schedule: { kind: 'cosine', warmupSteps: Math.ceil(proxyBatches.steps / 10) },
-      },
-      { scorer, batches: proxyBatches, run: await shared('proxy') },
+    await trainRewardEpochs(
+      { epochs: config.proxyEpochs, groupsPerStep: 16, learningRate: config.proxyLearningRate },
+      { scorer, groups: golden, rng: rng.fork('proxy'), run: await shared('proxy') },
     );
     const preference = pairwiseFromPointwise(modelReward(scorer));
 
@@ -151,10 +140,9 @@ export default defineExperiment({
     const proxyAccuracy = unseen.length > 0 ? (await rewardAccuracy(scorer, unseen, { signal })).accuracy : 0.5;
     const evaluate = async (policy: LocalDecoder) => {
       const groups = await words.sampleGroups({ prompts: heldOut, n: 2, rng: rng.fork('evaluate'), policy, signal });
-      const perPrompt = (of: (group: (typeof groups)[number], i: number) => ArrayLike<number>) =>
-        Float64Array.from(groups, (group, i) => mean(Array.from(of(group, i))));
-      const winRate = perPrompt(({ scores }, i) =>
-        scores.map((score) => (Math.abs(score - opponent[i]) < minGap ? 0.5 : score > opponent[i] ? 1 : 0)),
+      const { goldReward, fluent, length, distinct2, samples } = await words.measure(groups, { rng, signal });
+      const winRate = Float64Array.from(groups, ({ scores }, i) =>
+        mean(Array.from(scores, (score) => (Math.abs(score - opponent[i]) < goldTie ? 0.5 : score > opponent[i] ? 1 : 0))),
       );
       const answered = groups.flatMap(({ prompt, samples }) => samples.map(({ tokens }) => joinSequence(tokenizer.encode(prompt), tokens)));
       const { perSequence, mean: kl } = await analyticKl(policy, base, answered);
@@ -162,13 +150,13 @@ export default defineExperiment({
         point: { kl, score: mean(winRate) },
         metrics: {
           winRate,
-          goldReward: perPrompt(({ scores }) => scores),
-          kl: perPrompt((_, i) => perSequence.subarray(2 * i, 2 * i + 2)),
-          fluent: perPrompt(({ components }) => components.fluent),
-          length: perPrompt(({ samples }) => samples.map(({ tokens }) => tokens.length)),
-          distinct2: distinctPairs(groups.flatMap(({ completions }) => completions)),
+          goldReward,
+          kl: Float64Array.from(groups, (_, i) => mean(perSequence.subarray(2 * i, 2 * i + 2))),
+          fluent,
+          length,
+          distinct2,
         },
-        texts: groups.map(({ completions }) => completions[0]),
+        samples,
       };
     };
     const start = await evaluate(base);
@@ -210,7 +198,7 @@ export default defineExperiment({
         },
       );
       const { accuracy, chosenChange } = await policyClassifier(policy, base, golden, { signal });
-      return { policy, early, points, texts: last.texts, metrics: { ...last.metrics, classifierAccuracy: accuracy, chosenChange } };
+      return { policy, early, points, samples: last.samples, metrics: { ...last.metrics, classifierAccuracy: accuracy, chosenChange } };
     };
     const offlineOn = (pairs: ReturnType<typeof paired>) => () => pairBatches(pairs, { pairsPerStep, steps, rng: rng.fork('batches') });
 
@@ -253,15 +241,8 @@ export default defineExperiment({
     const points = { ...runs, offline: { points: swept.flatMap((one) => one.points) } };
     const over = (a: Arm, b: Arm) => frontierGap([points[a].points], [points[b].points]).mean;
     for (const { policy } of [...swept, online, shuffled, finalVsFinal, mixed]) policy.dispose();
-    const metricsOf = (name: Arm) => ({ ...runs[name].metrics, peakWinRate: peak(points[name].points).score });
     return {
-      arms: {
-        online: metricsOf('online'),
-        offline: metricsOf('offline'),
-        shuffled: metricsOf('shuffled'),
-        finalVsFinal: metricsOf('finalVsFinal'),
-        startVsEarly: metricsOf('startVsEarly'),
-      },
+      arms: byArm(arms, (name) => ({ ...runs[name].metrics, peakWinRate: peak(points[name].points).score })),
       statistics: {
         onlineOverOffline: over('online', 'offline'),
         onlineOverShuffled: over('online', 'shuffled'),
@@ -271,10 +252,7 @@ export default defineExperiment({
         startWinRate: start.point.score,
         leftOut: (source.counts.identical + source.counts.ties) / source.counts.pairs,
       },
-      samples: heldOut.slice(0, 4).map((prompt, i) => ({
-        prompt,
-        texts: Object.fromEntries(Object.entries(runs).map(([name, { texts }]) => [name, texts[i]])),
-      })),
+      samples: firstAnswers(byArm(arms, (name) => runs[name].samples)),
     };
   },
 });

@@ -4,26 +4,22 @@
  *
  * In its ReMax form: group normalisation would hide every affine shaping.
  */
-import { defineExperiment, mean } from '@plumbline/bench';
-import { type EncodedGroup, encodeGroups, encodePairs, makePairs, promptBatches, rewardBatches, type Shaper } from '@plumbline/data';
+import { byArm, defineExperiment, firstAnswers, goldTie, heldOutPrompts, mean, wordsMetrics, wordsModel } from '@plumbline/bench';
+import { encodeGroups, encodePairs, flipGroupLabels, makePairs, promptBatches, type Shaper } from '@plumbline/data';
 import { createScorer } from '@plumbline/models';
-import { identity, modelReward, rewardAccuracy, scoreReferences, sigmoidPreference, trainReward } from '@plumbline/rewards';
+import { identity, modelReward, rewardAccuracy, scoreReferences, sigmoidPreference, trainRewardEpochs } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
 import { z } from 'zod';
 import { apply } from './apply.js';
 
-/** Gold scores that differ by less say nothing about which text is better. */
-const minGap = 0.05;
+const arms = ['vanilla', 'par', 'parOne'] as const;
 
 export default defineExperiment({
   id: 'par',
   paper: 'arXiv:2502.18770',
   packages: ['models', 'rewards', 'rl', 'envs'],
   config: z.strictObject({
-    model: z
-      .string()
-      .default('zoo:words-1m')
-      .describe('The decoder that is aligned, and the start of the reward model: zoo:NAME or a folder'),
+    model: wordsModel('The decoder that is aligned, and the start of the reward model'),
     rewardGroups: z.int().positive().default(300).describe('Prompts, with 4 answers each, that the reward model learns from'),
     flipped: z.number().min(0).lt(0.5).default(0.2).describe('Share of its pairs whose labels are swapped'),
     rewardEpochs: z.int().positive().default(4).describe('Passes over these groups'),
@@ -35,12 +31,7 @@ export default defineExperiment({
     learningRate: z.number().positive().default(6e-4).describe('Of the policies; the paper has 3e-7 for billions of parameters'),
     klCoef: z.number().min(0).default(0.005).describe("Weight of the KL to the start in each token's reward, as in the paper"),
     evaluateEvery: z.int().positive().default(10).describe('Steps between evaluations, of which the best is the peak'),
-    evaluationPrompts: z
-      .int()
-      .positive()
-      .max(256)
-      .default(96)
-      .describe('Held-out prompts, with 4 answers each at the end and 2 on the way'),
+    evaluationPrompts: heldOutPrompts(96, 'Held-out prompts, with 4 answers each at the end and 2 on the way'),
   }),
   quick: {
     rewardGroups: 6,
@@ -52,18 +43,15 @@ export default defineExperiment({
     evaluateEvery: 1,
     evaluationPrompts: 3,
   },
-  arms: ['vanilla', 'par', 'parOne'],
+  arms,
   metrics: {
-    goldReward: { unit: 'points, −1 to 1', better: 'higher' },
+    ...wordsMetrics('goldReward'),
     peakGold: { unit: 'points', better: 'higher' },
     hackingGap: { unit: 'points', better: 'lower' },
     learnedReward: { unit: 'logits', better: 'higher' },
-    kl: { unit: 'nats', better: 'lower' },
-    fluent: { unit: 'share', better: 'higher' },
-    rawSentiment: { unit: 'VADER', better: 'higher' },
-    length: { unit: 'tokens', better: 'higher' },
-    distinct2: { unit: 'share', better: 'higher' },
+    ...wordsMetrics('kl', 'fluent', 'rawSentiment', 'length', 'distinct2'),
   },
+  units: 'prompts',
   claims: [
     {
       id: 'gold',
@@ -94,24 +82,16 @@ export default defineExperiment({
 
     say(`reward model: ${rewardPrompts.length} groups, ${Math.round(100 * config.flipped)}% of the labels swapped`);
     const sampled = await words.sampleGroups({ prompts: rewardPrompts, n: 4, rng: rng.fork('answers'), signal });
-    const groups = swapLabels(encodeGroups(base.tokenizer, sampled, { minGap }).groups, config.flipped, (g) => rng.fork('swaps', g));
-    const batches = rewardBatches(groups, {
-      groupsPerStep: Math.min(16, groups.length),
-      epochs: config.rewardEpochs,
-      rng: rng.fork('reward'),
-    });
+    const { groups: labelled } = encodeGroups(base.tokenizer, sampled, { minGap: goldTie });
+    const groups = flipGroupLabels(labelled, config.flipped, rng.fork('swaps'));
     const scorer = createScorer(base, { pooling: 'mean', rng: rng.fork('head') });
-    await trainReward(
-      {
-        steps: batches.steps,
-        learningRate: config.rewardLearningRate,
-        schedule: { kind: 'cosine', warmupSteps: Math.ceil(batches.steps / 10) },
-      },
-      { scorer, batches, run: await shared('reward') },
+    await trainRewardEpochs(
+      { epochs: config.rewardEpochs, groupsPerStep: 16, learningRate: config.rewardLearningRate },
+      { scorer, groups, rng: rng.fork('reward'), run: await shared('reward') },
     );
     const reward = modelReward(scorer);
     const unseen = await words.sampleGroups({ prompts: heldOut, n: 4, rng: rng.fork('held-out'), signal });
-    const clean = encodePairs(base.tokenizer, makePairs(unseen, 'all', rng.fork('held-out pairs'), { minGap })).pairs;
+    const clean = encodePairs(base.tokenizer, makePairs(unseen, 'all', rng.fork('held-out pairs'), { minGap: goldTie })).pairs;
     const { accuracy } = await rewardAccuracy(scorer, clean, { signal });
 
     say(`${config.references} references for each of ${prompts.length} prompts`);
@@ -131,7 +111,7 @@ export default defineExperiment({
     }));
 
     const { steps, promptsPerStep, learningRate, klCoef, evaluateEvery } = config;
-    const train = async (name: 'vanilla' | 'par' | 'parOne', shaper: Shaper) => {
+    const train = async (name: (typeof arms)[number], shaper: Shaper) => {
       say(`${name}: ${steps} steps`);
       const policy = words.policy();
       const onTheWay = { prompts: heldOut, samplesPerPrompt: 2, rng: rng.fork('on the way'), reward, signal };
@@ -162,18 +142,13 @@ export default defineExperiment({
           },
         },
       );
-      const {
-        samples,
-        prompts: _,
-        repetition: __,
-        nll: ___,
-        learnedReward,
-        ...final
-      } = await words.evaluate(policy, { prompts: heldOut, rng: rng.fork('evaluate'), reward, signal });
+      const final = await words.evaluate(policy, { prompts: heldOut, rng: rng.fork('evaluate'), reward, signal });
       policy.dispose();
       const course = history(name).flatMap((row) => row['eval/gold'] ?? []);
       const peakGold = Math.max(...course);
-      return { metrics: { ...final, learnedReward: learnedReward!, peakGold, hackingGap: peakGold - course.at(-1)! }, samples };
+      const { goldReward, kl, fluent, rawSentiment, length, distinct2, samples } = final;
+      const measured = { goldReward, learnedReward: final.learnedReward!, kl, fluent, rawSentiment, length, distinct2 };
+      return { metrics: { ...measured, peakGold, hackingGap: peakGold - course.at(-1)! }, samples };
     };
     const trained = {
       vanilla: await train('vanilla', identity()),
@@ -182,27 +157,9 @@ export default defineExperiment({
     };
     scorer.dispose();
     return {
-      arms: { vanilla: trained.vanilla.metrics, par: trained.par.metrics, parOne: trained.parOne.metrics },
+      arms: byArm(arms, (name) => trained[name].metrics),
       statistics: { rewardModelAccuracy: accuracy },
-      samples: heldOut.slice(0, 4).map((prompt, i) => ({
-        prompt,
-        texts: Object.fromEntries(Object.entries(trained).map(([name, { samples }]) => [name, samples[i].completions[0]])),
-      })),
+      samples: firstAnswers(byArm(arms, (name) => trained[name].samples)),
     };
   },
 });
-
-/** Swaps chosen and rejected of a random share of the pairs, each by its own draw. */
-function swapLabels(
-  groups: readonly EncodedGroup[],
-  share: number,
-  rngOf: (group: number) => { uniform(n: number): Float32Array },
-): EncodedGroup[] {
-  return groups.map((group, g) => {
-    const draws = rngOf(g).uniform(group.pairs.length);
-    return {
-      ...group,
-      pairs: group.pairs.map((pair, p) => (draws[p] < share ? { ...pair, chosen: pair.rejected, rejected: pair.chosen } : pair)),
-    };
-  });
-}

@@ -5,7 +5,7 @@
  * The method needs a model to which a score in the prompt means something. A decoder of a million parameters reads no digits, so the start of every arm is
  * the base after a short supervised training on stories that follow the mood asked for, and a goal is a word of the stories, said four times.
  */
-import { defineExperiment, mean, spearman } from '@plumbline/bench';
+import { defineExperiment, firstAnswers, heldOutPrompts, mean, spearman, wordsMetrics, wordsModel } from '@plumbline/bench';
 import { augmentWithRewardGoals, encodePairs, joinSequence, makePairs, type PreferenceRecord, pairBatches } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import { completionTokens, differentStories, promptTokens, sentiment } from '@plumbline/envs';
@@ -33,7 +33,7 @@ export default defineExperiment({
   paper: 'arXiv:2410.08067',
   packages: ['models', 'dpo', 'rewards', 'envs'],
   config: z.strictObject({
-    model: z.string().default('zoo:words-1m').describe('The decoder that is aligned: zoo:NAME or a folder'),
+    model: wordsModel('The decoder that is aligned'),
     prompts: z.int().positive().default(300).describe('Prompts with sampled answers'),
     samplesPerPrompt: z.int().min(2).default(4).describe('Answers of each, of which the best is paired with a random other'),
     startStories: z.int().positive().default(8000).describe('Stories from which the start learns what the goals mean'),
@@ -42,7 +42,7 @@ export default defineExperiment({
     pairsPerStep: z.int().positive().default(16).describe('Pairs of an update'),
     learningRate: z.number().positive().default(1e-4).describe('Peak rate; the paper has 5e-7 for models of billions'),
     beta: z.number().positive().default(0.1).describe('Pull towards the reference; the paper has 0.01'),
-    evaluationPrompts: z.int().positive().max(256).default(64).describe('Held-out prompts'),
+    evaluationPrompts: heldOutPrompts(64),
     evaluationSamples: z.int().positive().default(8).describe('Answers of each'),
   }),
   quick: { prompts: 8, startStories: 40, startSteps: 2, steps: 2, pairsPerStep: 2, evaluationPrompts: 3, evaluationSamples: 2 },
@@ -50,12 +50,9 @@ export default defineExperiment({
   metrics: {
     goldReward: { unit: 'points, 1 to 10', better: 'higher' },
     rejectedLogpChange: { unit: 'nats', better: 'higher' },
-    kl: { unit: 'nats', better: 'lower' },
-    fluent: { unit: 'share', better: 'higher' },
-    rawSentiment: { unit: 'VADER', better: 'higher' },
-    length: { unit: 'tokens', better: 'higher' },
-    distinct2: { unit: 'share', better: 'higher' },
+    ...wordsMetrics('kl', 'fluent', 'rawSentiment', 'length', 'distinct2'),
   },
+  units: 'prompts',
   claims: [
     {
       id: 'better',
@@ -196,14 +193,15 @@ export default defineExperiment({
     const half = await measure(halved, ask(best));
     halved.dispose();
     start.dispose();
-    const measured = { dpo: plain, rewardAugmented: whole, halfAugmented: half, promptControl: control };
     return {
       arms: { dpo: plain.metrics, rewardAugmented: whole.metrics, halfAugmented: half.metrics, promptControl: control.metrics },
       statistics: { goalCorrelation, controlCorrelation, startCorrelation },
-      samples: heldOut.slice(0, 4).map((prompt, i) => ({
-        prompt,
-        texts: Object.fromEntries(Object.entries(measured).map(([name, { samples }]) => [name, samples[i].completions[0]])),
-      })),
+      samples: firstAnswers({
+        dpo: plain.samples,
+        rewardAugmented: whole.samples,
+        halfAugmented: half.samples,
+        promptControl: control.samples,
+      }),
     };
   },
 });

@@ -4,11 +4,11 @@
  *
  * By best-of-n: one set of samples of the start serves every arm, so that the arms differ in nothing but in who chooses.
  */
-import { defineExperiment, mean } from '@plumbline/bench';
+import { defineExperiment, goldTie, heldOutPrompts, mean, pretrainDecoder, wordsModel } from '@plumbline/bench';
 import { bestOfNCurve } from '@plumbline/bench/metrics';
-import { encodePairs, makePairs, swapSides } from '@plumbline/data';
+import { encodePairs, flipLabels, makePairs } from '@plumbline/data';
 import { differentStories } from '@plumbline/envs';
-import { createDecoder, decoderSpec, type LocalDecoder, loadDecoder, sftBatches, trainSft } from '@plumbline/models';
+import { type LocalDecoder, loadDecoder } from '@plumbline/models';
 import {
   aggregateEnsemble,
   bestOfN,
@@ -21,15 +21,12 @@ import {
 import { z } from 'zod';
 import { apply } from './apply.js';
 
-/** Gold scores that differ by less say nothing about which text is better. */
-const minGap = 0.05;
-
 export default defineExperiment({
   id: 'reward-ensembles',
   paper: 'arXiv:2312.09244',
   packages: ['models', 'rewards', 'envs'],
   config: z.strictObject({
-    model: z.string().default('zoo:words-1m').describe('The decoder whose samples are chosen among: zoo:NAME or a folder'),
+    model: wordsModel('The decoder whose samples are chosen among'),
     pretrained: z
       .array(z.string())
       .default([])
@@ -42,7 +39,7 @@ export default defineExperiment({
     epochs: z.int().positive().default(2).describe('Passes over the pairs'),
     learningRate: z.number().positive().default(1e-3).describe('Of the members'),
     centering: z.number().min(0).default(0.01).describe("Weight of the squared sum of a pair's scores, which puts members on one scale"),
-    evaluationPrompts: z.int().positive().max(256).default(128).describe('Held-out prompts'),
+    evaluationPrompts: heldOutPrompts(128),
     candidates: z.int().min(2).default(32).describe('Samples of each; the paper has 64'),
   }),
   quick: { members: 2, width: 16, pretrainSteps: 2, pairs: 8, epochs: 1, evaluationPrompts: 3, candidates: 4 },
@@ -54,6 +51,7 @@ export default defineExperiment({
     learnedReward: { unit: 'logits, best of 16', better: 'higher' },
     goldCorrelation: { unit: 'Spearman', better: 'higher' },
   },
+  units: 'prompts',
   claims: [
     {
       id: 'finetune',
@@ -101,12 +99,8 @@ export default defineExperiment({
     say(`${config.candidates} samples for each of ${heldOut.length} held-out prompts, ${config.pairs} pairs to learn from`);
     const sampled = await words.sampleGroups({ prompts: heldOut, n: config.candidates, rng: rng.fork('candidates'), signal });
     const answers = await words.sampleGroups({ prompts, n: 2, rng: rng.fork('answers'), signal });
-    const swaps = rng.fork('swaps').uniform(prompts.length);
-    const clean = makePairs(answers, 'all', rng.fork('pairs'), { minGap });
-    const groups = encodePairs(
-      tokenizer,
-      clean.map((pair, i) => (swaps[i] < config.flipped ? swapSides(pair) : pair)),
-    ).pairs;
+    const clean = makePairs(answers, 'all', rng.fork('pairs'), { minGap: goldTie });
+    const groups = encodePairs(tokenizer, flipLabels(clean, config.flipped, rng.fork('swaps'))).pairs;
 
     const stories = differentStories(rng.fork('stories'), 20 * config.pretrainSteps).map((story) => ({
       tokens: Int32Array.of(...tokenizer.encode(story), tokenizer.eosId!),
@@ -116,19 +110,20 @@ export default defineExperiment({
     const pretrain = async (index: number): Promise<LocalDecoder> => {
       if (config.pretrained.length > 0) return loadDecoder(config.pretrained[index % config.pretrained.length]);
       say(`pretraining ${index + 1} of ${config.members}`);
-      const { width, pretrainSteps: steps } = config;
-      const seed = rng.fork('pretraining', index);
-      const shape = decoderSpec({ vocabSize: spec.vocabSize, width, layers: 4, heads: 4, contextLength: 128 });
-      const decoder = createDecoder(shape, { tokenizer, name: `pretrained-${index + 1}`, rng: seed.fork('weights') });
-      await trainSft(
-        { steps, learningRate: 5e-3, schedule: { kind: 'cosine', warmupSteps: Math.ceil(steps / 20) }, beta2: 0.98, weightDecay: 0.05 },
+      const name = `pretrained-${index + 1}`;
+      return pretrainDecoder(
+        { vocabSize: spec.vocabSize, width: config.width, contextLength: 128 },
         {
-          policy: decoder,
-          batches: sftBatches(stories, { sequencesPerStep: 20, steps, rng: seed.fork('order') }),
-          run: await shared(decoder.name),
+          tokenizer,
+          name,
+          sequences: stories,
+          sequencesPerStep: 20,
+          steps: config.pretrainSteps,
+          learningRate: 5e-3,
+          rng: rng.fork('pretraining', index),
+          run: await shared(name),
         },
       );
-      return decoder;
     };
     const bases: LocalDecoder[] = [];
     for (let index = 0; index < config.members; index++) bases.push(await pretrain(index));
@@ -142,7 +137,7 @@ export default defineExperiment({
     const scorers = await trainEnsemble(
       {
         epochs: config.epochs,
-        groupsPerStep: Math.min(16, groups.length),
+        groupsPerStep: 16,
         learningRate: config.learningRate,
         centerCoefficient: config.centering,
       },

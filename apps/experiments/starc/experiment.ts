@@ -2,7 +2,7 @@
  * STARC metrics. Skalse et al. 2024, arXiv:2309.15257: a distance between reward functions that is zero exactly where they order all policies alike, and that bounds the regret of
  * optimising one where the other counts. Random processes, pairs of random rewards interpolated in steps; regret is computed by solving the process, apart from any metric.
  */
-import { defineExperiment } from '@plumbline/bench';
+import { byArm, defineExperiment, pause } from '@plumbline/bench';
 import { mean, pearson, spearman } from '@plumbline/bench/metrics';
 import type { Rng } from '@plumbline/core';
 import type { TabularMdp } from '@plumbline/data/tabular';
@@ -33,6 +33,7 @@ export default defineExperiment({
   quick: { mdps: 2, states: 4, pairs: 2, steps: 3 },
   arms: armNames,
   metrics: { correlation: { unit: "Pearson's r", better: 'higher' }, rankCorrelation: { unit: "Spearman's ρ", better: 'higher' } },
+  units: 'processes',
   claims: [
     {
       id: 'epic',
@@ -58,19 +59,15 @@ export default defineExperiment({
   ],
   apply,
   async run({ config, rng, signal, say }) {
-    const values = Object.fromEntries(armNames.map((arm) => [arm, { pearson: [] as number[], spearman: [] as number[] }])) as Record<
-      Arm,
-      { pearson: number[]; spearman: number[] }
-    >;
+    const values = byArm(armNames, () => ({ pearson: [] as number[], spearman: [] as number[] }));
     const moved = { val: [] as number[], epic: [] as number[] };
     for (let m = 0; m < config.mdps; m++) {
       if (m % 8 === 0) say(`process ${m + 1} of ${config.mdps}`);
-      await new Promise((next) => setImmediate(next)); // an interruption is seen between processes
-      signal.throwIfAborted();
+      await pause(signal);
       const draw = rng.fork('mdp', m);
       const mdp = randomMdp(draw, { states: config.states, actions: config.actions, gamma: config.gamma, kind: 'logits' });
       const regrets: number[] = [];
-      const distances = Object.fromEntries(armNames.map((arm) => [arm, [] as number[]])) as Record<Arm, number[]>;
+      const distances = byArm(armNames, (): number[] => []);
       for (let p = 0; p < config.pairs; p++) {
         const [from, to] = [randomReward(draw.fork('from', p), mdp), randomReward(draw.fork('to', p), mdp)];
         for (let step = 1; step <= config.steps; step++) {
@@ -88,12 +85,10 @@ export default defineExperiment({
       }
     }
     return {
-      arms: Object.fromEntries(
-        armNames.map((arm) => [
-          arm,
-          { correlation: Float64Array.from(values[arm].pearson), rankCorrelation: Float64Array.from(values[arm].spearman) },
-        ]),
-      ) as Record<Arm, { correlation: Float64Array; rankCorrelation: Float64Array }>,
+      arms: byArm(armNames, (arm) => ({
+        correlation: Float64Array.from(values[arm].pearson),
+        rankCorrelation: Float64Array.from(values[arm].spearman),
+      })),
       statistics: { redistributionStarc: mean(moved.val), redistributionEpic: mean(moved.epic) },
     };
   },

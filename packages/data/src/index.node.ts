@@ -74,7 +74,7 @@ export { completionTokens, packSequences, packShared, sharedTokens, takeSegments
 export type { MakePairsOptions, PairStrategy } from './pairs/makePairs.js';
 export { makePairs } from './pairs/makePairs.js';
 export type { MarginSplit } from './pairs/relabel.js';
-export { quantileOf, relabel, splitByMargin, swapSides } from './pairs/relabel.js';
+export { flipGroupLabels, flipLabels, quantileOf, relabel, splitByMargin, swapSides } from './pairs/relabel.js';
 export { detectKind, recordKinds, recordsOfRow } from './read/kinds.js';
 export type { Row, RowOptions } from './read/rows.js';
 export { preferencesOfRow, promptOfRow, RowSkipped } from './read/rows.js';

@@ -1,8 +1,8 @@
 /** Ensembles of reward models: training their members, and one model of their weights. */
 import { ConfigError, type ParameterTree, type Rng, type Run } from '@plumbline/core';
-import { type EncodedGroup, type EncodedPair, rewardBatches } from '@plumbline/data';
+import type { EncodedGroup, EncodedPair } from '@plumbline/data';
 import { createScorer, type LocalDecoder, type LocalScorer, type Pooling } from '@plumbline/models';
-import { type RewardTrainConfig, trainReward } from './train.js';
+import { type RewardEpochsConfig, trainRewardEpochs } from './trainEpochs.js';
 
 /** `rng` decides the head's first weights and the order of the data: a fine-tuning seed. Another `pretrained` decoder is another pretraining seed. */
 export type EnsembleMember = { name: string; pretrained: LocalDecoder; rng: Rng };
@@ -11,13 +11,13 @@ export type EnsembleMember = { name: string; pretrained: LocalDecoder; rng: Rng 
  * One reward model for each member, all on the same labels: Eisenstein et al. 2023, arXiv:2312.09244. Members of one pretrained decoder differ in their fine-tuning seed alone; members of
  * decoders pretrained apart differ far more. Their scores are put together (`aggregateEnsemble`) only on one scale, for which `centerCoefficient` (0.01) settles each prompt's constant.
  *
- * @param settings of `trainReward`, with epochs in place of steps
- * @param run      the run folder of each member
+ * @param config of `trainRewardEpochs`
+ * @param run    the run folder of each member
  * @returns the trained scorers in the members' order; the caller disposes them
  * @throws ConfigError for no members, or two of one name
  */
 export async function trainEnsemble(
-  { epochs, groupsPerStep, ...settings }: Omit<RewardTrainConfig, 'steps' | 'schedule'> & { epochs: number; groupsPerStep: number },
+  config: RewardEpochsConfig,
   {
     members,
     groups,
@@ -39,9 +39,7 @@ export async function trainEnsemble(
     for (const { name, pretrained, rng } of members) {
       const scorer = createScorer(pretrained, { pooling, name, rng: rng.fork('head') });
       trained.push(scorer);
-      const batches = rewardBatches(groups, { groupsPerStep, epochs, rng: rng.fork('order') });
-      const schedule = { kind: 'cosine' as const, warmupSteps: Math.ceil(batches.steps / 10) };
-      await trainReward({ ...settings, steps: batches.steps, schedule }, { scorer, batches, run: await run(name) });
+      await trainRewardEpochs(config, { scorer, groups, rng: rng.fork('order'), run: await run(name) });
     }
     return trained;
   } catch (error) {

@@ -170,6 +170,7 @@ export {
 // Trainer
 export type { RewardResult, RewardTraining } from './train.js';
 export { RewardTrainConfig, trainReward } from './train.js';
+export { type RewardEpochsConfig, trainRewardEpochs } from './trainEpochs.js';
 // Verifiers
 export { exactMatch, numericAnswer } from './verifiers/answers.js';
 export type { CodeLimits, CodeRun, CodeTest } from './verifiers/code.js';

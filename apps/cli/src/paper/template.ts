@@ -5,7 +5,7 @@ type Paper = { id: string; title: string; arxiv: string };
 export const experimentSource = ({ id, title, arxiv }: Paper): string => `/**
  * ${title}. arXiv:${arxiv}: say here in one sentence what the paper proposes.
  */
-import { defineExperiment } from '@plumbline/bench';
+import { defineExperiment, firstAnswers, goldTie, heldOutPrompts, wordsMetrics, wordsModel } from '@plumbline/bench';
 import { encodePairs, makePairs, pairBatches } from '@plumbline/data';
 import { dpo, trainPairs, withOptions } from '@plumbline/dpo';
 import { z } from 'zod';
@@ -15,16 +15,17 @@ export default defineExperiment({
   paper: 'arXiv:${arxiv}',
   packages: ['models', 'dpo', 'envs'],
   config: z.strictObject({
-    model: z.string().default('zoo:words-1m').describe('The decoder that is trained: zoo:NAME or a folder'),
+    model: wordsModel('The decoder that is trained'),
     prompts: z.int().positive().default(100).describe('Prompts with 4 sampled answers each'),
     steps: z.int().positive().default(40).describe('Optimizer updates of every arm'),
     pairsPerStep: z.int().positive().default(16).describe('Pairs of an update'),
     learningRate: z.number().positive().default(1e-4).describe('Peak rate'),
-    evaluationPrompts: z.int().positive().default(48).describe('Held-out prompts'),
+    evaluationPrompts: heldOutPrompts(48),
   }),
   quick: { prompts: 4, steps: 2, pairsPerStep: 2, evaluationPrompts: 3 },
   arms: ['baseline', 'method'],
-  metrics: { goldReward: { unit: 'points, −1 to 1', better: 'higher' }, kl: { unit: 'nats', better: 'lower' } },
+  metrics: wordsMetrics('goldReward', 'kl'),
+  units: 'prompts',
   claims: [
     {
       id: 'better',
@@ -38,7 +39,7 @@ export default defineExperiment({
     const heldOut = words.heldOutPrompts.slice(0, config.evaluationPrompts);
     say('pairs of answers of the base');
     const groups = await words.sampleGroups({ prompts, n: 4, rng: rng.fork('answers'), signal });
-    const { pairs } = encodePairs(words.base.tokenizer, makePairs(groups, 'bestRandom', rng.fork('pairs'), { minGap: 0.05 }));
+    const { pairs } = encodePairs(words.base.tokenizer, makePairs(groups, 'bestRandom', rng.fork('pairs'), { minGap: goldTie }));
 
     /** The two arms differ in one thing: here the weight of the KL penalty. */
     const train = async (name: 'baseline' | 'method', beta: number) => {
@@ -55,10 +56,7 @@ export default defineExperiment({
     const trained = { baseline: await train('baseline', 0.5), method: await train('method', 0.1) };
     return {
       arms: { baseline: trained.baseline.metrics, method: trained.method.metrics },
-      samples: heldOut.slice(0, 3).map((prompt, i) => ({
-        prompt,
-        texts: { baseline: trained.baseline.samples[i].completions[0], method: trained.method.samples[i].completions[0] },
-      })),
+      samples: firstAnswers({ baseline: trained.baseline.samples, method: trained.method.samples }),
     };
   },
 });

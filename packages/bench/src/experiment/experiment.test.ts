@@ -153,14 +153,17 @@ describe('runExperiment', () => {
     await expect(runExperiment(experiment, { outDir: outDir() })).rejects.toThrow('packages names "models2"');
     expect(runs).toEqual([]);
   });
-  it('says of one seed that its interval covers the units of one run', async () => {
-    const { result } = await runExperiment(arithmetic(), { outDir: outDir(), seeds: 1 });
-    expect(result.claims[0]).toMatchObject({
+  it('says of one seed that its interval covers the units of one run, by their name where they have one', async () => {
+    const claims = async (experiment: Experiment) => (await runExperiment(experiment, { outDir: outDir(), seeds: 1 })).result.claims;
+    const [gold, cost] = await claims({ ...arithmetic(), units: 'prompts' });
+    expect(gold).toMatchObject({
       verdict: 'undecided at this scale',
-      unit: 'units',
+      unit: 'prompts',
       n: 3,
-      why: expect.stringContaining('over the 3 units of one training run'),
+      why: expect.stringContaining('over the 3 prompts of one training run'),
     });
+    expect(cost).toMatchObject({ unit: 'seeds', why: '−1 from 1 of the 5 seeds that a verdict needs' });
+    expect((await claims(arithmetic()))[0]).toMatchObject({ unit: 'units', why: expect.stringContaining('over the 3 units') });
   });
   it('names the arm and the metric that are missing or not finite', async () => {
     const broken = (arms: object): Experiment => ({ ...arithmetic(), run: async () => ({ arms, statistics: { s: 1 } }) as never });

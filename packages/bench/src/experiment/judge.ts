@@ -38,21 +38,23 @@ export function judgeClaims(experiment: Experiment, seeds: readonly StoredSeed[]
   const family = tested.filter((t) => t.estimate?.p !== undefined && t.oriented?.margin === undefined);
   const adjusted = holm(family.map((t) => t.estimate!.p!));
   return tested.map((t): ClaimResult => {
-    const { claim, estimate, unit } = t;
+    const { claim, estimate } = t;
+    const unit = t.unit === 'seeds' ? 'seeds' : (experiment.units ?? 'units');
     const inFamily = family.indexOf(t);
     const adjustedP = inFamily >= 0 ? adjusted[inFamily] : undefined;
     const smallest = t.oriented?.smallestEffect;
     const ruled =
-      estimate && unit === 'units' && !resamplesUnits(claim)
+      estimate && t.unit === 'units' && !resamplesUnits(claim)
         ? {
             verdict: 'undecided at this scale' as const,
-            why: `${shown(estimate)} over the ${estimate.n} units of one training run, which says nothing of other runs`,
+            why: `${shown(estimate)} over the ${estimate.n} ${unit} of one training run, which says nothing of other runs`,
           }
         : verdict(estimate, {
             smallestEffect: smallest || undefined,
             margin: t.oriented?.margin,
             adjustedP,
             minimumUnits: resamplesUnits(claim) ? 2 : minimumSeeds,
+            unit,
           });
     const effect = smallest || t.oriented?.margin; // "not worse": the power where there is no difference
     const known = t.pilotSd !== undefined && effect ? { sd: t.pilotSd, effect } : undefined;

@@ -39,7 +39,7 @@ export type RunOptions = {
   experimentDir?: string;
   /** Also stores the result as JSON here: `docs/reproductions/<id>`. */
   storeDir?: string;
-  /** Another model in place of the experiment's own (zoo name or folder); what is stored is then a row of `scales.json`, and the main result stays. */
+  /** Another model in place of the experiment's own (zoo name or folder), or one of its own `scales`; what is stored is then a row of `scales.json`, and the main result stays. */
   scale?: string;
   /** What the user typed, for the record. */
   command?: string;
@@ -74,8 +74,7 @@ export async function runExperiment(
     beds,
   }: RunOptions,
 ): Promise<{ result: ExperimentResult; dir: string; reportPath: string; resultPath: string }> {
-  const other = scale === undefined ? {} : { model: /[\\/]|^zoo:/.test(scale) ? scale : `zoo:${scale}` };
-  const settings = { ...(quick && experiment.quick), ...given, ...other };
+  const settings = { ...(quick && experiment.quick), ...(scale !== undefined && settingsOf(experiment, scale)), ...given };
   const config = parseConfig(experiment.id, experiment.config, settings) as Record<string, unknown>;
   const configHash = createHash('sha256').update(stableJson(config)).digest('hex').slice(0, 8);
   const dir = join(outDir, configHash);
@@ -140,6 +139,13 @@ export async function runExperiment(
     await writeFileAtomic(join(storeDir, 'result.json'), json);
   }
   return { result, dir, reportPath, resultPath };
+}
+
+/** The experiment's own at that scale, or another model for its bed. @throws ConfigError where it has its own, and this is none of them */
+function settingsOf({ id, scales }: Experiment, scale: string): Record<string, unknown> {
+  if (!scales) return { model: /[\\/]|^zoo:/.test(scale) ? scale : `zoo:${scale}` };
+  if (!Object.hasOwn(scales, scale)) throw new ConfigError(`"${id}" has no scale "${scale}"; there are ${Object.keys(scales).join(', ')}`);
+  return scales[scale];
 }
 
 /** A seed that is there twice, or that the pilot has seen, would make the interval narrower than it is. */
@@ -316,8 +322,8 @@ type Outcome = Awaited<ReturnType<Experiment['run']>>;
 function checkedOutcome(
   experiment: Experiment,
   seed: number,
-  { arms, statistics = {}, samples = [] }: Outcome,
-): Pick<StoredSeed, 'arms' | 'statistics' | 'samples'> {
+  { arms, statistics = {}, parameters, samples = [] }: Outcome,
+): Pick<StoredSeed, 'arms' | 'statistics' | 'parameters' | 'samples'> {
   const wanted = Object.keys(experiment.metrics);
   const where = `experiment "${experiment.id}", seed ${seed}`;
   for (const arm of experiment.arms as readonly string[]) {
@@ -341,6 +347,7 @@ function checkedOutcome(
       (Object.entries(arms) as [string, Record<string, number | Float64Array>][]).map(([arm, values]) => [arm, listed(values)]),
     ),
     statistics,
+    ...(parameters !== undefined && { parameters }),
     samples: samples.map(({ prompt, texts }) => ({
       prompt,
       texts: Object.fromEntries(Object.entries(texts).filter((e): e is [string, string] => e[1] !== undefined)),

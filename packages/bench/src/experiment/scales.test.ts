@@ -64,6 +64,22 @@ it('keeps the effects with another model beside the main result, and shows both'
   expect(page).toContain('- words-6m: `plumb reproduce par --scale words-6m`');
 });
 
+it('takes the settings of an experiment that has scales of its own, and the size that it tells', async () => {
+  const storeDir = join(root, 'own');
+  const own = defineExperiment({
+    ...experiment,
+    config: z.strictObject({ width: z.int().default(2), rate: z.number().default(1) }),
+    quick: {},
+    scales: { wide: { width: 10, rate: 0.5 } },
+    run: async ({ config }) => ({ arms: { a: { gold: 0 }, b: { gold: config.rate } }, parameters: config.width ** 2 }),
+  });
+  const at = (scale: string, config = {}) => runExperiment(own, { outDir: join(root, 'own runs'), storeDir, scale, seeds: 1, config });
+  expect((await at('wide')).result.config).toEqual({ width: 10, rate: 0.5 });
+  expect(readScales(storeDir)).toMatchObject([{ scale: 'wide', parameters: 100, effects: [{ difference: 0.5 }] }]);
+  expect((await at('wide', { rate: 0.25 })).result.config).toEqual({ width: 10, rate: 0.25 });
+  await expect(at('words-6m')).rejects.toThrow('"par" has no scale "words-6m"; there are wide');
+});
+
 it('has no rows where none are stored, and names a file that is damaged', () => {
   expect(readScales(join(root, 'nothing'))).toEqual([]);
   writeFileSync(join(root, 'scales.json'), '{');

@@ -60,6 +60,8 @@ export type ArmValues = Record<string, number | Float64Array>;
 export type SeedOutcome<A extends string> = {
   arms: Record<A, ArmValues>;
   statistics?: Record<string, number>;
+  /** Of the model that it trained itself; that of the bed unless said. */
+  parameters?: number;
   /** Texts of each arm for a few prompts, for the report. */
   samples?: readonly { prompt: string; texts: Partial<Record<A, string>> }[];
 };
@@ -74,8 +76,12 @@ export type ExperimentSpec<C extends z.ZodType, A extends string> = {
   config: C;
   /** What makes it two steps long, for the tests and `--quick`. */
   quick: Partial<z.input<C>>;
+  /** What makes it larger, by the name that `--scale` takes, where it trains its own start; a bed's model is named as it is. */
+  scales?: Readonly<Record<string, Partial<z.input<C>>>>;
   arms: readonly A[];
   metrics: Readonly<Record<string, MetricSpec>>;
+  /** What arrays of a metric are over, in the plural: prompts, boards. */
+  units?: string;
   claims: readonly Claim<A>[];
   /** Seeds of the pilot that fixes the number of counted seeds, where the user names neither; 3 unless said, 1 where units are resampled that every seed draws. */
   pilot?: number;
@@ -197,7 +203,7 @@ export type StoredSeed = {
   seed: number;
   seconds: number;
   backend: string;
-  /** Of the bed's model. */
+  /** Of the bed's model, or of the experiment's own. */
   parameters?: number;
   codeHash: string;
   arms: Record<string, Record<string, number | number[]>>;
@@ -213,9 +219,9 @@ export type ClaimResult = {
   /** Positive speaks for the claim; null where the claim needs full scale. */
   difference: number | null;
   ci95: [low: number | null, high: number | null] | null;
-  /** Units of the interval, and what they are. */
+  /** Units of the interval, and what they are: seeds, or what the experiment's `units` are. */
   n: number;
-  unit: 'seeds' | 'units';
+  unit: string;
   p: number | null;
   adjustedP: number | null;
   smallestEffect: number | null;
@@ -248,7 +254,7 @@ export type ExperimentResult = {
   config: Record<string, unknown>;
   versions: Record<string, string>;
   backend: string;
-  /** Of the model that the test bed stands on, where there is one. */
+  /** Of the model that is trained, where there is one. */
   parameters: number | null;
   packages: string[];
   codeHash: string;

@@ -75,6 +75,8 @@ export type VerdictRule = {
   margin?: number;
   /** Units (seeds, unless the claim resamples something else) below which nothing is decided; 5 unless said. */
   minimumUnits?: number;
+  /** What the units are called, such as seeds. */
+  unit?: string;
   /** The p after Holm's correction within the paper; the estimate's own where absent. */
   adjustedP?: number;
   alpha?: number;
@@ -90,13 +92,16 @@ export type VerdictRule = {
  */
 export function verdict(
   estimate: Estimate | undefined,
-  { smallestEffect = 0, margin, minimumUnits = 5, adjustedP, alpha = 0.05 }: VerdictRule = {},
+  { smallestEffect = 0, margin, minimumUnits = 5, unit = 'units', adjustedP, alpha = 0.05 }: VerdictRule = {},
 ): { verdict: Verdict; why: string } {
   if (!estimate) return { verdict: 'not testable at this scale', why: 'the claim needs the full scale of the paper' };
   const interval =
     estimate.method === 'none' ? round(estimate.mean) : `${round(estimate.mean)} [${round(estimate.low)}, ${round(estimate.high)}]`;
   if (estimate.n < minimumUnits)
-    return { verdict: 'undecided at this scale', why: `${interval} from ${estimate.n} of the ${minimumUnits} units that a verdict needs` };
+    return {
+      verdict: 'undecided at this scale',
+      why: `${interval} from ${estimate.n} of the ${minimumUnits} ${unit} that a verdict needs`,
+    };
   if (margin !== undefined) {
     if (estimate.low > -margin) return { verdict: 'holds', why: `${interval} lies above −${round(margin)}, the margin of "not worse"` };
     if (estimate.high < -margin)

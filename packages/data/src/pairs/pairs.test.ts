@@ -1,9 +1,10 @@
 import { rng } from '@plumbline/core';
 import { describe, expect, it } from 'vitest';
+import type { EncodedGroup } from '../encode.js';
 import type { PreferenceRecord } from '../records.js';
 import { splitRecords } from '../records.js';
 import { type MakePairsOptions, makePairs, type PairStrategy } from './makePairs.js';
-import { quantileOf, relabel, splitByMargin, swapSides } from './relabel.js';
+import { flipGroupLabels, flipLabels, quantileOf, relabel, splitByMargin, swapSides } from './relabel.js';
 
 /** Completions that are as long as told, so that their indices can be told apart. */
 const group = (scores: number[], lengths = scores.map((_, i) => i + 1)) => ({
@@ -105,6 +106,29 @@ describe('relabel', () => {
     expect(() => relabel(records, [0.1])).toThrow(/3 records, but 1 probabilities/);
   });
   it('swaps back to where it was', () => expect(swapSides(swapSides(records[0]))).toEqual(records[0]));
+});
+
+describe('label noise', () => {
+  const many = Array.from({ length: 400 }, (_, i): PreferenceRecord => ({ prompt: 'p', chosen: `good ${i}`, rejected: `bad ${i}` }));
+  const flips = (records: readonly PreferenceRecord[]) => records.map(({ chosen }) => String(chosen).startsWith('bad'));
+  it('swaps about the share that is asked for, each by a draw of its own', () => {
+    const noisy = flipLabels(many, 0.25, rng(1));
+    expect(flips(noisy).filter(Boolean).length).toBeGreaterThan(75);
+    expect(flips(noisy).filter(Boolean).length).toBeLessThan(125);
+    expect(noisy.every((record, i) => record.prompt === 'p' && new Set([record.chosen, record.rejected]).has(many[i].chosen))).toBe(true);
+    expect(flips(flipLabels(many.slice(0, 40), 0.25, rng(1)))).toEqual(flips(noisy).slice(0, 40));
+    expect(flipLabels(many, 0, rng(1))).toEqual(many);
+  });
+  it('swaps the pairs of a group whatever other groups there are', () => {
+    const pairs = Array.from({ length: 30 }, (_, i) => ({ chosen: i, rejected: i + 100, margin: 1 }));
+    const group = (id: string) => ({ id, pairs }) as unknown as EncodedGroup;
+    const of = (groups: EncodedGroup[]) => flipGroupLabels(groups, 0.4, rng(2)).map(({ pairs: own }) => own.map(({ chosen }) => chosen));
+    const [first, second] = of([group('a'), group('b')]);
+    expect(of([group('a')])).toEqual([first]);
+    expect(second).not.toEqual(first);
+    expect(first.filter((chosen) => chosen >= 100).length).toBeGreaterThan(4);
+    expect(first.every((chosen, i) => chosen === i || chosen === i + 100)).toBe(true);
+  });
 });
 
 describe('splitRecords', () => {

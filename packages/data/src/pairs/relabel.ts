@@ -1,4 +1,6 @@
 /** Changing and sorting the labels of pairs. */
+import type { Rng } from '@plumbline/core';
+import type { EncodedGroup } from '../encode.js';
 import type { PreferenceRecord } from '../records.js';
 
 /** The same pair with the other side chosen; scores, margin and preference turn with it. */
@@ -13,6 +15,21 @@ export function swapSides(record: PreferenceRecord): PreferenceRecord {
     ...(margin !== undefined && { margin: -margin }),
     ...(preference !== undefined && { preference: 1 - preference }),
   };
+}
+
+/** Label noise: each pair is swapped with probability `share`, by a draw of its own. */
+export function flipLabels(records: readonly PreferenceRecord[], share: number, rng: Rng): PreferenceRecord[] {
+  const draws = rng.uniform(records.length);
+  return records.map((record, i) => (draws[i] < share ? swapSides(record) : record));
+}
+
+/** The same of the pairs inside encoded groups; the draws of a group do not depend on the other groups. */
+export function flipGroupLabels(groups: readonly EncodedGroup[], share: number, rng: Rng): EncodedGroup[] {
+  return groups.map((group, g) => {
+    const draws = rng.fork(g).uniform(group.pairs.length);
+    const pairs = group.pairs.map((pair, p) => (draws[p] < share ? { ...pair, chosen: pair.rejected, rejected: pair.chosen } : pair));
+    return { ...group, pairs };
+  });
 }
 
 /**
