@@ -92,6 +92,8 @@ export interface Rubric {
 export interface PairVerdict {
   winner: 'a' | 'b' | 'tie';
   probA: number;
+  /** `log(probA / (1 − probA))` of a judge that scores each answer: their difference, also where `probA` rounds to 0 or 1. */
+  logOdds?: number;
   parsed: boolean;
   rationale?: string;
 }

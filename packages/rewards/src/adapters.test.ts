@@ -131,6 +131,13 @@ describe('pairwiseFromPointwise', () => {
   it('is the logistic function of the difference', async () => {
     const verdicts = await pairwiseFromPointwise(shy).compare(pairs, ctx);
     expect(verdicts[0].probA).toBeCloseTo(0.731059, 6);
+    expect(verdicts.map(({ logOdds }) => logOdds)).toEqual([1, 0, undefined]);
+    expect(await compare(pairwiseFromPointwise(length), 'x'.repeat(100), '')).toEqual({
+      winner: 'a',
+      probA: 1,
+      logOdds: 100,
+      parsed: true,
+    });
     expect(verdicts.map(({ winner, parsed }) => `${winner} ${parsed}`)).toEqual(['a true', 'tie true', 'tie false']);
     expect((await compare(pairwiseFromPointwise(length, { temperature: 2 }), 'xxx', 'x')).probA).toBeCloseTo(0.731059, 6);
   });

@@ -173,7 +173,8 @@ export function pairwiseFromPointwise(reward: RewardFunction, { temperature = 1 
       return batch.map((_, i) => {
         const j = batch.length + i;
         if (abstained?.[i] === 1 || abstained?.[j] === 1) return { winner: 'tie', probA: 0.5, parsed: false };
-        return verdictOf(1 / (1 + Math.exp((scores[j] - scores[i]) / temperature)));
+        const logOdds = (scores[i] - scores[j]) / temperature;
+        return { ...verdictOf(1 / (1 + Math.exp(-logOdds))), logOdds };
       });
     },
   };

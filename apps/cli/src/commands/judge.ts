@@ -194,7 +194,12 @@ function pairOf(row: Row, where: string): Pair {
 }
 
 const flip = { a: 'b', b: 'a', tie: 'tie' } as const;
-const mirrored = (one: PairVerdict): PairVerdict => ({ ...one, winner: flip[one.winner], probA: 1 - one.probA });
+const mirrored = (one: PairVerdict): PairVerdict => ({
+  ...one,
+  winner: flip[one.winner],
+  probA: 1 - one.probA,
+  ...(one.logOdds !== undefined && { logOdds: -one.logOdds }),
+});
 const pick = ({ mean, low, high }: { mean: number; low: number; high: number }) => ({ mean, low, high });
 
 export function calibrationText(

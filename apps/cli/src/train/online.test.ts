@@ -114,6 +114,22 @@ describe('plumb train dpo --online', () => {
       expect(readdirSync(join(folder, `${online}-halves`, 'samples'))).toHaveLength(4);
     });
 
+  it('takes a penalty from the reward of answers without end, where asked', async () => {
+    const ends = { online: 'pairs', judge: 'length', steps: 1, pairsPerStep: 8, heldOut: 0, newTokens: 100 };
+    const wins = async (dir: string, more: object) => {
+      await runOnline(job(dir, { ...ends, ...more }));
+      const rows = readFileSync(join(folder, dir, 'samples', 'step-000000.jsonl'), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      const ended = (text: string) => text.endsWith('<|endoftext|>');
+      const mixed = rows.filter(({ chosen, rejected }) => ended(chosen) !== ended(rejected));
+      return mixed.map(({ chosen }) => ended(chosen));
+    };
+    expect(await wins('longer', {})).toContain(false);
+    expect(await wins('ending', { missingEosPenalty: 1000 })).not.toContain(false);
+  });
+
   it('asks a language model behind an endpoint in both orders, and says how often the policy wins against what the model wrote before', async () => {
     const { heldOut, judge, pairs } = await runOnline(job('endpoint', { online: 'pairs', judge: url, judgeModel: 'stub', steps: 2 }));
     expect(judge).toMatch(/both orders/);
@@ -162,6 +178,10 @@ describe('plumb train dpo --online', () => {
       'setting stepsPerRound is of --online rounds',
     );
     await expect(runOnline(job('x', { online: 'pairs', judge: 'length', judgeModel: 'm' }))).rejects.toThrow('judge must be its URL');
+    await expect(runOnline(job('x', { online: 'pairs', judge: url, judgeModel: 'stub', missingEosPenalty: 1 }))).rejects.toThrow(
+      /setting missingEosPenalty is taken from a reward, and .* compares answers without one/,
+    );
+    await expect(runDpo(job('x', { missingEosPenalty: 1 }))).rejects.toThrow('setting missingEosPenalty: of runs whose pairs');
     await expect(runDpo(job('x', { judge: 'length' }))).rejects.toThrow('setting judge: of runs whose pairs the policy writes');
   });
 });

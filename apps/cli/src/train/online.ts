@@ -30,12 +30,22 @@ export type OnlineSummary = Spent & {
 
 export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
   const { settings, dataset, seed, dir, signal } = job;
-  const { newTokens: maxTokens, temperature = 1, samplesPerPrompt = 4, stepsPerRound = 10, mixtureCoef = 0.5, sharePrompts } = settings;
+  const {
+    newTokens: maxTokens,
+    temperature = 1,
+    missingEosPenalty = 0,
+    samplesPerPrompt = 4,
+    stepsPerRound = 10,
+    mixtureCoef = 0.5,
+    sharePrompts,
+  } = settings;
   const started = Date.now();
   const loss = onlineLoss(settings);
   const rng = newRng(seed);
   await makeFolder(dir);
   const judged = await loadJudge(settings.judge!, settings.judgeModel);
+  if (missingEosPenalty > 0 && !judged.reward)
+    throw new ConfigError(`setting missingEosPenalty is taken from a reward, and ${judged.judge.name} compares answers without one`);
   const { base, policy } = await loadPolicy(job, rng);
   const { prompts, read, skipped, why } = await readPrompts(dataset, {}, base);
   const room = Math.min(settings.maxTokens, base.contextLength) - maxTokens;
@@ -64,7 +74,7 @@ export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
 
   const pairsPerStep = Math.min(settings.pairsPerStep, train.length);
   const steps = stepsOf(settings, train.length, pairsPerStep);
-  const common = { policy, maxTokens, temperature, sharePrompts, rng: rng.fork('online'), signal };
+  const common = { policy, maxTokens, temperature, missingEosPenalty, sharePrompts, rng: rng.fork('online'), signal };
   const source = (): Batches<TrainingPairs> => {
     switch (settings.online) {
       case 'xpo':

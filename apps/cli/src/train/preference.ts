@@ -377,9 +377,9 @@ function logged({ loss, accuracy, margin }: PreferenceMeasures): Partial<Record<
 
 /** @throws ConfigError for settings of runs whose pairs the policy writes */
 function refuseOnlineSettings(settings: DpoSettings): void {
-  const given = (['judge', 'judgeModel', 'temperature', 'samplesPerPrompt', 'stepsPerRound', 'mixtureCoef'] as const).filter(
-    (name) => settings[name] !== undefined,
-  );
+  const given = (
+    ['judge', 'judgeModel', 'temperature', 'missingEosPenalty', 'samplesPerPrompt', 'stepsPerRound', 'mixtureCoef'] as const
+  ).filter((name) => settings[name] !== undefined);
   if (given.length > 0) throw new ConfigError(`setting ${given.join(', ')}: of runs whose pairs the policy writes; say how with --online`);
 }
 

@@ -71,6 +71,11 @@ export const DpoSettings = z.strictObject({
   judgeModel: z.string().optional().describe('The language model on that server which says which answer is better, asked in both orders'),
   newTokens,
   temperature: z.number().positive().optional().describe('Of sampling; 1 unless given'),
+  missingEosPenalty: z
+    .number()
+    .min(0)
+    .optional()
+    .describe('Online, under a reward: subtracted from that of an answer without end token, before answers are compared; 0 unless given'),
   samplesPerPrompt: z
     .int()
     .min(2)

@@ -12,6 +12,7 @@ import {
 } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
 import type { TrainingPairs } from '../pairInputs.js';
+import { missesEos, penaliseMissingEos } from './missingEos.js';
 
 export type OnlinePairs = {
   /** The policy that `trainPairs` trains. */
@@ -22,6 +23,8 @@ export type OnlinePairs = {
   preference: PairwiseJudge;
   maxTokens: number;
   temperature?: number;
+  /** Subtracted from the reward of a sample without end token, before the two are compared; 0 unless given. A `preference` whose verdicts have no `logOdds` (no `pairwiseFromPointwise`) refuses it. */
+  missingEosPenalty?: number;
   sharePrompts?: boolean;
   rng: Rng;
   signal?: AbortSignal;
@@ -45,6 +48,7 @@ export function onlinePairs({
   preference,
   maxTokens,
   temperature = 1,
+  missingEosPenalty = 0,
   sharePrompts,
   rng,
   signal,
@@ -57,7 +61,7 @@ export function onlinePairs({
     const ids = texts.map((prompt) => encodePrompt(policy.tokenizer, prompt));
     const sampled = await generate(policy, ids, { n: 2, maxTokens, temperature, rng: rng.fork('online', step), signal });
     signal?.throwIfAborted(); // a batch that was cut short is not a sample of the policy
-    const verdicts = await preference.compare(
+    const judged = await preference.compare(
       texts.map((prompt, i) => ({
         prompt,
         a: said(prompt, sampled[i][0].text),
@@ -66,6 +70,14 @@ export function onlinePairs({
       })),
       { rng: rng.fork('preference', step), signal },
     );
+    const verdicts = missingEosPenalty
+      ? penaliseMissingEos(
+          preference.name,
+          judged,
+          sampled.map(([a, b]) => [missesEos(a.tokens, policy.tokenizer), missesEos(b.tokens, policy.tokenizer)] as const),
+          missingEosPenalty,
+        )
+      : judged;
     if (!verdicts.some(({ parsed }) => parsed))
       throw new ConfigError(
         `onlinePairs: ${preference.name} answered nothing that can be read on any of the ${ids.length} pairs of step ${step}`,

@@ -14,6 +14,7 @@ import {
 } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
 import type { TrainingPairs } from '../pairInputs.js';
+import { missesEos, penaliseMissingEos } from './missingEos.js';
 import { sampleMixture } from './mixture.js';
 
 export type OpponentPairs = {
@@ -26,6 +27,8 @@ export type OpponentPairs = {
   rng: Rng;
   maxTokens: number;
   temperature?: number;
+  /** Subtracted from the reward of an answer without end token, before the two are compared; 0 unless given. A `judge` whose verdicts have no `logOdds` (no `pairwiseFromPointwise`) refuses it. */
+  missingEosPenalty?: number;
   /**
    * The reference (XPO); or the geometric mixture of both (Nash-MD), where the policy's answer always stands as the chosen one, and `preference` says
    * how likely it is to win.
@@ -43,7 +46,7 @@ export type OpponentPairs = {
  * @throws ConfigError where more than half of a step's samples are identical, no verdict of a step can be read, or the judge's probability is not in [0, 1]
  */
 export function opponentPairs(options: OpponentPairs): Batches<TrainingPairs> {
-  const { policy, judge, pairsPerStep, steps, rng, maxTokens, temperature = 1, opponent, sharePrompts } = options;
+  const { policy, judge, pairsPerStep, steps, rng, maxTokens, temperature = 1, missingEosPenalty = 0, opponent, sharePrompts } = options;
   const order = promptBatches(options.prompts, { promptsPerStep: pairsPerStep, steps, rng: rng.fork('prompts') });
   const { tokenizer } = policy;
   return {
@@ -59,14 +62,22 @@ export function opponentPairs(options: OpponentPairs): Batches<TrainingPairs> {
           ? await generate(opponent.model, prompts, draws('opponent'))
           : await sampleMixture(policy, opponent.model, prompts, { ...draws('opponent'), mixtureCoef: opponent.mixtureCoef });
       const sides = own.map((samples, i) => [samples[0].tokens, others[i][0].tokens] as const);
-      const verdicts = await judge.compare(
+      const judged = await judge.compare(
         sides.map(([a, b], i) => {
           const { prompt, meta } = records[i];
           return { prompt, a: said(prompt, a), b: said(prompt, b), ...(meta && { meta }) };
         }),
         { rng: rng.fork('judge', step), step },
       );
-      checkVerdicts(judge.name, verdicts, sides.length);
+      checkVerdicts(judge.name, judged, sides.length);
+      const verdicts = missingEosPenalty
+        ? penaliseMissingEos(
+            judge.name,
+            judged,
+            sides.map(([a, b]) => [missesEos(a, tokenizer), missesEos(b, tokenizer)] as const),
+            missingEosPenalty,
+          )
+        : judged;
       const ordered = opponent.kind === 'mixture';
       const same = sides.map(([a, b]) => a.length === b.length && a.every((id, i) => id === b[i]));
       const identical = ordered ? 0 : same.filter(Boolean).length;

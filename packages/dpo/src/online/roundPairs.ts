@@ -11,6 +11,7 @@ import {
 } from '@plumbline/data';
 import { generate, type LocalDecoder } from '@plumbline/models';
 import type { TrainingPairs } from '../pairInputs.js';
+import { missesEos } from './missingEos.js';
 
 export type RoundPairs = {
   policy: LocalDecoder;
@@ -23,6 +24,8 @@ export type RoundPairs = {
   samplesPerPrompt?: number;
   maxTokens: number;
   temperature?: number;
+  /** Subtracted from the score of a sample without end token; 0 unless given. */
+  missingEosPenalty?: number;
   sharePrompts?: boolean;
   rng: Rng;
   signal?: AbortSignal;
@@ -54,6 +57,7 @@ export function roundPairs(options: RoundPairs): Batches<TrainingPairs> {
     samplesPerPrompt: n = 4,
     maxTokens,
     temperature = 1,
+    missingEosPenalty = 0,
     sharePrompts,
     rng,
     signal,
@@ -109,7 +113,10 @@ export function roundPairs(options: RoundPairs): Batches<TrainingPairs> {
         };
       }),
     );
-    const scores = await score(groups, round);
+    const given = await score(groups, round);
+    const scores = missingEosPenalty
+      ? samples.map((own, i) => own.map(({ tokens }, s) => given[i][s] - (missesEos(tokens, policy.tokenizer) ? missingEosPenalty : 0)))
+      : given;
     const pairs = samples.flatMap((own, i): EncodedPair[] => {
       const scored = own.flatMap(({ tokens }, s) => (Number.isFinite(scores[i][s]) ? [{ tokens, score: scores[i][s] }] : []));
       const sorted = scored.toSorted((a, b) => b.score - a.score);
