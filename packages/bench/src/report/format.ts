@@ -63,7 +63,11 @@ export function tableCsv(columns: readonly Column[], rows: readonly Record<strin
   return [header, ...body].map((line) => line.map((value) => csvField(String(value))).join(',')).join('\r\n');
 }
 const isMeasuredCell = (cell: Cell): cell is { mean: number; low: number; high: number } => isMeasured(cell);
-export const csvField = (text: string) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+/** Quoted where it must be, and without the em spaces by which a name stands in under its group. */
+export function csvField(text: string): string {
+  const bare = text.replace(/^\u2003+/, '');
+  return /[",\r\n]/.test(bare) ? `"${bare.replaceAll('"', '""')}"` : bare;
+}
 
 /** Words of `text` and whether each is missing from `base`, by the longest common subsequence. */
 export function differingWords(base: string, text: string): { word: string; differs: boolean }[] {

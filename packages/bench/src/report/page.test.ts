@@ -135,6 +135,9 @@ describe('formats', () => {
     expect(formatNumber(1234567.8, { digits: 0 })).toBe('1,234,568');
     expect(formatNumber(-Infinity)).toBe('−∞');
   });
+  it('hands out names without the spaces by which they stand in', () => {
+    expect(tableCsv([{ key: 'a', label: 'A' }], [{ a: 'group' }, { a: '\u2003part, one' }])).toBe('A\r\ngroup\r\n"part, one"');
+  });
   it('quotes what CSV needs quoted', () => expect(tableCsv([{ key: 'a', label: 'A, "b"' }], [{ a: 'x\ny' }])).toBe('"A, ""b"""\r\n"x\ny"'));
   it('finds the words that a text does not share with the base', () =>
     expect(
