@@ -1,4 +1,5 @@
 import { rng } from '@plumbline/core';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   countdownProblem,
@@ -56,6 +57,20 @@ function answerOfStory(text: string): number {
   return value;
 }
 
+/** The same of a tree: a second opening begins the other's count, and the last sentence before the question joins the two. */
+function answerOfTree(text: string): number {
+  const counts: number[] = [];
+  for (const sentence of text.split(/(?<=[.?])\s+/)) {
+    if (/has \d+ (pencils|hats|chairs|birds|shoes|maps|bottles|candles)/.test(sentence) || sentence.startsWith('How many')) continue;
+    if (/gives all those|takes over all/.test(sentence)) return counts[0] + counts[1];
+    if (/as many \w+ as/.test(sentence)) return counts[0] - counts[1];
+    const opens = /^(In the morning \w+ has|There are|\w+ (has|starts with|owns|keeps)) \d/.test(sentence);
+    if (opens) counts.push(answerOfStory(sentence));
+    else counts.push(answerOfStory(`Anna has ${counts.pop()} toys. ${sentence}`));
+  }
+  return Number.NaN;
+}
+
 const chain = (rendered: Partial<MathsProblem> & Pick<MathsProblem, 'nodes' | 'values' | 'answer'>): MathsProblem => ({
   kind: 'chain',
   id: 'p',
@@ -98,6 +113,10 @@ describe('makeProblem', () => {
         const problem = makeProblem(rng(seed), level);
         expect(answerOfStory(problem.text), problem.text).toBe(Number(problem.answer));
       }
+    for (let seed = 0; seed < 200; seed++) {
+      const problem = makeProblem(rng(seed), 5);
+      expect(answerOfTree(problem.text), problem.text).toBe(Number(problem.answer));
+    }
   });
 
   it('keeps to the rules of its level', () => {
@@ -148,13 +167,24 @@ describe('the splits', () => {
     expect(fnv1a32('7+5;12-4')).toBe(2896775481);
     expect(fnv1a32('3*4;12+6')).toBe(1184035607);
     expect(fnv1a32('cd:2,3,5=13')).toBe(907376247);
-    expect(splitOf({ key: '7+5;12-4' })).toBe('train'); // bucket 1
+    expect([2896775481 % 10, 1184035607 % 10, 907376247 % 10]).toEqual([1, 7, 7]);
+    for (const key of ['7+5;12-4', '3*4;12+6', 'cd:2,3,5=13']) expect(splitOf({ key })).toBe('train');
+    expect(countdownProblem([5, 3, 2], 13).key).toBe('cd:2,3,5=13');
+  });
+
+  it('are eight to one to one', () => {
+    const shares = { train: 0, validation: 0, test: 0 };
+    for (let seed = 0; seed < 3000; seed++) shares[splitOf(makeProblem(rng(seed), 3))]++;
+    expect(Math.abs(shares.train / 3000 - 0.8)).toBeLessThan(0.03); // four standard errors
+    expect(Math.abs(shares.validation / 3000 - 0.1)).toBeLessThan(0.022);
+    expect(Math.abs(shares.test / 3000 - 0.1)).toBeLessThan(0.022);
   });
 
   it('share no structure, whatever the seed', () => {
-    const keys = (split: 'train' | 'validation') => new Set(Array.from({ length: 200 }, (_, i) => problemOf(split, rng(i), 2).key));
-    const training = keys('train');
-    expect([...keys('validation')].filter((key) => training.has(key))).toEqual([]);
+    const keys = (split: 'train' | 'validation' | 'test') =>
+      new Set(Array.from({ length: 200 }, (_, i) => problemOf(split, rng(i), 2).key));
+    const [training, validation, test] = [keys('train'), keys('validation'), keys('test')];
+    expect(new Set([...training, ...validation, ...test]).size).toBe(training.size + validation.size + test.size);
   });
 });
 
@@ -191,6 +221,15 @@ describe('renderSolution', () => {
           ).toBe(true);
           expect(verifyMaths(problem, steps.join('\n'))).toBe(true);
         }
+      }
+  });
+
+  it('is all correct for 10,000 problems a level', () => {
+    for (const level of levels)
+      for (let seed = 0; seed < 10_000; seed++) {
+        const problem = makeProblem(rng(seed), level);
+        const steps = renderSolution(problem, 'math');
+        if (firstError(labelSteps(problem, steps)) !== -1) expect.fail(`${problem.key}\n${steps.join('\n')}`);
       }
   });
 
@@ -259,6 +298,63 @@ describe('labelSteps', () => {
     expect(verdicts(tree, backwards)).toEqual(['correct', 'correct', 'correct', 'correct']);
     expect(labelSteps(tree, backwards, { allowReorder: false })[0].verdict).toBe('wrong-operand');
     expect(verdicts(tree, ['9 - 2 = 7', '12 + 7 = 19'])).toEqual(['correct', 'wrong-operand']);
+  });
+});
+
+describe('what a model may write', () => {
+  /** Lines that look like steps, and lines that do not. */
+  const line = fc.oneof(
+    fc.string(),
+    fc.constantFrom(
+      '',
+      '<m>',
+      '12 <m>',
+      'Answer:',
+      'Answer: ',
+      'Plan:',
+      'Facts:',
+      'Check:',
+      'Restate:',
+      'So after all steps',
+      '(left:',
+      'Step 1:',
+    ),
+    fc
+      .tuple(fc.integer(), fc.constantFrom('+', '-', '*', '/', '='), fc.integer(), fc.integer())
+      .map(([a, op, b, c]) => `${a} ${op} ${b} = ${c}`),
+    fc
+      .tuple(fc.nat(20), fc.constantFrom('+', '-', '*', '/'), fc.nat(20), fc.nat(99))
+      .map(([a, op, b, c]) => `${a} ${op} ${b} = ${c} (left: ${c})`),
+  );
+  it('is labelled and scored whatever it is: one verdict a step, and nothing is forgiven', () => {
+    const countdown = countdownProblem([2, 3, 5], 13);
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 8 }), (steps) => {
+        const labels = labelSteps(example, steps);
+        expect(labels).toHaveLength(steps.length);
+        labels.forEach(({ onPath, locallyValid, value }, i) => {
+          expect(onPath).toBe(locallyValid && (i === 0 || labels[i - 1].onPath));
+          expect(value >= 0 && value <= 1 && (onPath || value === 0)).toBe(true);
+        });
+        expect(labelCountdown(countdown, steps)).toHaveLength(steps.length);
+        for (const problem of [example, countdown]) expect(typeof verifyMaths(problem, steps.join('\n'))).toBe('boolean');
+      }),
+      { seed: 0, numRuns: 500 },
+    );
+  });
+  it('is an error where it is no sum: a division that is not exact or by 0, numbers beyond all bounds', () => {
+    expect(verdicts(example, ['30 / 4 = 7'])).toEqual(['arithmetic']);
+    expect(verdicts(example, ['30 / 0 = 0'])).toEqual(['arithmetic']);
+    expect(verdicts(example, [`${'9'.repeat(400)} + 1 = ${'9'.repeat(400)}`])).not.toContain('correct');
+    expect(verdicts(example, ['7 + 5 = 12 = 12'])).toEqual(['malformed']);
+    expect(verdicts(example, ['7 ＋ 5 ＝ 12'])).toEqual(['malformed']);
+    for (const text of ['Answer: 1/0', 'Answer: 0/0', `Answer: ${'9'.repeat(5000)}`, 'Answer: NaN', 'Answer: 6e999', '\\boxed{6'])
+      expect(verifyMaths(example, text), text.slice(0, 20)).toBe(false);
+  });
+  it('is not made right by offering every answer: the last one counts', () => {
+    const all = Array.from({ length: 100 }, (_, i) => `Answer: ${i}`).join('\n');
+    expect(verifyMaths(example, all)).toBe(false);
+    expect(verifyMaths(example, 'Answer: 5, 6 or 7')).toBe(false);
   });
 });
 
@@ -406,6 +502,10 @@ describe('countdown', () => {
       '5 * 2 = 10 (left: 10)',
       '5 * 2 = 10 (left: 3 10)',
       '5 * 2 = 10 (left: 3 10)\n10 - 3 = 7 (left: 7)',
+      '5 * 2 = 10 (left: 3 10)\n10 + 3 = 13 (left: 13)\n13 + 0 = 13 (left: 13)',
+      '5 * 2 = 10 (left: 3 10)\nso\n10 + 3 = 13 (left: 13)',
+      '5 / 2 = 2 (left: 2 3)',
+      '2 - 5 = -3 (left: -3 3)',
       '13',
       '',
     ])

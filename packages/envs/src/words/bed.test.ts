@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completionTokens, distinctPairs, openings, promptTokens, type WordsBed, wordsBed } from './bed.js';
 import { guardedSentiment } from './sentiment.js';
+import { storyGenerator } from './stories.js';
 import { untrainedDecoder } from './testing.js';
 import { characterNames } from './vocabulary.js';
 
@@ -28,6 +29,13 @@ describe('the openings', () => {
       expect(base.tokenizer.encode(prompt)).toHaveLength(promptTokens);
       expect(characterNames.some((name) => prompt.includes(name))).toBe(true);
     }
+    const story = storyGenerator(rng(0).fork('words bed')); // the bed's own stream: the held-out openings are its first
+    const stories = Array.from({ length: 3000 }, (_, index) => story(index));
+    for (const prompt of bed.heldOutPrompts)
+      expect(
+        stories.some((text) => text.startsWith(prompt) && !/\p{L}/u.test(text[prompt.length])),
+        prompt,
+      ).toBe(true);
   });
 
   it('are decided by the seed', async () => {
