@@ -4,37 +4,28 @@ import { join } from 'node:path';
 import { root } from './install.js';
 
 export type Outcome = { code: number | null; signal: NodeJS.Signals | null; stdout: string; stderr: string };
+/** When the process stops itself (stopsItself.mjs). */
+export type Stop =
+  | { signal: NodeJS.Signals; printed: string }
+  | { signal: NodeJS.Signals; path: string; at: number }
+  | { path: string; tally: string };
 
-/**
- * @param kill   sends `signal` as soon as `when` is true of what was printed so far
- * @param signal sends SIGKILL once it is aborted
- */
 export function plumb(
   args: readonly string[],
-  o: {
-    cwd?: string;
-    env?: Record<string, string>;
-    kill?: { signal: NodeJS.Signals; when: (printed: string) => boolean };
-    signal?: AbortSignal;
-  } = {},
+  { cwd = root, env = {}, stop }: { cwd?: string; env?: Record<string, string>; stop?: Stop } = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'apps/cli/bin/plumb.mjs'), ...args], {
-      cwd: o.cwd ?? root,
-      env: { ...process.env, ...o.env },
+    const preload = stop ? ['--import', new URL('./stopsItself.mjs', import.meta.url).href] : [];
+    const child = spawn(process.execPath, [...preload, join(root, 'apps/cli/bin/plumb.mjs'), ...args], {
+      cwd,
+      env: { ...process.env, ...env, ...(stop && { STOP: JSON.stringify(stop) }) },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const printed = { stdout: '', stderr: '' };
-    let killed = false;
     for (const stream of ['stdout', 'stderr'] as const)
       child[stream].setEncoding('utf8').on('data', (text: string) => {
         printed[stream] += text;
-        if (!killed && o.kill?.when(printed.stdout + printed.stderr)) {
-          killed = true;
-          child.kill(o.kill.signal);
-        }
       });
-    o.signal?.addEventListener('abort', () => child.kill('SIGKILL'));
     child.on('error', reject);
     child.on('close', (code, signal) => resolve({ code, signal, ...printed }));
   });

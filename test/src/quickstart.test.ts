@@ -80,10 +80,7 @@ describe('plumb start', () => {
 
   it('saves on Ctrl-C, leaves with 130, and ends with the same numbers when started again', async () => {
     const interrupted = newFolder();
-    const first = await plumb(start, {
-      cwd: interrupted,
-      kill: { signal: 'SIGINT', when: (printed) => printed.includes('Aligning by GRPO') },
-    });
+    const first = await plumb(start, { cwd: interrupted, stop: { signal: 'SIGINT', printed: 'Aligning by GRPO' } });
     expect(first.code).toBe(130);
     expect(first.stderr).toMatch(/saved/);
     const second = await plumb(start, { cwd: interrupted });
@@ -94,7 +91,7 @@ describe('plumb start', () => {
 
   it('ends with the same numbers after being killed outright', async () => {
     const killed = newFolder();
-    const first = await plumb(start, { cwd: killed, kill: { signal: 'SIGKILL', when: (printed) => printed.includes('GRPO, too far') } });
+    const first = await plumb(start, { cwd: killed, stop: { signal: 'SIGKILL', printed: 'GRPO, too far' } });
     expect(first.signal).toBe('SIGKILL');
     expect(existsSync(join(runIn(killed), 'summary.json'))).toBe(false);
     expect((await plumb(start, { cwd: killed })).code).toBe(0);
