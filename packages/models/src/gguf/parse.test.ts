@@ -168,7 +168,7 @@ describe('parseGguf', () => {
 
   it('answers or says what is wrong, whatever is changed or cut, and never takes long', async () => {
     const { bytes } = await tinyGguf();
-    const start = performance.now();
+    const start = process.cpuUsage(); // not the time of a clock: other work of the machine is not to count
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.nat(6000), fc.nat(255)), { minLength: 1, maxLength: 12 }),
@@ -185,6 +185,6 @@ describe('parseGguf', () => {
       ),
       { numRuns: 500, seed: 3 },
     );
-    expect(performance.now() - start).toBeLessThan(20_000);
+    expect(process.cpuUsage(start).user).toBeLessThan(20e6);
   });
 });

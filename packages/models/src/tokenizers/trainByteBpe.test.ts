@@ -51,9 +51,9 @@ describe('trainByteBpe', () => {
     const texts = Array.from({ length: 200 }, () =>
       Array.from({ length: 800 }, () => list[next(list.length)] + (next(5) ? '' : list[next(list.length)])).join(' '),
     );
-    const start = performance.now();
+    const start = process.cpuUsage(); // not the time of a clock: other work of the machine is not to count
     const json = trainByteBpe(texts, { vocabSize: 1024, minFrequency: 1 });
-    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(process.cpuUsage(start).user).toBeLessThan(10e6);
     const tokenizer = tokenizerFromJson(json);
     expect(tokenizer.encode(' river stone lamp').length).toBe(3);
   });
