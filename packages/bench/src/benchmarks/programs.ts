@@ -27,6 +27,7 @@ export async function runPrograms(
     for (const [name, content] of Object.entries(files)) await writeFile(join(dir, name), content);
     const ran: Ran[] = [];
     for (const [program, ...args] of steps) {
+      signal?.throwIfAborted(); // a program that is started now would not hear of it
       const one = await runProgram(program, args, { cwd: dir, timeoutSeconds, signal });
       ran.push(one);
       if (one.code !== 0) break;

@@ -11,7 +11,6 @@ import { benchmarkRows } from './rows.js';
 import type { AnswerBenchmark, AnswerItem } from './types.js';
 import { verilogEval, verilogEval2 } from './verilog.js';
 
-const slow = 120_000;
 const icarus = isInstalled('iverilog') && isInstalled('vvp');
 const root = mkdtempSync(join(tmpdir(), 'plumbline-verilog-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -94,121 +93,101 @@ describe('VerilogEval', () => {
     it.each([
       ['version 1', verilogEval, [first, descriptions], 'top_module'],
       ['version 2', verilogEval2, [second], 'TopModule'],
-    ] as const)(
-      'passes what simulates as the reference does, and nothing else: %s',
-      async (_, benchmark, paths, top) => {
-        const [item] = await read(benchmark, paths);
-        const { right, wrong, broken, none } = answers(top);
-        const check = (answer: string) => benchmark.check(item, answer, { command: 'iverilog' });
-        expect(await check(right)).toEqual({ passed: 1, compiles: 1 });
-        expect(await check(wrong)).toEqual({ passed: 0, compiles: 1 });
-        expect(await check(broken)).toEqual({ passed: 0, compiles: 0 });
-        expect(await check(none)).toEqual({ passed: 0, compiles: 0 });
-      },
-      slow,
-    );
-    it(
-      'fails one that hangs when its time is over, and gives no verdict where the evaluation is stopped',
-      async () => {
-        const source = 'module tb;\n  reg q = 0;\n  initial #1 q = 1;\n  always @(q) q <= ~q;\nendmodule\n';
-        const steps = [
-          ['iverilog', '-o', 'test.vvp', 'test.sv'],
-          ['vvp', '-n', 'test.vvp'],
-        ];
-        const [compiled, simulated] = await runPrograms({ 'test.sv': source }, steps, { timeoutSeconds: 2 });
-        expect([compiled.code, simulated.code, simulated.timedOut]).toEqual([0, null, true]);
-        const [item] = await read(verilogEval, [first, descriptions]);
-        const stopped = verilogEval.check(item, answers('top_module').hanging, { command: 'iverilog', signal: AbortSignal.timeout(1000) });
-        await expect(stopped).rejects.toThrow('timeout');
-      },
-      slow,
-    );
-    it(
-      'leaves out a problem whose own files do not fit, and asks for no answer twice',
-      async () => {
-        const folder = join(root, 'dataset_code-complete-iccad2023');
-        mkdirSync(folder);
-        for (const [name, reference] of [
-          ['Prob001_xor', 'a'],
-          ['Prob002_xor', 'other'],
-        ]) {
-          writeFileSync(join(folder, `${name}_prompt.txt`), `Exclusive or.\n\nmodule TopModule${ports};\n`);
-          writeFileSync(
-            join(folder, `${name}_ref.sv`),
-            `module RefModule(input ${reference}, input b, output y);\n  assign y = ${reference} ^ b;\nendmodule\n`,
-          );
-          writeFileSync(join(folder, `${name}_test.sv`), bench('RefModule', 'TopModule'));
-        }
-        let asked = 0;
-        const model: LanguageModel = {
-          name: 'writer',
-          can: { score: false, embed: false, logps: false },
-          generate: async (prompts) =>
-            prompts.map(() => {
-              asked++;
-              return [
-                {
-                  text: '  assign y = a ^ b;\nendmodule',
-                  tokens: new Int32Array(1),
-                  samplingLogps: new Float32Array(1),
-                  finish: 'stop' as const,
-                },
-              ];
-            }),
-        };
-        const items = await read(verilogEval2, [folder]);
-        const { result, reportPath } = await evaluate(verilogEval2, {
-          items,
-          subject: { kind: 'model', model },
-          dir: join(root, 'eval'),
-          command: 'iverilog',
-        });
-        expect(asked).toBe(2);
-        expect(result).toMatchObject({ items: 1, missing: 1, firstError: expect.stringContaining('not a port of good1') });
-        expect(result.numbers[0]).toMatchObject({ name: 'pass@1', value: 1, n: 1 });
-        expect(readFileSync(reportPath, 'utf8')).toContain('1 of 2 items have no outcome');
-      },
-      slow,
-    );
+    ] as const)('passes what simulates as the reference does, and nothing else: %s', async (_, benchmark, paths, top) => {
+      const [item] = await read(benchmark, paths);
+      const { right, wrong, broken, none } = answers(top);
+      const check = (answer: string) => benchmark.check(item, answer, { command: 'iverilog' });
+      expect(await check(right)).toEqual({ passed: 1, compiles: 1 });
+      expect(await check(wrong)).toEqual({ passed: 0, compiles: 1 });
+      expect(await check(broken)).toEqual({ passed: 0, compiles: 0 });
+      expect(await check(none)).toEqual({ passed: 0, compiles: 0 });
+    });
+    it('fails one that hangs when its time is over, and gives no verdict where the evaluation is stopped', async () => {
+      const source = 'module tb;\n  reg q = 0;\n  initial #1 q = 1;\n  always @(q) q <= ~q;\nendmodule\n';
+      const steps = [
+        ['iverilog', '-o', 'test.vvp', 'test.sv'],
+        ['vvp', '-n', 'test.vvp'],
+      ];
+      const [compiled, simulated] = await runPrograms({ 'test.sv': source }, steps, { timeoutSeconds: 5 });
+      expect([compiled.code, simulated.code, simulated.timedOut]).toEqual([0, null, true]);
+      const [item] = await read(verilogEval, [first, descriptions]);
+      const stopped = verilogEval.check(item, answers('top_module').hanging, { command: 'iverilog', signal: AbortSignal.timeout(1000) });
+      await expect(stopped).rejects.toThrow('timeout');
+    });
+    it('leaves out a problem whose own files do not fit, and asks for no answer twice', async () => {
+      const folder = join(root, 'dataset_code-complete-iccad2023');
+      mkdirSync(folder);
+      for (const [name, reference] of [
+        ['Prob001_xor', 'a'],
+        ['Prob002_xor', 'other'],
+      ]) {
+        writeFileSync(join(folder, `${name}_prompt.txt`), `Exclusive or.\n\nmodule TopModule${ports};\n`);
+        writeFileSync(
+          join(folder, `${name}_ref.sv`),
+          `module RefModule(input ${reference}, input b, output y);\n  assign y = ${reference} ^ b;\nendmodule\n`,
+        );
+        writeFileSync(join(folder, `${name}_test.sv`), bench('RefModule', 'TopModule'));
+      }
+      let asked = 0;
+      const model: LanguageModel = {
+        name: 'writer',
+        can: { score: false, embed: false, logps: false },
+        generate: async (prompts) =>
+          prompts.map(() => {
+            asked++;
+            return [
+              {
+                text: '  assign y = a ^ b;\nendmodule',
+                tokens: new Int32Array(1),
+                samplingLogps: new Float32Array(1),
+                finish: 'stop' as const,
+              },
+            ];
+          }),
+      };
+      const items = await read(verilogEval2, [folder]);
+      const { result, reportPath } = await evaluate(verilogEval2, {
+        items,
+        subject: { kind: 'model', model },
+        dir: join(root, 'eval'),
+        command: 'iverilog',
+      });
+      expect(asked).toBe(2);
+      expect(result).toMatchObject({ items: 1, missing: 1, firstError: expect.stringContaining('not a port of good1') });
+      expect(result.numbers[0]).toMatchObject({ name: 'pass@1', value: 1, n: 1 });
+      expect(readFileSync(reportPath, 'utf8')).toContain('1 of 2 items have no outcome');
+    });
     const machine = dataPath('verilog-eval/verilogeval_v1_machine.jsonl');
-    it.skipIf(!machine)(
-      'passes the official solutions, and not the empty module (skipped where the real data is missing)',
-      async () => {
-        const items = (await read(verilogEval, [machine!])).slice(0, 6);
-        const solutions: string[] = [];
-        for await (const { row } of benchmarkRows([machine!])) solutions.push(row.canonical_solution as string);
-        for (const [i, item] of items.entries()) {
-          expect(await verilogEval.check(item, fenced(solutions[i]), { command: 'iverilog' }), item.id).toEqual({ passed: 1, compiles: 1 });
-          expect(await verilogEval.check(item, fenced('endmodule'), { command: 'iverilog' }), item.id).toMatchObject({ passed: 0 });
-        }
-      },
-      slow,
-    );
+    it.skipIf(!machine)('passes the official solutions, and not the empty module (skipped where the real data is missing)', async () => {
+      const items = (await read(verilogEval, [machine!])).slice(0, 6);
+      const solutions: string[] = [];
+      for await (const { row } of benchmarkRows([machine!])) solutions.push(row.canonical_solution as string);
+      for (const [i, item] of items.entries()) {
+        expect(await verilogEval.check(item, fenced(solutions[i]), { command: 'iverilog' }), item.id).toEqual({ passed: 1, compiles: 1 });
+        expect(await verilogEval.check(item, fenced('endmodule'), { command: 'iverilog' }), item.id).toMatchObject({ passed: 0 });
+      }
+    });
   });
 
   describe.skipIf(!yosysInstalled())('by Yosys (skipped where @yowasp/yosys is not installed)', () => {
     it.each([
       ['version 1', verilogEval, [first, descriptions], 'top_module'],
       ['version 2', verilogEval2, [second], 'TopModule'],
-    ] as const)(
-      'compares with the reference, under another name than pass@1: %s',
-      async (_, benchmark, paths, top) => {
-        const [item] = await read(benchmark, paths);
-        const { right, wrong, broken, none } = answers(top);
-        const check = (answer: string) => benchmark.check(item, answer, { command: 'yosys' });
-        const passed = await check(right);
-        expect(passed).toEqual({ equivalent: 1, compiles: 1 });
-        expect(await check(wrong)).toEqual({ equivalent: 0, compiles: 1 });
-        expect(await check(broken)).toEqual({ equivalent: 0, compiles: 0 });
-        expect(await check(none)).toEqual({ equivalent: 0, compiles: 0 });
-        const numbers = benchmark.report([item], [{ response: right, passed }]);
-        expect(numbers.map(({ name, value }) => [name, value])).toEqual([
-          ['equivalent to the reference, by Yosys', 1],
-          [item.subset, 1],
-          ['compiles', 1],
-        ]);
-      },
-      slow,
-    );
+    ] as const)('compares with the reference, under another name than pass@1: %s', async (_, benchmark, paths, top) => {
+      const [item] = await read(benchmark, paths);
+      const { right, wrong, broken, none } = answers(top);
+      const check = (answer: string) => benchmark.check(item, answer, { command: 'yosys' });
+      const passed = await check(right);
+      expect(passed).toEqual({ equivalent: 1, compiles: 1 });
+      expect(await check(wrong)).toEqual({ equivalent: 0, compiles: 1 });
+      expect(await check(broken)).toEqual({ equivalent: 0, compiles: 0 });
+      expect(await check(none)).toEqual({ equivalent: 0, compiles: 0 });
+      const numbers = benchmark.report([item], [{ response: right, passed }]);
+      expect(numbers.map(({ name, value }) => [name, value])).toEqual([
+        ['equivalent to the reference, by Yosys', 1],
+        [item.subset, 1],
+        ['compiles', 1],
+      ]);
+    });
   });
 });
