@@ -27,10 +27,10 @@ export function installPacked(packages: readonly string[]): { project: string; h
   );
   // Compiling the kernels takes a minute, so that is for the full suite; otherwise this is also the install without a compiler.
   const env = { ...process.env, ...(!process.env.PLUMB_FULL && { CXX: 'no-such-compiler' }) };
-  const options = ['--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=0'];
+  const options = ['--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=2'];
   const npm = spawnSync('npm', ['install', ...options], { cwd: project, encoding: 'utf8', env });
   if (npm.status === 0) return { project, how: 'npm' };
-  if (!/ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|ETIMEDOUT|ENOTCACHED/.test(npm.stderr))
+  if (!/ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|EIDLETIMEOUT|ERR_SOCKET_TIMEOUT|ENOTCACHED/.test(npm.stderr))
     throw new Error(`npm install failed:\n${npm.stderr}`);
   link(project, packages, tarballs);
   return { project, how: 'linked' };
