@@ -23,12 +23,19 @@ export function divergenceObjective(
 
 /**
  * MiniLLM's on the student's own samples: the clipped policy loss, whose advantages are the rewards `log T − log S` of the tokens to come, and the exact KL(S ‖ T) of each token over the vocabulary
- * (`miniLlmLoss`). The ratio is 1, since each sample is learned from once, so that the first term's gradient is `−A·log S`.
+ * (`miniLlmLoss`). The ratio is 1, since each sample is learned from once, so that the first term's gradient is `−A·log S`. Of samples of the mixture of both (`teacherMixture`) every token has the weight
+ * `S / (teacherMix·T + (1 − teacherMix)·S)`, the paper's approximation of the weight of all tokens up to it.
  */
 export async function miniLlmObjective(
   { student, teacher }: Models,
   packed: PackedBatch,
-  { gamma, lengthNormalized, klWeight, temperature }: { gamma: number; lengthNormalized: boolean; klWeight: number; temperature: number },
+  {
+    gamma,
+    lengthNormalized,
+    klWeight,
+    teacherMix = 0,
+    temperature,
+  }: { gamma: number; lengthNormalized: boolean; klWeight: number; teacherMix?: number; temperature: number },
 ): Promise<Objective> {
   const { targets, cuSeqlens } = predictingRows(packed);
   const [studentLogps, teacherLogps] = [await sampledLogps(student, packed, temperature), await sampledLogps(teacher, packed, temperature)];
@@ -45,16 +52,23 @@ export async function miniLlmObjective(
     completionMask: tf.ones([targets.length]) as tf.Tensor1D,
     seqIds: tf.tensor1d(seqIds, 'int32'),
   };
+  const weights = teacherMix > 0 ? tf.tensor1d(mixtureWeights(teacherLogps, studentLogps, teacherMix)) : undefined;
   return {
     loss: () =>
       tf.tidy(() => {
         const [own, given] = [student, teacher].map((model) => tf.div(logitsOf(model, packed), temperature) as tf.Tensor2D);
         const chosen = tf.oneHot(tf.tensor1d(targets, 'int32'), own.shape[1]);
         const logps = tf.sum(tf.mul(tf.logSoftmax(own), chosen), 1) as tf.Tensor1D;
-        return miniLlmLoss({ logps, ...constants, sequences: cuSeqlens.length - 1 }, own, given, { klWeight }).loss;
+        const { loss } = miniLlmLoss({ logps, ...constants, sequences: cuSeqlens.length - 1 }, own, given, { klWeight });
+        return weights ? tf.mul(loss, weights) : loss;
       }),
-    dispose: () => tf.dispose(constants),
+    dispose: () => tf.dispose([...Object.values(constants), ...(weights ? [weights] : [])]),
   };
+}
+
+/** `S / (mix·T + (1 − mix)·S)` of each token, between 0 and `1 / (1 − mix)`. */
+function mixtureWeights(teacher: Float32Array, student: Float32Array, mix: number): Float32Array {
+  return student.map((logp, t) => 1 / (mix * Math.exp(teacher[t] - logp) + 1 - mix));
 }
 
 /** log-probabilities of the tokens that count, [tokens]. */

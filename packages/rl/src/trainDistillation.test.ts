@@ -5,9 +5,9 @@ import { tinyDecoder } from '@plumbline/models/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { noReward } from './rewards.js';
-import { completionTokens, type RolloutSample } from './rollout/generate.js';
+import { completionTokens, type RolloutSample, rollout } from './rollout/generate.js';
 import { letters } from './testing/rollouts.js';
-import { type DistillationConfig, trainDistillation } from './trainDistillation.js';
+import { trainDistillation } from './trainDistillation.js';
 import { trainPolicy } from './trainPolicy.js';
 
 const records: CompletionRecord[] = [0, 1, 2, 3].map((i) => ({
@@ -23,7 +23,7 @@ const prompts = (steps: number, rows: object[] = records): Batches<PromptBatch<C
 const tinyCount = tinyDecoder().parameters.names.length;
 const settings = { steps: 2, promptsPerStep: 4, maxTokens: 4, learningRate: 1e-2, temperature: 1 } as const;
 async function distil(
-  over: Partial<DistillationConfig>,
+  over: Partial<Parameters<typeof trainDistillation>[0]>,
   { student = tinyDecoder({ seed: 1 }), run = memoryRun({ seed: 3 }), rows = records as object[] } = {},
 ) {
   const config = { ...settings, ...over };
@@ -46,15 +46,16 @@ describe('trainDistillation', () => {
   });
 
   it("brings the student to the teacher by MiniLLM's objective, with and without the KL over the vocabulary", async () => {
-    for (const [klWeight, share] of [
-      [1, 0.5],
-      [0, 0.85],
+    for (const [klWeight, share, teacherMix] of [
+      [1, 0.5, 0],
+      [1, 0.5, 0.2],
+      [0, 0.85, 0],
     ]) {
       const { student } = await distil({
         steps: 60,
         onPolicy: 1,
         beta: undefined,
-        miniLlm: { gamma: 1, lengthNormalized: true, klWeight },
+        miniLlm: { gamma: 1, lengthNormalized: true, klWeight, teacherMix },
       });
       const klOf = async (policy: LocalDecoder) => {
         const run = memoryRun({ seed: 5 });
@@ -78,6 +79,17 @@ describe('trainDistillation', () => {
     const { student } = await distil({ steps: 1, onPolicy: 1, miniLlm });
     student.dispose();
     expect(tf.memory().numTensors - before).toBe(tinyCount);
+    const mixed = { ...miniLlm, teacherMix: 0.2 };
+    const [mix, split] = [
+      await distil({ onPolicy: 1, miniLlm: mixed }),
+      await distil({ onPolicy: 1, miniLlm: mixed, tokensPerMicroBatch: 1 }),
+    ];
+    mix.history.forEach((row, i) => void expect(split.history[i].loss!).toBeCloseTo(row.loss!, 4));
+    expect((await distil({ onPolicy: 1, miniLlm: { ...miniLlm, teacherMix: 0 } })).weights).toEqual(whole.weights);
+    expect(mix.weights).not.toEqual(whole.weights);
+    const other = { student: tinyDecoder(), teacher: tinyDecoder(), prompts: prompts(1), run: memoryRun({ seed: 3 }) };
+    const elsewhere = trainDistillation({ ...settings, steps: 1, onPolicy: 1, miniLlm: mixed }, { ...other, rollout: (o) => rollout(o) });
+    await expect(elsewhere).rejects.toThrow('a rollout goes without it');
     await expect(distil({ miniLlm })).rejects.toThrow('set onPolicy to 1 and leave beta out');
     await expect(distil({ miniLlm, onPolicy: 1, beta: 1 })).rejects.toThrow('leave beta out');
   });

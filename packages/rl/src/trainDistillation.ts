@@ -16,6 +16,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { divergenceObjective, miniLlmObjective } from './distillationObjectives.js';
 import { countOf, microBatches, rollout as ownRollout, packSamples, type Rollout, type RolloutSample } from './rollout/generate.js';
+import { teacherMixture } from './rollout/teacherMixture.js';
 
 /** Settings of `trainDistillation`. */
 export const DistillationConfig = z.strictObject({
@@ -32,6 +33,12 @@ export const DistillationConfig = z.strictObject({
       gamma: z.number().min(0).max(1).default(1).describe('Discount of the rewards of later tokens'),
       lengthNormalized: z.boolean().default(true).describe('Rewards to come are divided by the sum of their discounts'),
       klWeight: z.number().min(0).default(1).describe('Weight of the KL over the vocabulary'),
+      teacherMix: z
+        .number()
+        .min(0)
+        .lt(1)
+        .default(0)
+        .describe("The teacher's share in the mixture that samples, whose tokens are weighed accordingly (the paper's is 0.2)"),
     })
     .optional()
     .describe("MiniLLM's objective in place of the divergence; it learns from the student's own samples alone"),
@@ -73,8 +80,7 @@ export type Distillation = {
 /**
  * Generalized knowledge distillation (Agarwal et al. 2023, arXiv:2306.13649; TRL's GKD trainer): at every token of a completion the generalized
  * Jensen-Shannon divergence between teacher and student over the whole vocabulary, divided by the step's tokens; on the student's own samples in a share of
- * the steps, which the step's random stream picks. No gradient goes through the sampling. With `miniLlm` it is MiniLLM (Gu et al. 2023, arXiv:2306.08543) without its mixing of the teacher into the
- * sampling: a policy gradient of the reverse KL of whole completions, with its single-step part summed over the vocabulary. Goes on from `run`'s last checkpoint if it has one.
+ * the steps, which the step's random stream picks. No gradient goes through the sampling. With `miniLlm` it is MiniLLM (Gu et al. 2023, arXiv:2306.08543): a policy gradient of the reverse KL of whole completions, with its single-step part summed over the vocabulary; with `teacherMix` on samples of teacher and student together. Goes on from `run`'s last checkpoint if it has one.
  *
  * Logs `loss` (nats a token), `gradNorm`, `learningRate`, `tokens`, `tokensPerSecond`, `completions/length`.
  *
@@ -91,6 +97,8 @@ export async function trainDistillation(
     throw new ConfigError(
       "trainDistillation: miniLlm learns from the student's own samples, and has a divergence of its own: set onPolicy to 1 and leave beta out",
     );
+  if (config.miniLlm?.teacherMix && rollout !== ownRollout)
+    throw new ConfigError('trainDistillation: teacherMix samples from both models by itself; a rollout goes without it');
   if (student.spec.vocabSize !== teacher.spec.vocabSize)
     throw new ConfigError(
       `trainDistillation: the student has ${student.spec.vocabSize} tokens and the teacher ${teacher.spec.vocabSize}; they must share a vocabulary`,
@@ -139,11 +147,15 @@ export async function trainDistillation(
 async function completionsOf(
   records: readonly (Omit<CompletionRecord, 'completion'> & Partial<Pick<CompletionRecord, 'completion'>>)[],
   step: number,
-  { onPolicy, teacherSamples, maxTokens, temperature }: DistillationConfig,
+  { onPolicy, teacherSamples, miniLlm, maxTokens, temperature }: DistillationConfig,
   { student, teacher, run, rollout }: Pick<Distillation, 'student' | 'teacher' | 'run'> & { rollout: Rollout },
 ): Promise<RolloutSample[]> {
   const rng = run.rng.fork('step', step);
   const prompts = records.map(({ prompt }) => encodePrompt(student.tokenizer, prompt));
+  if (miniLlm?.teacherMix) {
+    const sampling = { share: miniLlm.teacherMix, maxTokens, temperature, rng: rng.fork('samples'), signal: run.signal };
+    return teacherMixture({ student, teacher }, prompts, sampling);
+  }
   const own = rng.fork('onPolicy').uniform(1)[0] < onPolicy;
   if (own || teacherSamples)
     return rollout({
