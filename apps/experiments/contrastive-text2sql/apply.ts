@@ -1,5 +1,5 @@
 /** GRPO on a user's own questions, databases and model: on whether a query runs, and on that and how near it comes to its question. */
-import { applySettings, defineApply, openSpider, spiderPairs } from '@plumbline/bench';
+import { applyOnlineSettings, applySettings, defineApply, openSpider, spiderPairs } from '@plumbline/bench';
 import { mean } from '@plumbline/bench/metrics';
 import { encodePrompt, promptBatches, type RewardFunction, textOf } from '@plumbline/data';
 import { judgeSql, sqlReward, wrongQueries } from '@plumbline/envs';
@@ -20,15 +20,14 @@ const Known = z.object({
 export const apply = defineApply({
   config: z.strictObject({
     ...applySettings,
+    ...applyOnlineSettings,
     maxTokens: z.int().positive().default(768).describe('Longer pairs are left out, never cut; a schema of ten tables has about 500'),
-    answerTokens: z.int().positive().default(64).describe('Tokens of a query, in training too'),
     encoder: z.string().default('').describe('The text encoder to begin with: a folder or owner/name; a small new one unless given'),
     encoderSteps: z.int().positive().default(300).describe('Its updates, of 32 questions each'),
     encoderLearningRate: z.number().positive().default(1e-3).describe('Of a new encoder; a pretrained one takes 2e-5'),
     negatives: z.int().min(0).default(3).describe('Wrong queries beside each question'),
     temperature: z.number().positive().default(0.07).describe('Of the contrastive loss'),
     samplesPerPrompt: z.int().min(2).default(4).describe('Queries for each question: the group'),
-    learningRate: z.number().positive().default(1e-4).describe('Of the policies: 1e-4 for adapters'),
     klCoef: z.number().min(0).default(0.04).describe('Weight of the KL to the model as it was'),
   }),
   read: (path: string) => spiderPairs(path),

@@ -2,7 +2,7 @@
  * A reward model of a user's pairs is a proxy; the model is trained on it at a price on how far it moves: by the KL divergence (the baseline) or by the root of the chi-squared divergence.
  * One answer is one action, so that occupancy and policy are the same and the ratio is known without a discriminator.
  */
-import { applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
+import { applyOnlineSettings, applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
 import { promptBatches, type RewardFunction } from '@plumbline/data';
 import type { LocalDecoder } from '@plumbline/models';
 import { implicitReward, modelReward, scoreMoments } from '@plumbline/rewards';
@@ -15,10 +15,9 @@ const measured = 32;
 export const apply = defineApply({
   config: z.strictObject({
     ...applySettings,
+    ...applyOnlineSettings,
     ...applyRewardSettings,
-    answerTokens: z.int().positive().default(64).describe('Tokens of an answer, in training too'),
     samplesPerPrompt: z.int().min(2).default(4).describe('Answers to a prompt of an update; pairsPerStep is their number in all'),
-    learningRate: z.number().positive().default(1e-4).describe('Of the policies: 1e-4 for adapters'),
     klWeight: z.number().positive().default(0.1).describe("Price of a nat, in the proxy's deviations under the model as it is"),
     chi2Weight: z
       .number()

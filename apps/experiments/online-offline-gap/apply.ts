@@ -1,5 +1,5 @@
 /** Offline and online IPO on a user's own pairs: the pairs themselves, and pairs that the policy writes as it trains, labelled by a reward model of theirs. */
-import { applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
+import { applyOnlineSettings, applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
 import { type Batches, encodePairs, type PairBatch, pairBatches, promptBatches } from '@plumbline/data';
 import { onlinePairs, type PairLossSpec, pairLoss, trainPairs, withOptions } from '@plumbline/dpo';
 import type { LocalDecoder } from '@plumbline/models';
@@ -9,9 +9,8 @@ import { z } from 'zod';
 export const apply = defineApply({
   config: z.strictObject({
     ...applySettings,
+    ...applyOnlineSettings,
     ...applyRewardSettings,
-    answerTokens: z.int().positive().default(64).describe('Tokens of an answer, in training too'),
-    learningRate: z.number().positive().default(1e-4).describe('Of both policies: 1e-4 for adapters'),
     beta: z.number().positive().default(0.1).describe('Of IPO in its form of sums, as in the paper'),
   }),
   needs: 'preference pairs, from which the preference model and the prompts come',

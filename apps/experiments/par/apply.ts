@@ -1,5 +1,5 @@
 /** PAR on a user's own pairs: their reward model, references of the model itself, and the two policies. */
-import { applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
+import { applyOnlineSettings, applyRewardSettings, applySettings, defineApply } from '@plumbline/bench';
 import { promptBatches, type Shaper } from '@plumbline/data';
 import { identity, modelReward, scoreReferences, sigmoidPreference } from '@plumbline/rewards';
 import { trainPolicy } from '@plumbline/rl';
@@ -8,11 +8,10 @@ import { z } from 'zod';
 export const apply = defineApply({
   config: z.strictObject({
     ...applySettings,
+    ...applyOnlineSettings,
     ...applyRewardSettings,
-    answerTokens: z.int().positive().default(64).describe('Tokens of an answer, in training too'),
     references: z.int().positive().default(4).describe('Answers of the start to each prompt, which PAR compares with; the paper has 10'),
     prompts: z.int().positive().default(200).describe('Prompts of the pairs that the policies are trained on, at most'),
-    learningRate: z.number().positive().default(1e-4).describe('Of the policies: 1e-4 for adapters'),
     klCoef: z.number().min(0).default(0.005).describe("Weight of the KL to the start in each token's reward, as in the paper"),
   }),
   needs: 'preference pairs, from which the reward model and the prompts come',

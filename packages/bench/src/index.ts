@@ -33,6 +33,7 @@ export {
   applyExperiment,
   applyMeasureSettings,
   applyMeasures,
+  applyOnlineSettings,
   applyReport,
   applyRewardSettings,
   applySettings,

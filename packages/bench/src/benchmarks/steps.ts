@@ -134,7 +134,7 @@ function errorReport(
     const { [headline]: score, ...others } = pooled;
     return [
       plain('PRM-Score', 'overall', score, whole.steps),
-      ...Object.entries(others).map(([over, value]) => plain(`PRM-Score, ${over}`, 'detail', value, whole.steps)),
+      ...Object.entries<number>(others).map(([over, value]) => plain(`PRM-Score, ${over}`, 'detail', value, whole.steps)),
       plain('F1 of sound steps', 'detail', whole.f1, whole.steps),
       plain('F1 of wrong steps', 'detail', whole.negF1, whole.steps),
       plain('sound steps called sound', 'detail', whole.correctStepAccuracy, whole.steps),

@@ -41,4 +41,4 @@ export type {
   SeedOutcome,
   StoredSeed,
 } from './types.js';
-export { applyMeasureSettings, applyRewardSettings, applySettings } from './types.js';
+export { applyMeasureSettings, applyOnlineSettings, applyRewardSettings, applySettings } from './types.js';

@@ -122,6 +122,11 @@ export const applySettings = {
 const { steps: _steps, ...withoutPolicies } = applySettings;
 /** The same where no policy is trained. */
 export const applyMeasureSettings = withoutPolicies;
+/** In place of those above where the policies write as they train. */
+export const applyOnlineSettings = {
+  answerTokens: z.int().positive().default(64).describe('Tokens of an answer, in training too'),
+  learningRate: z.number().positive().default(1e-4).describe('Of the policies: 1e-4 for adapters'),
+};
 /** Settings of the reward model that is trained on the pairs, where there is one. */
 export const applyRewardSettings = {
   rewardSteps: z.int().positive().default(100).describe('Updates of the reward model'),
