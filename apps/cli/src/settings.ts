@@ -54,16 +54,20 @@ export function parseFlags(args: readonly string[]): Record<string, unknown> {
 export const settingsSection = (schema: z.ZodObject): string =>
   `\nSettings, as flags or in the YAML file of --config:\n${settingsHelp(schema)}\n`;
 
-/** A line for each setting of a schema: its flag, what it does, what it may hold and its default. */
+/** A line for each setting of a schema: its flag, what it does, what it may hold and its default; of one of several kinds also a line for each part. */
 export function settingsHelp(schema: z.ZodObject, prefix = '--'): string {
+  const line = (flag: string, field: unknown, kinds = ''): [string, string] => {
+    const inner = unwrap(field) as z.ZodType;
+    const about = (field as z.ZodType).description ?? inner.description ?? '';
+    return [flag, [about, choicesOf(kindsIn(inner) ?? inner), shownDefault(field), kinds].filter(Boolean).join(' ')];
+  };
   const lines = (object: z.ZodObject, at: string): [string, string][] =>
     Object.entries(object.shape).flatMap(([key, field]): [string, string][] => {
       const inner = unwrap(field) as { shape?: object };
       if (inner.shape) return lines(inner as unknown as z.ZodObject, `${at}${key}.`);
-      const preset = defaultOf(field);
-      const about = (field as z.ZodType).description ?? (inner as unknown as z.ZodType).description ?? '';
-      const shown = preset !== undefined && (/^\S+$/.test(String(preset)) && typeof preset === 'string' ? preset : JSON.stringify(preset));
-      return [[`${at}${key}`, [about, choicesOf(inner), shown !== false && `(${shown})`].filter(Boolean).join(' ')]];
+      const kinds = kindsIn(inner);
+      const parts = kinds ? partsOf(kinds) : [];
+      return [line(`${at}${key}`, field), ...parts.map(({ name, field: part, of }) => line(`${at}${key}.${name}`, part, of))];
     });
   const all = lines(schema, prefix);
   const width = Math.max(...all.map(([flag]) => flag.length));
@@ -71,6 +75,60 @@ export function settingsHelp(schema: z.ZodObject, prefix = '--'): string {
   const indented = (about: string) =>
     about.replace(new RegExp(`(?![^\\n]{1,${room}}$)([^\\n]{1,${room}})\\s`, 'g'), `$1\n${' '.repeat(width + 4)}`);
   return all.map(([flag, about]) => `  ${flag.padEnd(width)}  ${indented(about)}`.trimEnd()).join('\n');
+}
+
+/** A line for each of several losses: its name, and the options that it has, with their defaults. */
+export function lossesHelp(losses: Readonly<Record<string, { options: z.ZodType }>>): string {
+  const width = Math.max(...Object.keys(losses).map(({ length }) => length));
+  const lines = Object.entries(losses).map(([name, { options }]) => {
+    const all = Object.entries(shapeOf(options)).map(([key, field]) => [key, shownDefault(field)].filter(Boolean).join(' '));
+    return `  ${name.padEnd(width)}  ${all.join(', ')}`.trimEnd();
+  });
+  return `The losses, and what each has as --lossOptions.NAME:\n${lines.join('\n')}\n`;
+}
+
+/** @throws ConfigError naming the options that a loss does not have, with those that it has */
+export function refuseUnknownOptions(loss: string, { options }: { options: z.ZodType }, given: object): void {
+  const known = Object.keys(shapeOf(options));
+  const other = Object.keys(given).filter((key) => !known.includes(key));
+  if (other.length === 0) return;
+  const meant = [...new Set(other.flatMap((key) => nearest(key, known) ?? []))];
+  throw new ConfigError(
+    `the loss ${loss} has no option ${other.map((key) => `"${key}"`).join(', ')}${meant.length > 0 ? ` (did you mean ${meant.join(', ')}?)` : ''}; ${known.length > 0 ? `there are ${known.join(', ')}` : 'it has none'}`,
+  );
+}
+
+const shapeOf = (schema: z.ZodType): Record<string, unknown> => (unwrap(schema) as { shape?: Record<string, unknown> }).shape ?? {};
+
+/** A default as it would be written, in brackets. */
+function shownDefault(field: unknown): string {
+  const preset = defaultOf(field);
+  if (preset === undefined) return '';
+  return `(${typeof preset === 'string' && /^\S+$/.test(preset) ? preset : JSON.stringify(preset)})`;
+}
+
+type Kinds = { def: { discriminator: string }; options: readonly z.ZodObject[] };
+/** The kinds of which a setting is one; behind what rewrites it, or beside other forms of it. */
+function kindsIn(schema: unknown): Kinds | undefined {
+  const inner = unwrap(schema) as { def?: { discriminator?: string; out?: unknown }; options?: readonly unknown[] } | undefined;
+  if (inner?.def?.discriminator) return inner as Kinds;
+  if (inner?.def?.out) return kindsIn(inner.def.out);
+  for (const option of inner?.options ?? []) if (typeof option === 'object') return kindsIn(option);
+  return undefined;
+}
+
+/** The settings of several kinds, once each, and which kinds have them where not all do. */
+function partsOf({ def: { discriminator }, options }: Kinds): { name: string; field: unknown; of: string }[] {
+  const parts = new Map<string, { name: string; field: unknown; of: string[] }>();
+  for (const { shape } of options) {
+    const kind = String([...(shape[discriminator] as z.ZodLiteral).values][0]);
+    for (const [name, field] of Object.entries(shape)) {
+      if (name === discriminator) continue;
+      const key = [name, (field as z.ZodType).description, shownDefault(field)].join(); // one name may mean several things
+      parts.set(key, { name, field, of: [...(parts.get(key)?.of ?? []), kind] });
+    }
+  }
+  return [...parts.values()].map(({ of, ...part }) => ({ ...part, of: of.length < options.length ? `[of ${of.join(', ')}]` : '' }));
 }
 
 /** The words that a setting may hold, or the kinds of which it is one: `[kind: constant, linear]`. */
@@ -151,6 +209,7 @@ function describe(issue: z.core.$ZodIssue, settings: unknown, schema: z.ZodObjec
     const parts = Object.keys(shapeAt(schema, issue.path) ?? {}).map((name) => `${at}.${name}`);
     if (parts.length > 0) return `setting ${at} holds ${JSON.stringify(held)}, but is set by its parts: ${parts.join(', ')}`;
   }
+  if (held === undefined) return `setting ${at} is missing${issue.code === 'invalid_type' ? `; a ${issue.expected} is expected` : ''}`;
   return `setting ${at} holds ${JSON.stringify(held)}: ${issue.message}`;
 }
 

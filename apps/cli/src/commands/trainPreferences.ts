@@ -1,15 +1,18 @@
 /** `plumb train dpo` and `plumb train kto`: direct alignment from preference pairs, or from answers with a thumb up or down. */
 import { join } from 'node:path';
-import { settingsSection } from '../settings.js';
+import { onlinePairLosses, pairLosses } from '@plumbline/dpo';
+import { lossesHelp, settingsSection } from '../settings.js';
 import { type OnlineSummary, runOnline } from '../train/online.js';
 import { type PreferenceSummary, runDpo, runKto } from '../train/preference.js';
 import { DpoSettings, KtoSettings } from '../train/preferenceConfig.js';
 import { endTraining, policyIs, startTraining, type TrainOptions, trained } from '../train/start.js';
+import { ofDpo } from '../train/unused.js';
 
-export const preferenceHelp = (kind: 'dpo' | 'kto'): string => settingsSection(kind === 'dpo' ? DpoSettings : KtoSettings);
+export const preferenceHelp = (kind: 'dpo' | 'kto'): string =>
+  kind === 'kto' ? settingsSection(KtoSettings) : `${settingsSection(DpoSettings)}\n${lossesHelp({ ...pairLosses, ...onlinePairLosses })}`;
 
 export async function trainDpo(options: TrainOptions, rest: readonly string[]): Promise<void> {
-  const { job, backend } = await startTraining('dpo', DpoSettings, options, rest);
+  const { job, backend } = await startTraining('dpo', DpoSettings, options, rest, { unused: ofDpo });
   const place = { dir: job.dir, backend, json: options.json };
   if (job.settings.online === undefined)
     await endTraining(await trained(job, runDpo), place, {

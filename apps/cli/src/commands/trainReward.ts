@@ -1,12 +1,13 @@
 /** `plumb train reward`: a reward model from preference pairs, labels, scores or labelled steps. */
 import { resolve } from 'node:path';
+import { rewardLosses } from '@plumbline/rewards';
 import pc from 'picocolors';
-import { settingsSection } from '../settings.js';
+import { lossesHelp, settingsSection } from '../settings.js';
 import { type RewardSummary, runReward } from '../train/reward.js';
 import { RewardSettings } from '../train/rewardConfig.js';
 import { endTraining, startTraining, type TrainOptions, trained } from '../train/start.js';
 
-export const rewardHelp = (): string => settingsSection(RewardSettings);
+export const rewardHelp = (): string => `${settingsSection(RewardSettings)}\n${lossesHelp(rewardLosses)}`;
 
 export async function trainRewardModel(options: TrainOptions, rest: readonly string[]): Promise<void> {
   const { job, backend } = await startTraining('reward', RewardSettings, options, rest);

@@ -2,18 +2,20 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ConfigError } from '@plumbline/core';
+import { policyLosses } from '@plumbline/rl';
 import { loadReward } from '../serve/load.js';
-import { settingsSection } from '../settings.js';
+import { lossesHelp, settingsSection } from '../settings.js';
 import { runRl } from '../train/rl.js';
-import { policyConfig, RlSettings } from '../train/rlConfig.js';
+import { RlSettings } from '../train/rlConfig.js';
 import { endTraining, policyIs, startTraining, type TrainOptions, trained } from '../train/start.js';
+import { ofRl } from '../train/unused.js';
 
-export const rlHelp = (): string => settingsSection(RlSettings);
+export const rlHelp = (): string => `${settingsSection(RlSettings)}\n${lossesHelp(policyLosses)}`;
 
 export async function trainRl(options: TrainOptions & { reward?: string[] }, rest: readonly string[]): Promise<void> {
   const started = await startTraining('rl', RlSettings, options, rest, {
-    identity(settings, before?: { rewards: string[] }) {
-      policyConfig(settings); // an error now, not after the model was loaded
+    unused: ofRl, // an error now, not after the model was loaded
+    identity(_, before?: { rewards: string[] }) {
       const asked = options.reward ?? before?.rewards ?? [];
       if (asked.length === 0) throw new ConfigError('--reward is missing (plumb train rl --help)');
       return { rewards: asked.map((name) => (existsSync(name) ? resolve(name) : name)) };

@@ -11,6 +11,7 @@ import {
   withPolicyWeighting,
 } from '@plumbline/dpo';
 import { z } from 'zod';
+import { refuseUnknownOptions } from '../settings.js';
 import { amount, checkpoints, newTokens, samples, updates, weights } from './sharedConfig.js';
 
 const data = {
@@ -148,6 +149,7 @@ export function pairLossOf(
       ),
     );
     const own = (several ? lossOptions[names[i]] : lossOptions) as Record<string, unknown> | undefined;
+    refuseUnknownOptions(names[i], spec, own ?? {});
     const bound = withOptions(spec as PairLossSpec<object>, { ...shared, ...own }) as PairLossSpec<unknown>;
     return divergence && divergence.type !== 'reverse_kl' ? withDivergence(bound, divergence) : bound;
   });

@@ -41,6 +41,7 @@ import {
   targetBatches,
   withPairLabels,
 } from '@plumbline/rewards';
+import { refuseUnknownOptions } from '../settings.js';
 import type { RewardSettings } from './rewardConfig.js';
 
 type Interval = { mean: number; low: number; high: number };
@@ -104,16 +105,22 @@ export async function rewardTask(source: string, o: Setting): Promise<RewardTask
   }
 }
 
-/** @throws ConfigError for a setting that the loss does not look at */
-function refuseUnused({ loss, labelSmoothing, centerCoefficient, margin, labelColumn, attributes, lowestGrade }: RewardSettings): void {
+/** @throws ConfigError for a setting that the loss does not look at, and an option that it does not have */
+function refuseUnused(settings: RewardSettings): void {
+  const { loss, labelSmoothing, centerCoefficient, margin, labelColumn, attributes, grades, lowestGrade } = settings;
+  refuseUnknownOptions(loss, rewardLoss(loss), settings.lossOptions);
   const of = (names: readonly string[]) => names.includes(loss);
   const unused = [
     labelSmoothing !== 0 && !of(['bradley_terry']) && 'labelSmoothing',
     centerCoefficient !== 0 && !of(['bradley_terry']) && 'centerCoefficient',
-    margin === 'scores' && !of(['bradley_terry']) && 'margin',
+    margin !== 'column' && !of(['bradley_terry']) && 'margin',
     labelColumn !== undefined && !of(['pairwise_ordinal', 'rao_kupper', 'davidson']) && 'labelColumn',
     attributes !== undefined && !of(['regression', 'ordinal']) && 'attributes',
+    grades !== 5 && !of(['ordinal', 'pairwise_ordinal']) && 'grades',
     lowestGrade !== 0 && !of(['ordinal']) && 'lowestGrade',
+    settings.stepSeparator !== '\n' && !of(['step']) && 'stepSeparator',
+    settings.pooling !== 'last' && of(['step']) && 'pooling',
+    Object.hasOwn(settings.lossOptions, 'heads') && of(['step']) && 'lossOptions.heads',
   ].filter(Boolean);
   if (unused.length > 0) throw new ConfigError(`--loss ${loss} does not look at the setting ${unused.join(', ')}; leave it out`);
 }

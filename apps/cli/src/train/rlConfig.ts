@@ -1,7 +1,8 @@
 /** The settings of `plumb train rl`. */
 import { ConfigError } from '@plumbline/core';
-import { AdvantageConfig, PolicyTrainConfig } from '@plumbline/rl';
+import { AdvantageConfig, PolicyTrainConfig, policyLoss } from '@plumbline/rl';
 import { z } from 'zod';
+import { refuseUnknownOptions } from '../settings.js';
 import { checkpoints, weights as trainedWeights } from './sharedConfig.js';
 
 type Preset = Partial<z.input<typeof PolicyTrainConfig>>;
@@ -75,5 +76,6 @@ export function policyConfig(settings: RlSettings): PolicyTrainConfig {
   });
   if (!parsed.success)
     throw new ConfigError(parsed.error.issues.map(({ path, message }) => `setting ${path.join('.')}: ${message}`).join('; '));
+  refuseUnknownOptions(parsed.data.loss, policyLoss(parsed.data.loss), lossOptions ?? {});
   return parsed.data;
 }

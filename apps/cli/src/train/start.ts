@@ -11,6 +11,7 @@ import { duration } from '../progress.js';
 import { leavingNothing, runFolder } from '../runs.js';
 import { parseFlags, readSettings, wholeNumber } from '../settings.js';
 import type { Job, Spent } from './training.js';
+import { ofEveryTraining, refuseUnused, type Unused } from './unused.js';
 
 export type TrainOptions = BackendFlags & {
   help?: boolean;
@@ -25,12 +26,13 @@ export type TrainOptions = BackendFlags & {
   json?: boolean;
 };
 
-/** What a command is given beside model and data. */
+/** What a command is given beside model and data, and which settings it does not look at. */
 type More<S, E, R> = {
+  unused?(settings: S): Unused;
   /** Its names, which a run that goes on must share; `before` has those of the run to go on with. */
-  identity(settings: S, before?: E): E;
+  identity?(settings: S, before?: E): E;
   /** Before there is a folder: what cannot be loaded leaves none behind. */
-  load(names: E): Promise<R>;
+  load?(names: E): Promise<R>;
 };
 
 /**
@@ -50,10 +52,11 @@ export async function startTraining<Z extends z.ZodObject, E extends object = ob
   const before = options.resume === undefined ? undefined : interrupted<Identity>(options.resume, options.out, kind);
   const given = options.config !== undefined || options.set !== undefined || Object.keys(flags).length > 0;
   const settings = before && !given ? before.identity.settings : readSettings(schema, { ...options, flags });
+  refuseUnused([...ofEveryTraining(settings as never), ...(more?.unused?.(settings) ?? [])]);
   const seed = options.seed === undefined ? (before?.identity.seed ?? 0) : wholeNumber('--seed', options.seed);
   const model = nameOf(options.model ?? before?.identity.model, '--model', command);
   const source = nameOf(options.dataset ?? before?.identity.dataset, '--dataset', command);
-  const names = more?.identity(settings, before?.identity);
+  const names = more?.identity?.(settings, before?.identity);
   const dataset = existsSync(source) ? resolve(source) : source; // else a hub id
   // An error now, not after reading the data; a name on the hub is pinned to a commit.
   const where = model.startsWith('zoo:') && modelPath(model) ? model : await resolveModel(wholeModel(model));
@@ -61,7 +64,7 @@ export async function startTraining<Z extends z.ZodObject, E extends object = ob
   const identity = { command, model: where, dataset, ...names, seed, settings, backend: backend.name };
   const differing = before && differences(before.identity, identity);
   if (differing) throw new ConfigError(`${before.dir} is a run of other settings (${differing}); without --resume a new run begins`);
-  const loaded = (await more?.load(names!)) as R;
+  const loaded = (await more?.load?.(names!)) as R;
   const prefix = `${kind}-seed${seed}-${backend.name}`;
   const dir = before?.dir ?? (await runFolder({ out: options.out, prefix, identity, fresh: options.fresh }));
   return { job: { settings, seed, model: where, dataset, dir, signal: onInterrupt() }, backend, loaded };
