@@ -99,6 +99,27 @@ describe('evaluate', () => {
       firstError: 'item "i3": the reward gave NaN, NaN for 2 answers, not a number each',
     });
   });
+  it('keeps no answer that the signal cut short', async () => {
+    const controller = new AbortController();
+    const model: LanguageModel = {
+      name: 'stopped',
+      can: { score: false, embed: false, logps: false },
+      generate: async (prompts) => {
+        controller.abort();
+        return prompts.map(() => [{ text: '', tokens: new Int32Array(0), samplingLogps: new Float32Array(0), finish: 'aborted' as const }]);
+      },
+    };
+    const sums = [1, 2, 3].map((i) => ({ id: String(i), subset: 'all', prompt: `${i}`, target: '1' }));
+    const options = { items: sums, dir: dir('cut short'), batch: 2, signal: controller.signal };
+    await expect(evaluate(benchmarks.gsm8k, { ...options, subject: { kind: 'model', model } })).rejects.toThrow('0 of 3 items are kept');
+    const answering: LanguageModel = {
+      ...model,
+      generate: async (prompts) =>
+        prompts.map(() => [{ text: '1', tokens: new Int32Array(1), samplingLogps: new Float32Array(1), finish: 'stop' as const }]),
+    };
+    const { result } = await evaluate(benchmarks.gsm8k, { ...options, signal: undefined, subject: { kind: 'model', model: answering } });
+    expect(result.numbers[0]).toMatchObject({ value: 1, n: 3 });
+  });
   it('asks a judge in both orders: one that always takes the first shown is undecided everywhere', async () => {
     const judge = (pick: (a: string, b: string) => 'a' | 'b'): PairwiseJudge => ({
       name: 'judge',

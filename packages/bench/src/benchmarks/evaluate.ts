@@ -152,7 +152,10 @@ export async function evaluate(
   for (let from = 0; from < open.length; from += batch) {
     if (signal?.aborted) break;
     const some = open.slice(from, from + batch);
-    for (const line of await tryEach(some, (part) => judge(benchmark, part, subject, { rng, signal, command, judge: referee }), signal)) {
+    const lines = await tryEach(some, (part) => judge(benchmark, part, subject, { rng, signal, command, judge: referee }), signal);
+    // what the signal cut short may look like an empty answer, or a verdict that could not be read: these items are judged again
+    if (signal?.aborted) break;
+    for (const line of lines) {
       if (line.error !== undefined) failures++;
       done.set(line.id, line);
       add(line);
