@@ -17,7 +17,7 @@ describe('a plain Node script that imports core alone', () => {
       env: { ...process.env, PLUMB_BACKEND: backend, ...env },
       encoding: 'utf8',
     });
-    if (child.status !== 0) throw new Error(child.stderr);
+    if (child.status !== 0) throw new Error(`${backend} ended with ${child.signal ?? child.status}\n${child.stderr}`);
     return JSON.parse(child.stdout.trim().split('\n').at(-1)!);
   };
   let expected: number[] = [];
