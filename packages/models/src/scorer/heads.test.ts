@@ -40,6 +40,32 @@ describe('an attribute scorer', () => {
   });
 });
 
+describe('a head on an adapter with dropout', () => {
+  it('goes on from its checkpoint with the masks that it would have drawn', async () => {
+    const make = async () =>
+      createAttributeScorer(await addLora(tinyDecoder(), { r: 2, dropout: 0.5 }, { rng: rng(5) }), {
+        attributes: ['helpful', 'safe'],
+        pooling: 'mean',
+        rng: rng(1),
+        shareBackbone: true,
+      });
+    const pass = async (head: Awaited<ReturnType<typeof make>>) => {
+      const { loss, grads } = gradients(() => ({ loss: tf.sum(head.scores(batch)) as tf.Scalar }), head.parameters.trainable());
+      const all = (await Promise.all([...grads.values()].map(readCopy))).flatMap((grad) => Array.from(grad));
+      tf.dispose([loss, ...grads.values()]);
+      return all;
+    };
+    const straight = await make();
+    const first = await pass(straight);
+    const saved = await straight.parameters.save();
+    const second = await pass(straight);
+    expect(second).not.toEqual(first);
+    const resumed = await make();
+    await resumed.parameters.load(saved);
+    expect(await pass(resumed)).toEqual(second);
+  });
+});
+
 describe('token values', () => {
   it('are 0 at first, one for each completion token, read in the state before it', async () => {
     expect([...(await read(createTokenValues(decoder).values(batch)))]).toEqual(new Array(7).fill(0));

@@ -186,6 +186,27 @@ export function joinTrees(trees: readonly ParameterTree[], keep: (name: string) 
   };
 }
 
+/**
+ * A joined tree whose checkpoints also keep what its parts note beside their tensors: of an adapter with dropout, how many passes have drawn a mask. For heads
+ * on a decoder that may be adapted.
+ */
+export function withNotes(joined: ParameterTree, parts: readonly ParameterTree[]): ParameterTree {
+  const own = new Set(joined.names);
+  return {
+    ...joined,
+    async save() {
+      const saved = await Promise.all(parts.map((part) => part.save()));
+      const tensors = Object.fromEntries(saved.flatMap((part) => Object.entries(part.tensors).filter(([name]) => own.has(name))));
+      return { tensors, json: { kind: 'parameters', version: 1, parts: saved.map(({ json }) => json) } };
+    },
+    async load(saved: Saved) {
+      await joined.load(saved);
+      const { parts: notes = [] } = saved.json as { parts?: Saved['json'][] };
+      for (const [i, json] of notes.entries()) await parts[i].load({ ...(await parts[i].save()), json });
+    },
+  };
+}
+
 async function leftOut(tree: ParameterTree, keep: (name: string) => boolean): Promise<Saved['tensors']> {
   if (tree.names.every(keep)) return {};
   const { tensors } = await tree.save();
