@@ -1,7 +1,7 @@
 // tfjs-core's own test suite, which its package carries, on one backend: `node tools/conformance.mjs
 // [--backend native|cpu|wasm|webgpu|tensorflow] [--grep WORDS]` runs it by the conformance.mjs of packages/native, core or tensorflow, which import this. Core, the backend and what it extends are bundled together, so that there is one copy of each.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -30,7 +30,7 @@ export async function conformance({ here, backend, prepare, packages = [], isDat
   const core = dist('@tensorflow/tfjs-core');
   const out = join(here, '.results');
   mkdirSync(out, { recursive: true });
-  const bundle = join(out, `conformance-${backend}.mjs`);
+  const bundle = join(out, `conformance-${backend}-${process.pid}.mjs`); // of its own: several may run at once
   await build({
     stdin: { contents: entry(core, backend, prepare, isDataSync), resolveDir: here, loader: 'js' },
     bundle: true,
@@ -58,7 +58,7 @@ export async function conformance({ here, backend, prepare, packages = [], isDat
 
   const say = console.log;
   console.warn = () => {};
-  await import(pathToFileURL(bundle).href);
+  await import(pathToFileURL(bundle).href).finally(() => rmSync(bundle));
   const counts = { passed: 0, failed: 0, known: 0, pending: 0 };
   const environment = globalThis.jasmine.getEnv();
   const grep = argument('grep', '');

@@ -1,5 +1,5 @@
 /** A script of this folder made into one file that plain Node runs in a process of its own, with the sources of this workspace inside. */
-import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'tsup';
 
@@ -22,6 +22,10 @@ export async function buildScript(name: string): Promise<string> {
   // The addon's loader looks beside the folder that its own code is in.
   mkdirSync(at('../../.results/src'), { recursive: true });
   for (const part of ['build', 'build.mjs', 'src/cc'])
-    if (!existsSync(at(`../../.results/${part}`))) symlinkSync(at(`../../../native/${part}`), at(`../../.results/${part}`));
+    try {
+      symlinkSync(at(`../../../native/${part}`), at(`../../.results/${part}`));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // made by an earlier or another test, wherever it leads
+    }
   return `${outDir}/${name}.js`;
 }
