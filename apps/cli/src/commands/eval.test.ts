@@ -105,6 +105,18 @@ describe('plumb eval on servers', () => {
     expect(await run(flags)).toMatchObject({ items: 12, missing: 0 });
     expect(whole.seen.requests - before).toBe(2);
   });
+  it('says how many answers of a judge could not be read, of all starts', async () => {
+    const { url } = await stub((question) => ({ text: question.includes('question 3') ? 'I would rather not say.' : longer(question) }));
+    const flags = { url, out: join(folder, 'unread') };
+    const result = await run(flags);
+    expect(result).toMatchObject({ items: 12, missing: 0, spent: { verdicts: 24, unparsed: 2 } });
+    expect(await run(flags)).toMatchObject({ spent: { verdicts: 24, unparsed: 2 } });
+    const page = readFileSync(join(folder, 'unread', 'judgebench-stub_as_a_judge', 'report.html'), 'utf8');
+    expect(page).toContain('2 of 24 answers of the judge could not be read');
+    const { url: steps } = await stub((question) => ({ text: question.includes('question 3') ? 'Perhaps.' : 'Yes.' }));
+    expect(await run({ url: steps, as: 'steps', out: join(folder, 'steps') })).toMatchObject({ spent: { verdicts: 24, unparsed: 2 } });
+    await expect(run({ ...flags, threshold: '0,5' })).rejects.toThrow('--threshold must be a number, got "0,5"');
+  });
   it('rates answers one by one where asked, and says what it needs', async () => {
     const { url } = await stub((question) => ({ text: question.includes('longer') ? '[[9]]' : '[[2]]' }));
     const result = await run({ url, as: 'rating', out: join(folder, 'three') });

@@ -78,6 +78,9 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
     }),
   );
   const seed = wholeNumber('--seed', flags.seed);
+  const threshold = flags.threshold === undefined ? undefined : Number(flags.threshold);
+  if (threshold !== undefined && !Number.isFinite(threshold))
+    throw new ConfigError(`--threshold must be a number, got "${flags.threshold}"`);
   if (limit !== undefined)
     for (const [i, all] of items.entries())
       items[i] = Array.from(rng(seed).fork('limit').permutation(all.length).subarray(0, limit))
@@ -104,7 +107,7 @@ export async function evalBenchmarks(ids: readonly string[], flags: EvalFlags): 
         spent: counts.read,
         identity: identityOf(flags),
         ...(judge && { judge }),
-        ...(flags.threshold && { threshold: Number(flags.threshold) }),
+        ...(threshold !== undefined && { threshold }),
         ...(flags.command && { command: flags.command }),
         onProgress: (done, _total, note) => bar.update(done, [note, counts.note()].filter(Boolean).join(', ')),
       });
@@ -230,7 +233,11 @@ async function loadSubject(flags: EvalFlags, counts: Counts): Promise<(benchmark
     }
     const steps = () => stepJudge(model, { byProbability: model.can.score && how !== 'text' });
     if (benchmark.kind === 'steps') return { kind: 'steps', steps: steps() };
-    if (how === 'steps') return { kind: 'reward', reward: stepwiseToOutcome(steps(), 'mean') };
+    if (how === 'steps') {
+      const judge = steps();
+      const reward = { ...stepwiseToOutcome(judge, 'mean'), report: judge.report };
+      return { kind: 'reward', reward };
+    }
     if (how === 'rating' || (benchmark.scoresOnly && how === 'text')) return { kind: 'reward', reward: ratingJudge(model, written) };
     if (benchmark.scoresOnly) return { kind: 'reward', reward: yesNoJudge(model) };
     return { kind: 'judge', judge: how === 'letters' ? logitJudge(model) : generativeJudge(model, written) };
@@ -295,7 +302,11 @@ function print(result: EvalResult, reportPath: string): void {
     );
   if (result.missing > 0)
     console.log(pc.yellow(`\n  ${result.missing} items without an outcome are left out; the first: ${result.firstError}`));
-  const { seconds, promptTokens, completionTokens, requests, retries, cached } = result.spent;
+  const { seconds, promptTokens, completionTokens, requests, retries, cached, verdicts = 0, unparsed = 0 } = result.spent;
+  if (unparsed > 0)
+    console.log(
+      pc.yellow(`\n  ${unparsed} of ${verdicts} answers of the judge could not be read: a pair is undecided then, a step stands at 0.5`),
+    );
   const count = (n: number, what: string) => `${n.toLocaleString('en-US')} ${what}`;
   const took = [
     `${result.items} items in ${duration(seconds)}`,

@@ -38,6 +38,9 @@ export type Spent = {
   requests?: number;
   retries?: number;
   cached?: number;
+  /** What a judge answered, and how much of it could not be read: such a pair is undecided, such a step 0.5. */
+  verdicts?: number;
+  unparsed?: number;
 };
 
 export type EvaluateOptions = {
@@ -147,7 +150,8 @@ export async function evaluate(
   const rng = seeded(seed).fork('evaluate', benchmark.id);
   for (const item of items) if (done.get(item.id)?.item !== fingerprint(item)) done.delete(item.id);
   const open = items.filter(({ id }) => !done.get(id)?.outcome);
-  const begun = spent();
+  const taken = () => ({ ...spent(), ...verdictsOf(subject) });
+  const begun = taken();
   let failures = 0;
   for (let from = 0; from < open.length; from += batch) {
     if (signal?.aborted) break;
@@ -166,7 +170,7 @@ export async function evaluate(
       );
     onProgress(items.length - open.length + from + some.length, items.length, failures > 0 ? `${failures} failed` : undefined);
   }
-  const now: Spent = { seconds: (Date.now() - started) / 1000, ...spentSince(begun, spent()) };
+  const now: Spent = { seconds: (Date.now() - started) / 1000, ...spentSince(begun, taken()) };
   if (open.length > 0) add({ spent: now });
   if (signal?.aborted)
     throw new InterruptedError(
@@ -247,10 +251,7 @@ async function tryEach(
 
 /** A judge takes a failed request for a verdict that could not be read; here the item has none instead, and is asked again at the next start. */
 async function judge(...asked: Parameters<typeof outcomesOf>): Promise<(Outcome | Error)[]> {
-  const [, , subject] = asked;
-  const asking =
-    subject.kind === 'judge' ? subject.judge : subject.kind === 'steps' ? subject.steps : subject.kind === 'reward' ? subject.reward : {};
-  const { report } = asking as { report?: { errors: number; examples: string[] } };
+  const report = reportOf(asked[2]);
   const before = report?.errors ?? 0;
   const outcomes = await outcomesOf(...asked);
   if (report && report.errors > before)
@@ -347,7 +348,18 @@ function ordersOf(outcomes: readonly Outcome[]): Pick<EvalResult, 'orders'> {
   return { orders: { agreement: share('agrees'), firstShown: share('firstShown'), pairs } };
 }
 
-const counted = ['promptTokens', 'completionTokens', 'requests', 'retries', 'cached'] as const;
+/** What a judge that is a language model says of its own answers. */
+function reportOf(subject: Subject): { asked: number; unparsed: number; errors: number; examples: string[] } | undefined {
+  const asking =
+    subject.kind === 'judge' ? subject.judge : subject.kind === 'steps' ? subject.steps : subject.kind === 'reward' ? subject.reward : {};
+  return (asking as { report?: ReturnType<typeof reportOf> }).report;
+}
+function verdictsOf(subject: Subject): Pick<Spent, 'verdicts' | 'unparsed'> {
+  const report = reportOf(subject);
+  return report ? { verdicts: report.asked, unparsed: report.unparsed } : {};
+}
+
+const counted = ['promptTokens', 'completionTokens', 'requests', 'retries', 'cached', 'verdicts', 'unparsed'] as const;
 const spentSince = (before: Omit<Spent, 'seconds'>, after: Omit<Spent, 'seconds'>): Omit<Spent, 'seconds'> =>
   Object.fromEntries(counted.flatMap((what) => (after[what] === undefined ? [] : [[what, after[what]! - (before[what] ?? 0)]])));
 const sumSpent = (parts: readonly Spent[]): Spent => ({

@@ -35,6 +35,11 @@ export function benchmarkReport(
             `Warning: ${result.missing} of ${result.items + result.missing} items have no outcome and are left out. The first: ${result.firstError ?? 'unknown'}`,
           ]
         : []),
+      ...(result.spent.unparsed
+        ? [
+            `Warning: ${thousands(result.spent.unparsed)} of ${thousands(result.spent.verdicts ?? 0)} answers of the judge could not be read; such a pair is undecided, such a step stands at 0.5.`,
+          ]
+        : []),
       ...(items.some((item) => 'media' in item && item.media && item.media.length > 0)
         ? ['Warning: these items come with images or videos, which were not shown: this is a text-only control.']
         : []),
