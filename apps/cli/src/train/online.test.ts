@@ -111,6 +111,7 @@ describe('plumb train dpo --online', () => {
       const resumed = await runOnline(job(`${online}-halves`, more));
       expect(adapter(`${online}-halves`).equals(adapter(`${online}-whole`))).toBe(true);
       expect(resumed.heldOut).toEqual(whole.heldOut);
+      expect(resumed.pairs).toEqual(whole.pairs);
       expect(readdirSync(join(folder, `${online}-halves`, 'samples'))).toHaveLength(4);
     });
 

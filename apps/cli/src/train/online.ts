@@ -5,6 +5,7 @@ import { ConfigError, makeFolder, rng as newRng, writeFileAtomic } from '@plumbl
 import { type Batches, type EncodedPair, encodePrompt, type PairBatch, promptBatches, splitRecords } from '@plumbline/data';
 import { onlinePairLosses, onlinePairs, opponentPairs, roundPairs, type TrainingPairs, trainPairs, withOptions } from '@plumbline/dpo';
 import type { LocalDecoder } from '@plumbline/models';
+import { loggedSteps } from '../runs.js';
 import { groupScores, type Judge, loadJudge } from './judge.js';
 import { largestDivisor, loadReference, pairReadings, updateOf } from './preference.js';
 import { type DpoSettings, pairLossOf } from './preferenceConfig.js';
@@ -108,7 +109,6 @@ export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
         });
     }
   };
-  const pairs = { sampled: 0, identical: 0, ties: 0 };
   return training(job, { steps, label: 'Aligning online', readings: pairReadings, started }, async ({ run, ended, spent }) => {
     const result = await trainPairs(
       {
@@ -123,7 +123,7 @@ export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
         reference,
         loss,
         run,
-        batches: watched(source(), policy, { dir, most: settings.writtenSamples, counts: pairs }),
+        batches: watched(source(), policy, { dir, most: settings.writtenSamples }),
         ...(heldOut.length > 0 && { evaluate: async () => ({ 'eval/reward': meanOf(await measure(policy, false)) }) }),
       },
     );
@@ -137,7 +137,7 @@ export async function runOnline(job: Job<DpoSettings>): Promise<OnlineSummary> {
       judge: judged.judge.name,
       data,
       steps: result.steps,
-      pairs,
+      pairs: pairsOf(dir, result.steps * pairsPerStep),
       ...(before && after && { heldOut: { of: judged.reward ? 'reward' : 'win rate', ...changeOf(before, after) } }),
       ...(settings.earlyStopping && result.best && { best: result.best }),
       ...spent(),
@@ -197,19 +197,23 @@ function measured(
   };
 }
 
-/** The same batches; some pairs of each step are written to the run folder, and what counts for nothing is counted. */
+/** What counted for nothing, by the log of the run: what was sampled before an interruption counts as well. */
+function pairsOf(dir: string, sampled: number): OnlineSummary['pairs'] {
+  const steps = loggedSteps(dir);
+  const sum = (name: 'pairs/identical' | 'pairs/ties') => steps.reduce((total, { [name]: count = 0 }) => total + count, 0);
+  return { sampled, identical: sum('pairs/identical'), ties: sum('pairs/ties') };
+}
+
+/** The same batches; some pairs of each step are written to the run folder. */
 function watched(
   batches: Batches<TrainingPairs>,
   { tokenizer }: LocalDecoder,
-  { dir, most, counts }: { dir: string; most: number; counts: OnlineSummary['pairs'] },
+  { dir, most }: { dir: string; most: number },
 ): Batches<TrainingPairs> {
   return {
     steps: batches.steps,
     async at(step) {
       const batch = await batches.at(step);
-      counts.sampled += batch.pairs;
-      counts.identical += batch.dropped?.identical ?? 0;
-      counts.ties += batch.dropped?.ties ?? 0;
       const rows = Array.from({ length: Math.min(most, batch.pairs) }, (_, i) => ({
         step,
         prompt: tokenizer.decode(promptOf(batch, i)),

@@ -109,13 +109,12 @@ describe('plumb train dpo', () => {
     expect(summary.reference).toEqual({ computed: 0, cached: 16 });
   });
 
-  it('takes the reference from the model where it moves or the loss reads tokens, and refuses what would do nothing', async () => {
+  it('takes the reference from the model where it moves or the loss reads tokens, and refuses what does not go together', async () => {
     const moving = await runDpo(job({ ...settings, steps: 2, referenceSync: { every: 1, mixup: 1 } }, 'moving'));
     expect(moving.reference).toBeUndefined();
     expect((await runDpo(job({ ...settings, steps: 1, ldAlpha: 0.5 }, 'tokens'))).steps).toBe(1);
-    await expect(runDpo(job({ ...settings, loss: 'simpo', referenceSync: { every: 1, mixup: 1 } }, 'none'))).rejects.toThrow(
-      /the loss simpo has no reference; setting referenceSync would do nothing/,
-    );
+    const stopping = { ...settings, referenceSync: { every: 1, mixup: 1 }, evaluateEvery: 1, earlyStopping: { patience: 1, minDelta: 0 } };
+    await expect(runDpo(job(stopping, 'none'))).rejects.toThrow(/earlyStopping compares held-out losses .* under referenceSync/);
     await expect(runDpo(job({ ...settings, maxTokens: 3 }, 'short'))).rejects.toThrow(/16 longer than 3 tokens/);
   });
 

@@ -112,12 +112,12 @@ export async function runDpo(job: Job<DpoSettings>): Promise<PreferenceSummary<D
 
   const { sharePrompts, referenceSync, pairsPerMicroBatch } = settings;
   const needed = loss.needs.includes('reference');
-  if (!needed && (settings.reference || referenceSync))
-    throw new ConfigError(
-      `the loss ${[settings.loss].flat().join(', ')} has no reference; setting ${settings.reference ? 'reference' : 'referenceSync'} would do nothing`,
-    );
   if (settings.reference && referenceSync)
     throw new ConfigError('setting referenceSync moves a copy of the policy; it cannot be combined with the setting reference');
+  if (settings.earlyStopping && referenceSync)
+    throw new ConfigError(
+      'setting earlyStopping compares held-out losses of several steps, and under referenceSync each is against another reference',
+    );
   const other = settings.reference ? await loadReference(settings.reference, base, settings) : undefined;
   const still: LocalDecoder = other ?? base; // under `full` the base is the policy, which has not moved yet
   let reference: { train?: Reference; heldOut?: Reference } = {};
@@ -231,8 +231,6 @@ export async function runKto(job: Job<KtoSettings>): Promise<PreferenceSummary<K
   const { records, skipped, why } = await readAs<UnpairedRecord>('unpaired', dataset);
   const encode = (some: readonly UnpairedRecord[]) =>
     encodeRows(base.tokenizer, some, { maxTokens: Math.min(settings.maxTokens, base.contextLength) });
-  if (settings.truncation !== 'drop')
-    throw new ConfigError('plumb train kto leaves out what is too long; setting truncation can only be drop');
   const [heldOutRecords, trainRecords] = split(drawn(records, settings.records, rng), settings.heldOut, rng);
   const [train, heldOut] = [encode(trainRecords), encode(heldOutRecords)];
   const counts = {

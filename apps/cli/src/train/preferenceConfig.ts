@@ -16,11 +16,7 @@ import { amount, checkpoints, newTokens, samples, updates, weights } from './sha
 
 const data = {
   ...amount({ each: 'record', of: 'prompts', heldOut: 0.1 }),
-  maxTokens: z.int().positive().default(1024).describe('Tokens of prompt and answer'),
-  truncation: z
-    .enum(['drop', 'keepEnd', 'keepStart', 'error'])
-    .default('drop')
-    .describe('What becomes of longer ones: left out, the prompt loses its beginning, the answer its end, or an error'),
+  maxTokens: z.int().positive().default(1024).describe('Tokens of prompt and answer; longer ones are left out'),
 };
 const training = {
   ...updates({
@@ -89,6 +85,10 @@ export const DpoSettings = z.strictObject({
   pairsPerStep: z.int().positive().default(8).describe('Pairs of one update'),
   pairsPerMicroBatch: z.int().positive().default(4).describe('Of them in memory at once at most'),
   ...data,
+  truncation: z
+    .enum(['drop', 'keepEnd', 'keepStart', 'error'])
+    .default('drop')
+    .describe('What becomes of longer ones: left out, the prompt loses its beginning, the answer its end, or an error'),
   ...training,
 });
 export type DpoSettings = z.infer<typeof DpoSettings>;
