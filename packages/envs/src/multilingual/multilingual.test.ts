@@ -70,6 +70,8 @@ describe('questions', () => {
   it('count in months over years', () => {
     expect(answerOf(dated(may2010, 4, 5, 'after'), 'en')).toBe('October 2014');
     expect(answerOf(dated(12 * 1950 + 2, 2, 4, 'before'), 'en')).toBe('November 1947');
+    expect(answerOf(dated(12 * 1999 + 11, 0, 1, 'after'), 'sw')).toBe('Januari 2000');
+    expect(answerOf(dated(12 * 2000, 0, 1, 'before'), 'ja')).toBe('1999年12月');
     expect(languages.map((language) => renderDate(may2010, language))).toEqual([
       'May 2010',
       'Mai 2010',
@@ -246,9 +248,10 @@ describe('prompts and answers', () => {
     }));
     const { scores } = await multilingualReward().score([...batch, { ...batch[0], completion: 'no' }], { rng: rng(0) });
     expect([...scores]).toEqual([...languages.map(() => 1), 0]);
-    await expect(multilingualReward().score([{ prompt: '', completion: '' }], { rng: rng(0) })).rejects.toThrow(
-      'candidate 0 has no question under "question"',
-    );
+    for (const meta of [undefined, { question: 'who?' }, { question: { kind: 'riddle' } }])
+      await expect(multilingualReward().score([{ prompt: '', completion: batch[0].completion, meta }], { rng: rng(0) })).rejects.toThrow(
+        'candidate 0 has no question under "question"',
+      );
   });
   it('come in languages by their shares', () => {
     const stream = rng(0);

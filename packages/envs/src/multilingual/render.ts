@@ -191,11 +191,14 @@ function numberIn(text: string): string | null {
   return numbers?.length === 1 ? numbers[0] : null;
 }
 
+const questionKinds: readonly Question['kind'][] = ['date', 'at', 'after', 'plain'];
+
 /** That as a reward. The question stands under `column` of each candidate's `meta`. @throws RangeError for a candidate without one */
 export function multilingualReward({ column = 'question' } = {}): RewardFunction {
   const score = ({ completion, meta }: Candidate, i: number) => {
     const question = meta?.[column] as Question | undefined;
-    if (!question?.kind) throw new RangeError(`multilingualReward: candidate ${i} has no question under "${column}" of its meta`);
+    if (!question || !questionKinds.includes(question.kind))
+      throw new RangeError(`multilingualReward: candidate ${i} has no question under "${column}" of its meta`);
     return Number(verifyMultilingual(question, textOf(completion)));
   };
   return { name: 'multilingual answer', score: async (batch) => ({ scores: Float32Array.from(batch, score) }) };
