@@ -39,7 +39,7 @@ describe('the sentences of the multilingual bed', () => {
 });
 
 const geofact = dataPath('geofact-x/geofact_x_train_grpo.jsonl');
-describe.skipIf(!geofact)("GeoFact-X's questions, which the bed has not seen", () => {
+describe.skipIf(!geofact)("GeoFact-X's questions, which the bed has not seen (skipped where the real data is missing)", () => {
   it('are in the language that they are said to be in', () => {
     const codes: Record<string, BedLanguage> = { english: 'en', hindi: 'hi', japanese: 'ja', swahili: 'sw', thai: 'th' };
     const candidates = Object.values(codes);
