@@ -68,7 +68,7 @@ export function reproductionsMarkdown(rows: readonly MatrixRow[]): string {
     '# Reproductions',
     '',
     'Generated from `docs/reproductions/` by `plumb reproduce ID --store`; do not edit. A verdict is statistics at laptop scale, over at least five seeds: a claim that fails here is reported as failing,',
-    'and says nothing about the scale of the paper. "Undecided" means that the interval contains no effect as well as one, or that there are fewer than five seeds. Minutes are by the clock, beside whatever else the machine did.',
+    'and says nothing about the scale of the paper. "Undecided" means that the interval contains no effect as well as one, that it lies above none by no more than chance among the paper\'s claims allows (Holm), or that there are fewer than five seeds. Minutes are by the clock, beside whatever else the machine did.',
     '',
     `${rows.length} papers: ${done.length} with stored results, ${waiting.length} with an experiment but no stored result, ${missing.length} not yet implemented.`,
     '',
