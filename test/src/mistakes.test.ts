@@ -168,6 +168,7 @@ describe('a mistake gets one clear line and a failing exit code:', () => {
     ['dpo', ['--maxTokens', '1'], /too few are left to train on/],
     ['kto', ['--loss', 'bco', '--desirableWeight', '2'], /bco has no weights/],
     ['rl', ['--reward', 'numeric', '--weights', '1', '2'], /weights names 2/],
+    ['rl', ['--reward', 'length', '--advantage', 'brpo', '--maxTokens', '4', '--promptsPerStep', '1'], /brpo takes verdicts/],
   ])('a mistake in plumb train %s leaves no run folder behind', async (kind, flags, says) => {
     const pairs = file('two-pairs.jsonl', '{"prompt":"a","chosen":"b","rejected":"c"}\n{"prompt":"d","chosen":"e","rejected":"f"}\n');
     const out = join(folder, `nothing-of-${kind}`);

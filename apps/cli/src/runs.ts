@@ -39,14 +39,14 @@ export async function runFolder({
  * What `work` gives in the run folder `dir`. Where it fails and nothing is there that a second start could go on from, the folder goes again, and the one
  * that it stands in where it is empty: a mistake leaves nothing behind.
  *
- * @param begun whether there is something; an interruption leaves the folder as it is
+ * @param begun whether there is something, given how it failed; an interruption leaves the folder as it is
  */
-export async function leavingNothing<T>(dir: string, begun: () => boolean, work: () => Promise<T>): Promise<T> {
+export async function leavingNothing<T>(dir: string, begun: (error: unknown) => boolean, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     const stopped = error instanceof InterruptedError || (error instanceof DOMException && error.name === 'AbortError');
-    if (!stopped && !begun()) {
+    if (!stopped && !begun(error)) {
       rmSync(dir, { recursive: true, force: true });
       if (readdirSync(dirname(dir)).length === 0) rmdirSync(dirname(dir));
     }

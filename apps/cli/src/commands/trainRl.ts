@@ -10,6 +10,8 @@ import { RlSettings } from '../train/rlConfig.js';
 import { endTraining, policyIs, startTraining, type TrainOptions, trained } from '../train/start.js';
 import { ofRl } from '../train/unused.js';
 
+const percent = (share: number): string => `${share < 0.01 ? 'Less than 1' : Math.round(100 * share)}%`;
+
 export const rlHelp = (): string => `${settingsSection(RlSettings)}\n${lossesHelp(policyLosses)}`;
 
 export async function trainRl(options: TrainOptions & { reward?: string[] }, rest: readonly string[]): Promise<void> {
@@ -31,11 +33,13 @@ export async function trainRl(options: TrainOptions & { reward?: string[] }, res
     await trained({ ...job, rewards: loaded }, runRl),
     { dir: job.dir, backend, json: options.json },
     {
-      tell({ steps, data, rewards, heldOutReward: held }) {
+      tell({ steps, data, rewards, abstained, heldOutReward: held }) {
         const left = data.leftOut > 0 ? `, ${data.leftOut} left out (too long)` : '';
         return [
           `${steps} steps on ${data.train} prompts${left}, rewarded by ${rewards.join(', ')}.`,
           data.skipped > 0 && `${data.skipped} rows could not be read (${data.why}).`,
+          abstained > 0 &&
+            `${percent(abstained)} of the completions got no reward, and teach nothing${abstained === 1 ? ': has the data set the columns that the reward reads?' : '.'}`,
           held &&
             `Reward on ${data.heldOut} held-out prompts: ${held.before.toFixed(3)} before, ${held.after.toFixed(3)} after (change ${held.change.toFixed(3)}, standard error ${held.standardError.toFixed(3)}).`,
         ];

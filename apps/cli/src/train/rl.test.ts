@@ -125,15 +125,16 @@ describe('runRl', () => {
     };
     const { signal } = new AbortController();
     const dir = join(folder, 'several');
-    await runRl({
+    const shared = { model: 'zoo:words-1m', dataset, seed: 3, signal };
+    const { abstained } = await runRl({
+      ...shared,
       settings: settings('--steps', '1', '--weights', '2', '1'),
-      model: 'zoo:words-1m',
-      dataset,
       rewards: [spaces, never],
-      seed: 3,
       dir,
-      signal,
     });
+    expect(abstained).toBe(0); // the other one scored them
+    const silent = join(folder, 'silent');
+    expect(await runRl({ ...shared, settings: settings('--steps', '1'), rewards: [never], dir: silent })).toMatchObject({ abstained: 1 });
     const [first] = readFileSync(join(dir, 'samples', 'step-000000.jsonl'), 'utf8')
       .trim()
       .split('\n');

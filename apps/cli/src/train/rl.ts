@@ -5,6 +5,7 @@ import { ConfigError, makeFolder, rng as newRng } from '@plumbline/core';
 import { type Completion, encodePrompt, type Prompt, promptBatches, type RewardFunction, textOf } from '@plumbline/data';
 import { isAdapted, type LocalDecoder, saveAdapter } from '@plumbline/models';
 import { createCritic, remotePolicy, trainPolicy } from '@plumbline/rl';
+import { loggedSteps } from '../runs.js';
 import { type Change, changeOf, heldOutRewards, meanOf, readPrompts } from './prompts.js';
 import { policyConfig, type RlSettings } from './rlConfig.js';
 import { writeSamples } from './samples.js';
@@ -18,6 +19,8 @@ export type RlSummary = Spent & {
   rewards: string[];
   data: { read: number; skipped: number; why?: string; leftOut: number; train: number; heldOut: number };
   steps: number;
+  /** Share of the completions that no reward scored: they teach nothing. */
+  abstained: number;
   best?: { step: number; value: number };
   /** Mean reward of one completion of each held-out prompt, with the standard error of their difference. */
   heldOutReward?: Change;
@@ -56,12 +59,13 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
   const measure = (decoder: LocalDecoder) => heldOutRewards(decoder, heldOut, weighted, config, rng.fork('heldOut'), signal);
   const before = heldOut.length === 0 ? undefined : await kept(join(dir, 'before.json'), () => measure(base));
   const critic = config.advantage.kind === 'gae' ? createCritic(policy) : undefined;
-  const readings = (metrics: { 'reward/mean'?: number; 'groups/withoutDeviation'?: number; 'policy/kl'?: number }) => {
-    const [flat, kl] = [metrics['groups/withoutDeviation'] ?? 0, metrics['policy/kl']];
+  const readings = (metrics: Partial<Record<'reward/mean' | 'reward/abstained' | 'groups/withoutDeviation' | 'policy/kl', number>>) => {
+    const [flat, silent, kl] = [metrics['groups/withoutDeviation'] ?? 0, metrics['reward/abstained'] ?? 0, metrics['policy/kl']];
     return [
       `reward ${metrics['reward/mean']?.toFixed(3)}`,
       kl !== undefined && `KL ${kl.toFixed(4)}`,
       flat > 0 && `${Math.round(100 * flat)}% of groups alike`,
+      silent > 0 && `${Math.round(100 * silent)}% without a reward`,
     ];
   };
   const { steps } = config;
@@ -104,6 +108,7 @@ export async function runRl(job: RlJob): Promise<RlSummary> {
       rewards: rewards.map(({ name }) => name),
       data: { read, skipped, ...(why && { why }), leftOut: order.length - fitting.length, train: train.length, heldOut: heldOut.length },
       steps: result.steps,
+      abstained: meanOf(loggedSteps(dir).map((logged) => logged['reward/abstained'])),
       ...(settings.earlyStopping && result.best && { best: result.best }),
       ...(before && after && { heldOutReward: changeOf(before, after) }),
       ...spent(),

@@ -1,7 +1,7 @@
 /** How every `plumb train` command begins and ends: settings, an interrupted run or a new folder, the backend; and what it says in the end. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { ConfigError, onInterrupt, writeFileAtomic } from '@plumbline/core';
+import { ConfigError, NonFiniteError, onInterrupt, writeFileAtomic } from '@plumbline/core';
 import { modelPath, resolveModel } from '@plumbline/models';
 import pc from 'picocolors';
 import type { z } from 'zod';
@@ -70,13 +70,13 @@ export async function startTraining<Z extends z.ZodObject, E extends object = ob
   return { job: { settings, seed, model: where, dataset, dir, signal: onInterrupt() }, backend, loaded };
 }
 
-/** What a training gives; where it fails before there was a checkpoint, its folder goes again. */
-export const trained = <J extends { dir: string }, S>(job: J, train: (job: J) => Promise<S>): Promise<S> =>
-  leavingNothing(
-    job.dir,
-    () => existsSync(join(job.dir, 'checkpoints')),
-    () => train(job),
-  );
+/** What a training gives; where it fails before it has learned anything, its folder goes again, unless it holds the state in which a number was not finite. */
+export function trained<J extends { dir: string }, S>(job: J, train: (job: J) => Promise<S>): Promise<S> {
+  const checkpoints = join(job.dir, 'checkpoints');
+  const begun = (error: unknown) =>
+    existsSync(checkpoints) && (error instanceof NonFiniteError || readdirSync(checkpoints).some((name) => name !== 'step-0'));
+  return leavingNothing(job.dir, begun, () => train(job));
+}
 
 /**
  * Leaves `summary.json`, by which a run is known to be finished, and prints the summary: as JSON, or what `tell` says of data and
