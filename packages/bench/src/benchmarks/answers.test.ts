@@ -87,6 +87,16 @@ describe('benchmarks of programs', () => {
     expect(codeOf('Sure:\n```js\nlet x = 1;\n```\nbye')).toBe('let x = 1;\n');
     expect(completed({ prompt: 'def f(x):\n', entry: 'f' }, '    return x')).toBe('def f(x):\n    return x');
     expect(completed({ prompt: 'def f(x):\n', entry: 'f' }, 'def f(x):\n    return x')).toBe('def f(x):\n    return x');
+    const head = 'from typing import List\n\n\ndef helper(x):\n    return x\n\n\n';
+    const task = { prompt: `${head}def f(x: List[int]):\n    """ What f( does. """\n`, entry: 'f' };
+    expect(completed(task, '```python\ndef f(x: List[int]):\n    return helper(x)\n```')).toBe(
+      `${head}def f(x: List[int]):\n    return helper(x)\n`,
+    );
+    expect(completed(task, '    return x')).toBe(`${task.prompt}    return x`);
+    const script = { prompt: '/* sums */\nconst half = (x) => x / 2\nconst f = (x) => {\n', entry: 'f' };
+    expect(completed(script, 'const f = (x) => half(x)')).toBe('/* sums */\nconst half = (x) => x / 2\nconst f = (x) => half(x)');
+    const whole = 'const half = (x) => x / 2\nconst f = (x) => half(x)';
+    expect(completed(script, whole)).toBe(whole);
   });
   it('run JavaScript in the sandbox', async () => {
     expect(js.target.entry).toBe('add');

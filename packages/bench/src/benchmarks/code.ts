@@ -12,11 +12,20 @@ type Program = { language: 'javascript' | 'python'; prompt: string; entry: strin
 export const codeOf = (response: string): string =>
   [...response.matchAll(/```[^\n]*\n([\s\S]*?)```/g)].at(-1)?.[1] ?? response.replace(/^```[^\n]*\n/, '');
 
-/** The whole program: a response that does not define the function anew is taken as the rest of the prompt. */
+const definition = (name: string) => new RegExp(`(def|function)\\s+${name}\\b|(const|let|var)\\s+${name}\\s*=`);
+
+/**
+ * The whole program. A response that does not define the function anew is taken as the rest of the prompt; before one that does stands what the prompt has there (imports and
+ * helpers, which the tests may call), unless the response defines these anew too.
+ */
 export function completed({ prompt, entry }: Pick<Program, 'prompt' | 'entry'>, response: string): string {
   const code = codeOf(response);
-  const defines = new RegExp(`(def|function)\\s+${entry}\\b|(const|let|var)\\s+${entry}\\s*=`).test(code);
-  return defines ? code : prompt + code;
+  if (!definition(entry).test(code)) return prompt + code;
+  const before = prompt.slice(0, Math.max(0, prompt.search(definition(entry))));
+  const helpers = [...before.matchAll(/^(?:def|function|const|let|var)\s+(\w+)/gm)].map(([, name]) => name);
+  const repeated = helpers.filter((name) => definition(name).test(code));
+  // in JavaScript a name must not be declared twice, in Python it may
+  return repeated.length > 0 && !/^def /m.test(before) ? code : before + code;
 }
 
 /**
