@@ -32,14 +32,18 @@ export function looseVariants(response: string): string[] {
   return [...cut, ...cut.map((variant) => variant.replaceAll('*', ''))];
 }
 
+/** Of M-IFEval, whose instructions are named by their language first. */
+const languageOf = (instructions: Instructions) => /^([a-z]{2}):/.exec(instructions[0]?.id ?? '')?.[1];
+
 function instructionBenchmark(
   checks: Readonly<Record<string, InstructionCheck>>,
-  spec: Pick<AnswerBenchmark, 'id' | 'title' | 'paper' | 'files'>,
+  { headline = 'strict', ...spec }: Pick<AnswerBenchmark, 'id' | 'title' | 'paper' | 'files'> & { headline?: 'strict' | 'loose' },
 ): AnswerBenchmark<Instructions> {
+  const other = headline === 'strict' ? 'loose' : 'strict';
   return {
     kind: 'answers',
     ...spec,
-    metric: 'prompts of which every instruction is strictly followed',
+    metric: `prompts of which every instruction is ${headline === 'strict' ? 'strictly' : 'loosely'} followed`,
     maxTokens: 1280,
     read(r, place) {
       const ids = texts(r, 'instruction_id_list', place);
@@ -69,17 +73,23 @@ function instructionBenchmark(
     },
     report(items, outcomes) {
       const of = (i: number, kind: string) => Object.entries(outcomes[i].passed).filter(([name]) => name.startsWith(`${kind} `));
-      const prompts = (kind: string) => moments(items.map((_, i) => (of(i, kind).every(([, passed]) => passed === 1) ? 1 : 0)));
-      const each = (kind: string) => items.flatMap((_, i) => of(i, kind).map(([name, passed]) => ({ id: name.split(' ')[1], passed })));
-      const strict = each('strict');
-      const families = [...new Set(strict.map(({ id }) => id))].sort();
+      const all = [...items.keys()];
+      const prompts = (kind: string, some = all) => moments(some.map((i) => (of(i, kind).every(([, passed]) => passed === 1) ? 1 : 0)));
+      const each = (kind: string) => all.flatMap((i) => of(i, kind).map(([name, passed]) => ({ id: name.split(' ')[1], passed })));
+      const instructions = each(headline);
+      const families = [...new Set(instructions.map(({ id }) => id))].sort();
+      const languages = [...new Set(items.flatMap(({ target }) => languageOf(target) ?? []))];
       return [
-        row('prompts, strict', 'overall', prompts('strict')),
-        row('instructions, strict', 'detail', moments(strict.map(({ passed }) => passed))),
-        row('prompts, loose', 'detail', prompts('loose')),
-        row('instructions, loose', 'detail', moments(each('loose').map(({ passed }) => passed))),
+        row(`prompts, ${headline}`, 'overall', prompts(headline)),
+        row(`instructions, ${headline}`, 'detail', moments(instructions.map(({ passed }) => passed))),
+        row(`prompts, ${other}`, 'detail', prompts(other)),
+        row(`instructions, ${other}`, 'detail', moments(each(other).map(({ passed }) => passed))),
+        ...languages.map((language) => {
+          const own = all.filter((i) => languageOf(items[i].target) === language);
+          return row(`${language}: prompts, ${headline}`, 'group', prompts(headline, own));
+        }),
         ...families.map(
-          (id): BenchmarkNumber => row(id, 'subset', moments(strict.filter((one) => one.id === id).map(({ passed }) => passed))),
+          (id): BenchmarkNumber => row(id, 'subset', moments(instructions.filter((one) => one.id === id).map(({ passed }) => passed))),
         ),
       ];
     },
@@ -92,12 +102,13 @@ export const ifeval: AnswerBenchmark<Instructions> = instructionBenchmark(ifeval
   paper: '2311.07911',
   files: 'input_data.jsonl with key, prompt, instruction_id_list, kwargs',
 });
-/** IFBench. Pyatkin et al. 2025, arXiv:2507.02833. The paper's headline is loose following of whole prompts; both are here. */
+/** IFBench. Pyatkin et al. 2025, arXiv:2507.02833. As in the paper, the headline is loose following of whole prompts; strict following stands beside it. */
 export const ifbench: AnswerBenchmark<Instructions> = instructionBenchmark(ifbenchInstructions, {
   id: 'ifbench',
   title: 'IFBench',
   paper: '2507.02833',
   files: 'IFBench_test.jsonl with key, prompt, instruction_id_list, kwargs',
+  headline: 'loose',
 });
 /** M-IFEval. Dussolle et al. 2025, arXiv:2502.04688: instructions in Spanish, French and Japanese, of the language itself among them. */
 export const mIfeval: AnswerBenchmark<Instructions> = instructionBenchmark(mIfevalInstructions, {

@@ -160,6 +160,41 @@ const mCases: Case[] = [
   ['ja:punctuation:no_period', {}, 'はい', 'はい。'],
 ];
 
+describe('the tables of IFBench and M-IFEval', () => {
+  const item = (id: string, ids: string[]) => ({ id, subset: 's', prompt: 'p', target: ids.map((one) => ({ id: one, args: {} })) });
+  const passed = (ids: string[], strict: number, loose: number) =>
+    Object.fromEntries(ids.flatMap((id, i) => [[`strict ${id} ${i}`, strict] as const, [`loose ${id} ${i}`, loose] as const]));
+  const table = (benchmark: typeof ifbench, rows: [ids: string[], strict: number, loose: number][]) =>
+    benchmark
+      .report(
+        rows.map(([ids], i) => item(String(i), ids)),
+        rows.map(([ids, strict, loose]) => ({ response: '', passed: passed(ids, strict, loose) })),
+      )
+      .map(({ name, value, n }) => [name, value, n]);
+  it('have loose following first in IFBench, strict following in M-IFEval', () => {
+    const rows: [string[], number, number][] = [
+      [['es:a:b'], 0, 1],
+      [['fr:a:b', 'fr:c:d'], 1, 1],
+    ];
+    expect(table(ifbench, rows).slice(0, 3)).toEqual([
+      ['prompts, loose', 1, 2],
+      ['instructions, loose', 1, 3],
+      ['prompts, strict', 0.5, 2],
+    ]);
+    expect(table(mIfeval, rows)).toEqual([
+      ['prompts, strict', 0.5, 2],
+      ['instructions, strict', 2 / 3, 3],
+      ['prompts, loose', 1, 2],
+      ['instructions, loose', 1, 3],
+      ['es: prompts, strict', 0, 1],
+      ['fr: prompts, strict', 1, 1],
+      ['es:a:b', 0, 1],
+      ['fr:a:b', 1, 1],
+      ['fr:c:d', 1, 1],
+    ]);
+  });
+});
+
 describe('the instructions of IFBench', () => {
   it('tell what follows from what does not, one example each way', async () => {
     await tells(ifbenchInstructions, ifbenchCases);
