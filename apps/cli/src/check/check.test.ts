@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import type { TrainerUnderTest } from '@plumbline/data/contract';
 import { evaluatePairs, pairLoss } from '@plumbline/dpo';
 import { loadAdapter, loadDecoder } from '@plumbline/models';
 import { afterAll, describe, expect, it } from 'vitest';
-import { runCases } from '../commands/checkTrainer.js';
+import { casesOfModule, runCases } from '../commands/checkTrainer.js';
 import { casesNamed, casesOf, trainerNamed, trainerNames } from './trainers.js';
 import { checkTrlLog, readTrlLog, trlStateIn } from './trlLog.js';
 import { checkTrlWeights } from './trlWeights.js';
@@ -44,6 +44,34 @@ describe('the suite', () => {
     expect(await of({ train: undefined, score: async (rows) => rows.map((_, i) => i) })).toEqual([
       'a score does not depend on its batch neighbours',
     ]);
+  });
+});
+
+describe('a trainer of a user', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'plumbline-own-trainer-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const own = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const example = /^## A trainer of your own[\s\S]*?```js\n([\s\S]*?)```/m.exec(readme)![1];
+
+  it('as the README writes one keeps the invariants; one that divides by micro-batches is found out', async () => {
+    const outcomes = async (file: string) =>
+      Object.fromEntries((await runCases(await casesOfModule(file))).map(({ name, outcome }) => [name, outcome]));
+    const honest = await outcomes(own('honest.mjs', example));
+    expect(Object.values(honest)).toContain('holds');
+    expect(Object.values(honest)).not.toContain('broken');
+    expect(await outcomes(own('wrong.mjs', example.replaceAll(') / tokens', ') / rowsPerMicroBatch')))).toMatchObject({
+      'splitting a batch changes nothing': 'broken',
+      'a fully masked row adds nothing': 'broken',
+    });
+  });
+
+  it('that cannot be loaded is named without a stack', async () => {
+    await expect(casesOfModule(own('torn.mjs', 'export default {'))).rejects.toThrow(/torn\.mjs cannot be loaded: /);
+    await expect(casesOfModule(own('empty.mjs', ''))).rejects.toThrow(/expected a default export with name, vocabSize/);
   });
 });
 

@@ -45,7 +45,7 @@ export async function checkTrainer(which: string, options: BackendFlags & { json
     return;
   }
   const named = which === 'all' ? trainerNames.filter((name) => !['reward', 'dpo', 'kto', 'rl'].includes(name)) : [which];
-  const suites = code ? [await ofModule(which)] : named.map(casesNamed); // an error now
+  const suites = code ? [await casesOfModule(which)] : named.map(casesNamed); // an error now
   await startBackend(options);
   const found: Record<string, CaseResult[]> = {};
   for (const [i, name] of named.entries()) {
@@ -66,9 +66,12 @@ export async function checkTrainer(which: string, options: BackendFlags & { json
  * The suite over what a module exports by default: a `TrainerUnderTest` of `@plumbline/data/contract`, or for online training a `PolicyTrainerUnderTest` of
  * `@plumbline/rl/contract`; or a function that makes one.
  */
-async function ofModule(path: string): Promise<SuiteCase[]> {
+export async function casesOfModule(path: string): Promise<SuiteCase[]> {
   if (!existsSync(path)) throw new ConfigError(`${path}: there is no such file`);
-  const { default: exported } = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+  const { default: exported } = (await import(pathToFileURL(resolve(path)).href).catch((error: Error) => {
+    const older = extname(path) === '.ts' ? '; TypeScript is read by Node.js 22.18 and newer' : '';
+    throw new ConfigError(`${path} cannot be loaded: ${error.message}${older}`);
+  })) as { default?: unknown };
   const made = (typeof exported === 'function' ? await exported() : exported) as
     | Partial<TrainerUnderTest & PolicyTrainerUnderTest>
     | undefined;
