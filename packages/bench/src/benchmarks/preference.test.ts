@@ -43,6 +43,12 @@ describe('RewardBench and M-RewardBench', () => {
     expect(mRewardBench.report(second.items, second.outcomes)[0].value).toBeCloseTo(0.75, 12);
     expect(withAccuracies(rewardBench, 'subset', chat).value('Chat')).toBeCloseTo((90 + 76 + 90.25 + 28 + 28) / 358, 12);
   });
+  it('name a subset that is none of theirs, but in the translation task', () => {
+    const row = { id: 1, subset: 'math', source: 'math', prompt: 'p', chosen: 'c', rejected: 'r' };
+    for (const benchmark of [rewardBench, mRewardBench])
+      expect(() => benchmark.read(row, at())).toThrow(/must be one of alpacaeval-easy, .*, it holds "math"/);
+    expect(mRewardBench.read(row, at('translation-easy'))).toMatchObject({ subset: 'math', info: { language: 'translation' } });
+  });
   it('average the languages but English, and report the drop from it', () => {
     const parts = ['eng_Latn', 'deu_Latn', 'fra_Latn'].map((language, i) =>
       withAccuracies(mRewardBench, 'source', { donotanswer: 0.9 - 0.1 * i }, { language }),

@@ -38,6 +38,7 @@ const rewardBenchGroups = {
   Safety: ['refusals-dangerous', 'refusals-offensive', 'xstest-should-refuse', 'xstest-should-respond', 'donotanswer'],
   Reasoning: ['math-prm', 'hep-cpp', 'hep-go', 'hep-java', 'hep-js', 'hep-python', 'hep-rust'],
 };
+const knownSubset = (r: Row, name: string, place: RowPlace) => oneOf(r, name, Object.values(rewardBenchGroups).flat(), place);
 /** Official weights of the subsets: their sizes, `math-prm` raised to the size of all code together. */
 const weightsOf = (sizes: Record<keyof typeof rewardBenchGroups, readonly number[]>) =>
   Object.fromEntries(
@@ -69,7 +70,7 @@ export const rewardBench: PreferenceBenchmark = {
   read: (r, place) =>
     pair(
       label(r, 'id', place),
-      text(r, 'subset', place),
+      knownSubset(r, 'subset', place),
       dialogue(r, 'prompt', place),
       dialogue(r, 'chosen', place),
       dialogue(r, 'rejected', place),
@@ -91,10 +92,12 @@ export const mRewardBench: PreferenceBenchmark = {
   metric: 'mean score of the languages other than English',
   read(r, place) {
     const language = typeof r.language === 'string' ? r.language : place.file;
-    const subset = text(r, 'source' in r ? 'source' : 'subset', place);
+    const isTranslation = /translation/.test(place.file);
+    const column = 'source' in r ? 'source' : 'subset';
+    const subset = isTranslation ? text(r, column, place) : knownSubset(r, column, place);
     const id = `${language}/${label(r, 'id', place)}`;
     const item = pair(id, subset, dialogue(r, 'prompt', place), dialogue(r, 'chosen', place), dialogue(r, 'rejected', place));
-    return { ...item, info: { language: /translation/.test(place.file) ? 'translation' : language } };
+    return { ...item, info: { language: isTranslation ? 'translation' : language } };
   },
   report(items, outcomes) {
     const languages = [...new Set(items.map((item) => item.info!.language))].sort();
