@@ -56,6 +56,12 @@ describe('plumb align', () => {
     expect(await runAlign(job(dir))).toEqual(outcome);
   });
 
+  it('refuses settings of adapters for a model so small that all its weights are trained', async () => {
+    await expect(runAlign(job(tmpdir(), { full: undefined }))).rejects.toThrow(
+      /setting lora would do nothing: .* \(full false makes one\)/,
+    );
+  });
+
   it('says how many pairs fit where there are too few', async () => {
     await expect(runAlign(job(tmpdir(), { maxTokens: 2 }))).rejects.toThrow(
       'of 48 preference pairs 0 fit into 2 tokens; at least 10 are needed to train on some and measure on others: raise maxTokens, up to 128',

@@ -31,6 +31,7 @@ import {
 import { modelReward, rewardAccuracy, trainReward } from '@plumbline/rewards';
 import { withProgress } from '../progress.js';
 import { stages } from '../runs.js';
+import { ofAdapters, refuseUnused } from '../train/unused.js';
 import { type AlignConfig, learningRates } from './config.js';
 
 export type AlignOutcome = {
@@ -201,10 +202,11 @@ const pairsAtOnce = 16;
 const warmUp = (steps: number) => ({ kind: 'cosine', warmupSteps: Math.min(4, steps - 1) }) as const;
 
 /** All weights of a small model are trained; a larger one is kept frozen, for adapters. */
-async function loadBase(model: string, { full, storage, products }: AlignConfig): Promise<{ base: LocalDecoder; full: boolean }> {
+async function loadBase(model: string, { full, lora, storage, products }: AlignConfig): Promise<{ base: LocalDecoder; full: boolean }> {
   const base = await loadDecoder(model, full === false ? { storage, products } : { products });
-  if (full !== undefined) return { base, full };
-  if (parameterCount(base.parameters).total <= 50e6) return { base, full: true };
+  const whole = full ?? parameterCount(base.parameters).total <= 50e6;
+  refuseUnused(ofAdapters({ full: whole, lora, storage }));
+  if (whole || full === false) return { base, full: whole };
   base.dispose();
   return { base: await loadDecoder(model, { storage, products }), full: false };
 }

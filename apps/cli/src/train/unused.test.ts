@@ -13,7 +13,9 @@ describe('settings that a training would not look at are refused, each with why:
     any({});
     any({ full: true, storage: 'f32' });
     any({ earlyStopping: {}, evaluateEvery: 2 });
-    expect(() => any({ full: true, lora: { r: 4 } })).toThrow('setting lora would do nothing: with full there is no adapter');
+    expect(() => any({ full: true, lora: { r: 4 } })).toThrow(
+      'setting lora would do nothing: all weights are trained, in float32, and there is no adapter',
+    );
     expect(() => any({ full: true, storage: 'int8' })).toThrow(/^setting storage would do nothing/);
     expect(() => any({ heldOut: 0, evaluateEvery: 2 })).toThrow(/^setting evaluateEvery would do nothing: heldOut is 0/);
     expect(() => any({ earlyStopping: {} })).toThrow(

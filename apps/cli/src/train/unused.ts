@@ -14,13 +14,21 @@ export function refuseUnused(settings: Unused): void {
   if (idle.length > 0) throw new ConfigError(idle.map(([name, , why]) => `setting ${name} would do nothing: ${why}`).join('; '));
 }
 
-type Common = { full: boolean; lora: LoraConfig; storage: string; heldOut: number; evaluateEvery?: number; earlyStopping?: object };
+type Weights = { full: boolean; lora: LoraConfig; storage: string };
+type Common = Weights & { heldOut: number; evaluateEvery?: number; earlyStopping?: object };
 
-export const ofEveryTraining = ({ full, lora, storage, heldOut, evaluateEvery, earlyStopping }: Common): Unused => {
+export const ofAdapters = ({ full, lora, storage }: Weights): Unused => {
+  const why = 'all weights are trained, in float32, and there is no adapter (full false makes one)';
+  return [
+    ['lora', full && !isDeepStrictEqual(lora, LoraConfig.parse({})), why],
+    ['storage', full && storage === 'int8', why],
+  ];
+};
+
+export const ofEveryTraining = ({ heldOut, evaluateEvery, earlyStopping, ...weights }: Common): Unused => {
   const nothingHeldOut = 'heldOut is 0, and nothing is left to look at';
   return [
-    ['lora', full && !isDeepStrictEqual(lora, LoraConfig.parse({})), 'with full there is no adapter'],
-    ['storage', full && storage === 'int8', 'with full the weights themselves are trained, in float32'],
+    ...ofAdapters(weights),
     ['evaluateEvery', evaluateEvery !== undefined && heldOut === 0, nothingHeldOut],
     ['earlyStopping', earlyStopping !== undefined && heldOut === 0, nothingHeldOut],
     ['earlyStopping', earlyStopping !== undefined && evaluateEvery === undefined, 'it looks at each evaluation; set evaluateEvery'],
