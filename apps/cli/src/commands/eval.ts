@@ -294,7 +294,9 @@ function print(result: EvalResult, reportPath: string): void {
   for (const { name, level, value, n, ci95 } of result.numbers) {
     const shown = `${level === 'subset' ? '  ' : ''}${name}`.padEnd(width);
     const interval = ci95 ? ` [${ci95[0].toFixed(3)}, ${ci95[1].toFixed(3)}]` : '';
-    console.log(`  ${level === 'overall' ? pc.bold(shown) : shown} ${value.toFixed(3)}${interval}  ${pc.dim(String(n))}`);
+    console.log(
+      `  ${level === 'overall' ? pc.bold(shown) : shown} ${Number.isFinite(value) ? value.toFixed(3) : '–'}${interval}  ${pc.dim(String(n))}`,
+    );
   }
   if (result.orders)
     console.log(
