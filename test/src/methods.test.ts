@@ -53,7 +53,7 @@ const tools: Record<string, string> = {
   dpo: `dpo pairLoss pairLosses startingLosses onlinePairLosses withOptions Divergence evaluatePairs withoutIdentical precomputeReference withGold memoryLogpCache referenceLogps
     referenceRowLogps PairTrainConfig readStream recordStream replayStream writeStream evaluateRows UnpairedTrainConfig encodeRows unpairedBatch unpairedBatches unpairedLoss
     unpairedLosses referencePoint`,
-  rl: `policyLoss policyLosses noReward AdvantageConfig PolicyTrainConfig episodeReturn observationText countOf rollout toolCall DistillationConfig regularisationPath
+  rl: `policyLoss policyLosses noReward AdvantageConfig PolicyTrainConfig episodeReturn observationText countOf rollout toolCall toolPrompt DistillationConfig regularisationPath
     OfflineAlgorithm OfflineConfig DecisionConfig windowsOf DynamicsConfig
     DiscriminatorConfig`,
   rewards: `batched cached checkScores forgiving timeLimited returnRange standardise answerDistances contrastiveSimilarity contrastBatches EncoderTrainConfig fromAiSdk

@@ -136,7 +136,7 @@ export { type EpisodeOptions, episodeReturn, episodes, observationText } from '.
 export { countOf, type Rollout, type RolloutOptions, type RolloutSample, rollout } from './rollout/generate.js';
 export { type RemoteOptions, type RemotePolicy, remotePolicy } from './rollout/remote.js';
 export { type GroupReplay, groupReplay, type KeptGroup } from './rollout/replay.js';
-export { type Tool, type ToolEnvOptions, toolCall, toolEnv } from './rollout/tools.js';
+export { type Tool, type ToolEnvOptions, toolCall, toolEnv, toolPrompt } from './rollout/tools.js';
 export { withTurnRewards } from './rollout/turnRewards.js';
 export type { Reward } from './scoring.js';
 export { type Distillation, DistillationConfig, trainDistillation } from './trainDistillation.js';

@@ -6,7 +6,7 @@ import { letters } from '../testing/rollouts.js';
 import { trainPolicy } from '../trainPolicy.js';
 import { type EpisodeOptions, episodeReturn, episodes } from './episodes.js';
 import { completionTokens, countOf, packSamples, type RolloutSample } from './generate.js';
-import { toolCall, toolEnv } from './tools.js';
+import { toolCall, toolEnv, toolPrompt } from './tools.js';
 
 const idOf = (text: string) => (text.codePointAt(0) ?? 33) - 33;
 
@@ -171,6 +171,9 @@ describe('tools', () => {
     expect(await world.step('<tool_call>{"name": "add"}</tool_call>')).toMatchObject({ done: true, success: false, reward: 0 });
   });
   it('are found in text, whole or cut', () => {
+    const told = toolPrompt([{ name: 'f', description: 'twice x', parameters: { x: { type: 'number' } } }]);
+    expect(told.split('\n').at(-1)).toBe('{"name":"f","description":"twice x","parameters":{"x":{"type":"number"}}}');
+    expect(toolCall(told)).toEqual({ name: 'NAME', arguments: {} }); // what it shows is a call
     expect(toolCall('nothing')).toBeUndefined();
     expect(toolCall('<tool_call>{"name": "f", "arguments": {"x": 1}}')).toEqual({ name: 'f', arguments: { x: 1 } });
     expect(toolCall('<tool_call>{"name": 3}</tool_call>')).toEqual({ problem: 'a call needs a "name"' });

@@ -32,6 +32,15 @@ export function toolCall(text: string): { name: string; arguments: Record<string
   }
 }
 
+/** A system message that tells a policy of its tools: what there is, with what each does and takes, and how to call one. `toolEnv` itself shows nothing of them. */
+export const toolPrompt = (tools: readonly ToolSpec[]): string =>
+  [
+    'You can use tools. A reply that holds a call is answered by the tool; a reply without one is your answer. A call looks like this:',
+    '<tool_call>{"name": "NAME", "arguments": {}}</tool_call>',
+    'The tools are:',
+    ...tools.map(({ name, description, parameters }) => JSON.stringify({ name, description, parameters })),
+  ].join('\n');
+
 /** A text with a call is answered by its tool; one without is the answer, which is rewarded and ends the episode. A call that cannot be understood is told why. */
 export function toolEnv({ tools, maxCalls = 8, reward, success = (points) => points > 0 }: ToolEnvOptions): TextEnv {
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
