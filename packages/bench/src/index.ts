@@ -65,6 +65,7 @@ export {
   rightPairs,
   runExperiment,
   scaleRow,
+  sourceWords,
   storeApplied,
   storeScale,
   wordsMetrics,

@@ -12,6 +12,7 @@ import {
   type Progress,
   reproductionsMarkdown,
   runExperiment,
+  sourceWords,
 } from '@plumbline/bench';
 import { ConfigError, InterruptedError, onInterrupt, PlumblineError, writeFileAtomic } from '@plumbline/core';
 import { experimentDir, experimentIds, loadExperiment, matrix } from '@plumbline/experiments';
@@ -181,7 +182,7 @@ function commandOf(which: string, { seeds, pilot, scale, quick, set = [] }: Repr
 }
 
 function print(result: ExperimentResult, reportPath: string): void {
-  console.log(`\n${pc.bold(result.title)} (${result.paper}${result.source ? `; our card rests on the ${result.source}` : ''})\n`);
+  console.log(`\n${pc.bold(result.title)} (${result.paper}${result.source ? `; from ${sourceWords[result.source]}` : ''})\n`);
   console.log(`${armsTable(result)}\n`);
   for (const { claim, verdict, why } of result.claims) console.log(`  ${pc.bold(verdict)}: ${claim}\n    ${why}`);
   if (result.quick) console.log(pc.yellow('\nTwo steps, to see that it runs: its numbers say nothing about the paper.'));

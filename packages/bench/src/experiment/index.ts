@@ -17,7 +17,7 @@ export { experimentContract } from './contract.js';
 export { defineApply, defineExperiment, parseConfig } from './define.js';
 export { judgeClaims, minimumSeeds, seedsForClaims } from './judge.js';
 export { byArm, firstAnswers, goldTie, heldOutPrompts, pause, pretrainDecoder, wordsMetrics, wordsModel } from './pieces.js';
-export { experimentReport } from './report.js';
+export { experimentReport, sourceWords } from './report.js';
 export { freshness, type MatrixRow, readResult, reproductionMatrix, reproductionsMarkdown } from './reproductions.js';
 export { type RunOptions, runExperiment } from './run.js';
 export { readScales, type ScaleRow, scaleRow, storeApplied, storeScale } from './scales.js';

@@ -26,6 +26,7 @@ const claimColors = {
   'not testable at this scale': 'grey',
 } as const;
 const armColors = ['grey', 'blue', 'orange', 'magenta', 'green', 'teal', 'olive', 'red'] as const;
+/** What is known of a paper comes from these: words to put behind "from". */
 export const sourceWords = { code: "the authors' code", paper: "the paper's text", abstract: 'its abstract: our reconstruction' } as const;
 
 /** @param logsOf what an arm logged in a seed, in order */
