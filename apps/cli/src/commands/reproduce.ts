@@ -121,19 +121,19 @@ export async function reproduce(named: readonly string[], options: ReproduceOpti
   if (failed.length > 0) throw new PlumblineError(`${failed.join(', ')} failed; the same command tries them again and keeps the rest`);
 }
 
-/** @throws PlumblineError with the numbers that are others than those stored */
+/** @throws PlumblineError with the numbers and verdicts that are others than those stored */
 async function confirm(experiment: Experiment, options: Parameters<typeof confirmResult>[1]): Promise<Confirmation> {
   const confirmation = await confirmResult(experiment, options);
   const { id, seed, compared, differences } = confirmation;
   if (differences.length > 0)
     throw new PlumblineError(
       [
-        `seed ${seed} of "${id}" gives other numbers on today's code; what is stored stays as it is`,
+        `seed ${seed} of "${id}" gives other results on today's code; what is stored stays as it is`,
         ...differences.map(({ where, stored, now }) => `  ${where}: ${stored ?? 'nothing'} stored, ${now ?? 'nothing'} now`),
       ].join('\n'),
     );
   await writeReproductions();
-  console.error(`${pc.green('confirmed')} ${id}: seed ${seed} gives the ${compared} numbers that are stored, bit for bit`);
+  console.error(`${pc.green('confirmed')} ${id}: seed ${seed} gives the ${compared} numbers and verdicts that are stored, bit for bit`);
   return confirmation;
 }
 

@@ -48,7 +48,7 @@ describe('confirmResult', () => {
     const { storeDir, outDir, file, stored } = await storedByOtherCode('same');
     expect(await page(storeDir)).toContain('**the code has changed since**');
     const confirmation = await confirmResult(experiment(), { storeDir, outDir });
-    expect(confirmation).toMatchObject({ id: 'par', seed: 3, compared: 3, differences: [] });
+    expect(confirmation).toMatchObject({ id: 'par', seed: 3, compared: 4, differences: [] });
     const { confirmed, ...rest } = JSON.parse(readFileSync(file, 'utf8'));
     expect(rest).toEqual(stored);
     expect(confirmed).toMatchObject({ codeHash: confirmation.codeHash, seed: 3 });
@@ -66,6 +66,18 @@ describe('confirmResult', () => {
     const old = stored.arms.b.gold.perSeed[0];
     expect(differences).toEqual([{ where: 'b gold', stored: old, now: expect.closeTo(old + 1e-12, 14) }]);
     expect(readFileSync(file, 'utf8')).toBe(before);
+  });
+  it('judges claims over seeds again, and names a verdict that is another', async () => {
+    const { storeDir, outDir, file, stored } = await storedByOtherCode('verdict');
+    const [claim] = stored.claims;
+    writeFileSync(file, JSON.stringify({ ...stored, claims: [{ ...claim, verdict: 'holds' }] }));
+    const before = readFileSync(file, 'utf8');
+    const { differences } = await confirmResult(experiment(), { storeDir, outDir });
+    expect(differences).toEqual([{ where: 'verdict on gold', stored: 'holds', now: 'undecided at this scale' }]);
+    expect(readFileSync(file, 'utf8')).toBe(before);
+    // over units, of which means alone are stored, nothing can be judged again
+    writeFileSync(file, JSON.stringify({ ...stored, claims: [{ ...claim, verdict: 'holds', unit: 'prompts' }] }));
+    expect((await confirmResult(experiment(), { storeDir, outDir })).differences).toEqual([]);
   });
   it('keeps a seed that is measured already', async () => {
     const { storeDir, outDir } = await storedByOtherCode('kept');
