@@ -27,7 +27,7 @@ export const metrics = {
     healthy: 'steady',
     trl: 'tokens_per_second',
   },
-  tokens: { unit: 'tokens', formula: 'tokens of the step', healthy: 'as configured', trl: 'num_tokens' },
+  tokens: { unit: 'tokens', formula: 'tokens of the step (`num_tokens` of TRL is their sum so far)', healthy: 'as configured' },
   accuracy: {
     unit: 'share',
     formula: 'share of pairs or tokens that come out right; a tie counts as wrong',

@@ -25,7 +25,7 @@ const rules: readonly Rule[] = [
     steps: 3,
     shows: (x) => x['groups/withoutDeviation'] === 1 && !((x['advantages/std'] ?? 0) > 0), // not every advantage compares within groups
     hint: (n) =>
-      `in ${n} steps every group's rewards were all equal, so that no completion counts more than another: the task is too hard, too easy, or the reward never tells answers apart; more samples a prompt or a higher temperature help`,
+      `in ${n} steps every group's rewards were all equal, so that no completion counts more than another: the task is too hard, too easy, or the reward never tells answers apart or abstains on all; more samples a prompt or a higher temperature help`,
   },
   {
     name: 'all completions truncated',

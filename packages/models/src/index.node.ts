@@ -103,7 +103,7 @@ export {
   stepRows,
   type TokenValues,
 } from './scorer/heads.js';
-export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions, withNotes } from './scorer/scorer.js';
+export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 // Supervised training
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';

@@ -77,7 +77,7 @@ export {
   stepRows,
   type TokenValues,
 } from './scorer/heads.js';
-export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions, withNotes } from './scorer/scorer.js';
+export { createScorer, joinTrees, type LocalScorer, type Pooling, type ScorerOptions } from './scorer/scorer.js';
 export { blockBatches, type SftBatch, sftBatch, sftBatches } from './sft/batches.js';
 export { type ChatRecord, type ChatSequence, chatSequences } from './sft/chats.js';
 export { dftLoss, nllLoss, type SftLossName, sftLosses, sftTokenLoss } from './sft/losses.js';

@@ -1,6 +1,6 @@
 import { createParameters, gatherRows, linear, type Parameter, type ParameterTree } from '@plumbline/core';
 import type { PackedBatch } from '@plumbline/data';
-import { joinTrees, type LocalDecoder, predictingRows, withNotes } from '@plumbline/models';
+import { joinTrees, type LocalDecoder, predictingRows } from '@plumbline/models';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** A value model: what is still to come, at every token of a completion. */
@@ -20,10 +20,7 @@ export function createCritic(decoder: LocalDecoder): Critic {
   const head = createParameters({ 'value.weight': { shape: [1, decoder.width], data: new Float32Array(decoder.width) } });
   const weight = head.get('value.weight') as Parameter;
   return {
-    parameters: withNotes(
-      joinTrees([backbone.parameters, head], (name) => name !== 'lm_head.weight'),
-      [backbone.parameters, head],
-    ),
+    parameters: joinTrees([backbone.parameters, head], (name) => name !== 'lm_head.weight'),
     values: (batch) =>
       tf.tidy(() => {
         const states = gatherRows({ x: backbone.hidden(batch) }, { rows: predictingRows(batch).rows }).y;

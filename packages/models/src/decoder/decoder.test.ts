@@ -117,6 +117,8 @@ describe('specFromConfig', () => {
       /rope_type is "yarn"; supported are "default", "linear", "llama3" and "longrope"/,
     );
     expect(() => specFromConfig({ ...llama, vocab_size: undefined })).toThrow(/vocab_size must be a number, found nothing/);
+    const endless = { model_type: 'mistral', num_hidden_layers: 1e12, sliding_window: 4 };
+    expect(() => specFromConfig({ ...llama, ...endless })).toThrow('layers is 1000000000000; at most 10,000 are allowed');
   });
 });
 

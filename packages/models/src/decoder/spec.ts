@@ -322,6 +322,9 @@ function ropeFactors(rope: Record<string, unknown>, headDim: number, name: strin
   return short;
 }
 
+/** More is no model, and a list as long as that no memory. */
+const maxLayers = 10_000;
+
 function windows(config: Record<string, unknown>, family: string, layers: number): number[] | undefined {
   const window = config.sliding_window;
   if (typeof window !== 'number' || (family.startsWith('qwen') && config.use_sliding_window !== true)) return undefined;
@@ -329,7 +332,7 @@ function windows(config: Record<string, unknown>, family: string, layers: number
   // Without a list: Qwen's first layers see everything, every other layer of Gemma 2 does.
   const full = family.startsWith('qwen') ? Number(config.max_window_layers ?? layers) : 0;
   const sliding = (l: number) => (types ? types[l] === 'sliding_attention' : family === 'gemma2' ? l % 2 === 0 : l >= full);
-  return Array.from({ length: layers }, (_, l) => (sliding(l) ? window : 0));
+  return Array.from({ length: Math.min(layers, maxLayers) }, (_, l) => (sliding(l) ? window : 0));
 }
 
 function checked(spec: DecoderSpec, name: string): DecoderSpec {
@@ -338,7 +341,7 @@ function checked(spec: DecoderSpec, name: string): DecoderSpec {
     if (!Number.isInteger(spec[key]) || spec[key] < 1)
       throw new ConfigError(`${name}: ${key} must be a whole number above 0, got ${spec[key]}`);
   }
-  if (spec.layers > 10_000) throw new ConfigError(`${name}: layers is ${spec.layers}; at most 10,000 are allowed`);
+  if (spec.layers > maxLayers) throw new ConfigError(`${name}: layers is ${spec.layers}; at most 10,000 are allowed`);
   if (spec.heads % spec.kvHeads !== 0)
     throw new ConfigError(`${name}: heads (${spec.heads}) must be a multiple of kvHeads (${spec.kvHeads})`);
   if (spec.ropeTheta > 0 && spec.headDim % 2 !== 0)

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { addLora } from '../lora/lora.js';
 import { tinyDecoder } from '../testing/tinyDecoder.js';
 import { createAttributeScorer, createPairScorer, createStepScorer, createTokenValues, type LocalHead, stepRows } from './heads.js';
+import { createScorer } from './scorer.js';
 
 const pack = (rows: number[][], completionStart = 2) =>
   packSequences(rows.map((ids, row) => ({ tokens: Int32Array.from(ids), completionStart, row })));
@@ -41,15 +42,14 @@ describe('an attribute scorer', () => {
 });
 
 describe('a head on an adapter with dropout', () => {
-  it('goes on from its checkpoint with the masks that it would have drawn', async () => {
-    const make = async () =>
-      createAttributeScorer(await addLora(tinyDecoder(), { r: 2, dropout: 0.5 }, { rng: rng(5) }), {
-        attributes: ['helpful', 'safe'],
-        pooling: 'mean',
-        rng: rng(1),
-        shareBackbone: true,
-      });
-    const pass = async (head: Awaited<ReturnType<typeof make>>) => {
+  const adapted = () => addLora(tinyDecoder(), { r: 2, dropout: 0.5 }, { rng: rng(5) });
+  const kinds = {
+    'of several numbers': async () =>
+      createAttributeScorer(await adapted(), { attributes: ['helpful', 'safe'], pooling: 'mean', rng: rng(1), shareBackbone: true }),
+    'of one number': async () => createScorer(await adapted(), { pooling: 'mean', rng: rng(1), shareBackbone: true }),
+  };
+  it.each(Object.entries(kinds))('%s goes on from its checkpoint with the masks that it would have drawn', async (_, make) => {
+    const pass = async (head: Awaited<ReturnType<(typeof kinds)[keyof typeof kinds]>>) => {
       const { loss, grads } = gradients(() => ({ loss: tf.sum(head.scores(batch)) as tf.Scalar }), head.parameters.trainable());
       const all = (await Promise.all([...grads.values()].map(readCopy))).flatMap((grad) => Array.from(grad));
       tf.dispose([loss, ...grads.values()]);

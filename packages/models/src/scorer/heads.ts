@@ -13,7 +13,7 @@ import {
 import type { PackedBatch, Scorer } from '@plumbline/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { type LocalDecoder, predictingRows } from '../decoder/decoder.js';
-import { joinTrees, lastTokens, type Pooling, pooledTokens, withNotes } from './scorer.js';
+import { joinTrees, lastTokens, type Pooling, pooledTokens } from './scorer.js';
 
 /** A backbone with a linear head, whose parameters it trains together. With an adapted decoder, shared, these are the adapter's and the head's. */
 export interface LocalHead {
@@ -194,10 +194,7 @@ function headOn(
       name,
       backbone,
       labels,
-      parameters: withNotes(
-        joinTrees([backbone.parameters, own], (parameter) => parameter !== 'lm_head.weight'),
-        [backbone.parameters, own],
-      ),
+      parameters: joinTrees([backbone.parameters, own], (parameter) => parameter !== 'lm_head.weight'),
       dispose() {
         if (!shareBackbone) backbone.dispose();
         own.dispose();

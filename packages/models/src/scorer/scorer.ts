@@ -134,7 +134,10 @@ export function lastTokens({ tokens, cuSeqlens, prefixOf }: PackedBatch, padId: 
   return Int32Array.from({ length: cuSeqlens.length - 1 }, (_, s) => lastOf(s));
 }
 
-/** Several trees as one, for trainers and checkpoints; parameters that `keep` refuses are left out. Names must differ. */
+/**
+ * Several trees as one, for trainers and checkpoints; parameters that `keep` refuses are left out. Names must differ. What a tree notes beside its tensors is
+ * kept too: of an adapter with dropout, how many passes have drawn a mask.
+ */
 export function joinTrees(trees: readonly ParameterTree[], keep: (name: string) => boolean = () => true): ParameterTree {
   const owner = new Map(trees.flatMap((tree) => tree.names.filter(keep).map((name) => [name, tree] as const)));
   const names = [...owner.keys()];
@@ -160,7 +163,7 @@ export function joinTrees(trees: readonly ParameterTree[], keep: (name: string) 
     async save() {
       const parts = await Promise.all(trees.map((tree) => tree.save()));
       const tensors = Object.fromEntries(parts.flatMap((part) => Object.entries(part.tensors).filter(([name]) => keep(name))));
-      return { tensors, json: { kind: 'parameters', version: 1 } };
+      return { tensors, json: { kind: 'parameters', version: 1, parts: parts.map(({ json }) => json) } };
     },
     async load(saved: Saved) {
       const missing = names.filter((name) => !saved.tensors[name]);
@@ -174,35 +177,15 @@ export function joinTrees(trees: readonly ParameterTree[], keep: (name: string) 
           `saved parameters do not fit: ${[...list('missing', missing), ...list('unknown', unknown), ...list('misshapen', unlike)].join('; ')}`,
         );
       }
-      for (const tree of trees) {
+      const { parts = [] } = saved.json as { parts?: Saved['json'][] };
+      for (const [i, tree] of trees.entries()) {
         const rest = await leftOut(tree, keep); // a tree's load wants all of its parameters
         const own = Object.fromEntries(tree.names.filter(keep).map((name) => [name, saved.tensors[name]]));
-        await tree.load({ tensors: { ...rest, ...own }, json: { kind: 'parameters', version: 1 } });
+        await tree.load({ tensors: { ...rest, ...own }, json: parts[i] ?? { kind: 'parameters', version: 1 } });
       }
     },
     dispose() {
       for (const tree of trees) tree.dispose();
-    },
-  };
-}
-
-/**
- * A joined tree whose checkpoints also keep what its parts note beside their tensors: of an adapter with dropout, how many passes have drawn a mask. For heads
- * on a decoder that may be adapted.
- */
-export function withNotes(joined: ParameterTree, parts: readonly ParameterTree[]): ParameterTree {
-  const own = new Set(joined.names);
-  return {
-    ...joined,
-    async save() {
-      const saved = await Promise.all(parts.map((part) => part.save()));
-      const tensors = Object.fromEntries(saved.flatMap((part) => Object.entries(part.tensors).filter(([name]) => own.has(name))));
-      return { tensors, json: { kind: 'parameters', version: 1, parts: saved.map(({ json }) => json) } };
-    },
-    async load(saved: Saved) {
-      await joined.load(saved);
-      const { parts: notes = [] } = saved.json as { parts?: Saved['json'][] };
-      for (const [i, json] of notes.entries()) await parts[i].load({ ...(await parts[i].save()), json });
     },
   };
 }
